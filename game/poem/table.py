@@ -1,0 +1,203 @@
+"""Poems written beforehand ⇄ a SQLite file: built or imported once, then looked up by hand.
+
+A hand is found by its pattern key, or by its five cards alone when the wordings differ. Each card's digest
+stands in the file, so an entry for a card that has changed since is not found, and `stale_cards` names it.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from poem.deck import Card, Deck
+from poem.errors import HandError, TableError
+from poem.hand import Answer, Hand, hand_of
+from poem.pattern import pattern_key
+from poem.rules import check
+
+VERSION = 1
+SAME_CARDS_MAX = 8
+"""As many are tried when only the cards fit: each is checked against the hand's wordings again."""
+
+_SCHEMA = """
+CREATE TABLE poems (
+    pattern_id TEXT PRIMARY KEY,
+    cards_id BLOB NOT NULL,
+    pairs TEXT NOT NULL,
+    title TEXT NOT NULL,
+    poem TEXT NOT NULL,
+    source TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX poems_by_cards ON poems (cards_id);
+CREATE TABLE cards (id TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A hand's poem and who wrote it."""
+
+    hand: Hand
+    answer: Answer
+    source: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as it stands in precomputed_poems.json."""
+        return {
+            "pattern_id": pattern_key(self.hand),
+            "pairs": [list(ids) for ids in sorted(self.hand.ids())],
+            "title": self.answer.title,
+            "poem": self.answer.poem,
+            "source": self.source,
+        }
+
+
+class Table:
+    """A table file, open for looking up. Raises `TableError` if the file is not a table."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if version != VERSION:
+                raise TableError(f"{path}: table version {version}, not {VERSION}; build it again")
+            self._digests = dict(self._db.execute("SELECT id, digest FROM cards"))
+            self._count = int(self._db.execute("SELECT count(*) FROM poems").fetchone()[0])
+        except sqlite3.Error as error:
+            raise TableError(f"{path}: {error}; build or import the table again") from error
+
+    def __len__(self) -> int:
+        return self._count
+
+    def exact(self, hand: Hand) -> list[Answer]:
+        """The poem of this very hand, if there is one."""
+        if not self._fits(hand):
+            return []
+        return self._found("SELECT title, poem FROM poems WHERE pattern_id = ?", pattern_key(hand))
+
+    def same_cards(self, hand: Hand) -> list[Answer]:
+        """Poems of these five cards with other wordings."""
+        if not self._fits(hand):
+            return []
+        query = f"SELECT title, poem FROM poems WHERE cards_id = ? LIMIT {SAME_CARDS_MAX}"
+        return self._found(query, _cards_id(hand))
+
+    def stale_cards(self, deck: Deck) -> tuple[str, ...]:
+        """Ids of cards that the table was made with and that the deck no longer has so."""
+        now = {card.id: card_digest(card) for card in deck.cards}
+        return tuple(sorted(card_id for card_id, digest in self._digests.items() if now.get(card_id) != digest))
+
+    def entries(self, deck: Deck) -> Iterator[Entry]:
+        """Every entry whose cards the deck still has, in the order of the pattern keys."""
+        for pairs, title, poem, source in self._db.execute(
+            "SELECT pairs, title, poem, source FROM poems ORDER BY pattern_id"
+        ):
+            try:
+                hand = hand_of(deck, [(card, wording) for card, wording in json.loads(pairs)])
+            except HandError:
+                continue
+            yield Entry(hand, Answer(title, poem), source)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _fits(self, hand: Hand) -> bool:
+        return all(self._digests.get(pair.card.id) == card_digest(pair.card) for pair in hand.pairs)
+
+    def _found(self, query: str, key: str | bytes) -> list[Answer]:
+        return [Answer(title, poem) for title, poem in self._db.execute(query, (key,))]
+
+
+def write_table(path: Path, entries: Iterable[Entry], deck: Deck) -> int:
+    """Make a table file of the entries, all or nothing; how many there are.
+
+    Raises `TableError` for an entry that breaks a rule or comes twice. An existing file is replaced only
+    when the new one is whole, and a service that has it open keeps reading the old one.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(part)) as db, db:
+            db.executescript(_SCHEMA)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.executemany("INSERT INTO poems VALUES (?, ?, ?, ?, ?, ?)", _rows(entries, deck))
+            db.executemany("INSERT INTO cards VALUES (?, ?)", [(c.id, card_digest(c)) for c in deck.cards])
+            count = int(db.execute("SELECT count(*) FROM poems").fetchone()[0])
+        part.replace(path)
+    except sqlite3.IntegrityError as error:
+        raise TableError(f"{path}: a hand comes twice ({error}); every hand may have one poem") from error
+    except (sqlite3.Error, OSError) as error:
+        raise TableError(f"{path}: {error}; free some space or give another path") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def export_table(table: Table, deck: Deck, path: Path) -> int:
+    """Write precomputed_poems.json; how many entries it has."""
+    entries = [entry.as_json() for entry in table.entries(deck)]
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    part.replace(path)
+    return len(entries)
+
+
+def import_entries(path: Path, deck: Deck) -> Iterator[Entry]:
+    """The entries of a precomputed_poems.json. Raises `TableError` naming the entry and the field."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise TableError(f"{path}: {error.strerror}; give the path of a readable file") from error
+    except ValueError as error:
+        raise TableError(f"{path}: {error}; the file must be one JSON list") from error
+    if not isinstance(found, list):
+        raise TableError(f"{path}: must be a JSON list of entries")
+    for n, entry in enumerate(found, 1):
+        yield _entry(entry, deck, f"{path}: entry {n}")
+
+
+@lru_cache(maxsize=1024)
+def card_digest(card: Card) -> str:
+    """16 hex digits of the card's whole text: another text is another card."""
+    text = json.dumps(card.as_json(), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _rows(entries: Iterable[Entry], deck: Deck) -> Iterator[tuple[object, ...]]:
+    titles = frozenset(deck.catchphrases)
+    for entry in entries:
+        broken = check(entry.answer, entry.hand, titles)
+        if broken:
+            raise TableError(f"entry {pattern_key(entry.hand)[:12]}: {broken[0]}; every entry must keep the rules")
+        fields = entry.as_json()
+        pairs = json.dumps(fields["pairs"], ensure_ascii=False, separators=(",", ":"))
+        yield fields["pattern_id"], _cards_id(entry.hand), pairs, fields["title"], fields["poem"], entry.source
+
+
+def _cards_id(hand: Hand) -> bytes:
+    return hashlib.sha256("\0".join(sorted(pair.card.id for pair in hand.pairs)).encode()).digest()[:16]
+
+
+def _entry(found: Any, deck: Deck, where: str) -> Entry:
+    if not isinstance(found, dict):
+        raise TableError(f"{where}: must be a JSON object")
+    fields = ("pattern_id", "pairs", "title", "poem", "source")
+    if unknown := found.keys() - set(fields):
+        raise TableError(f"{where}: unknown key {sorted(unknown)[0]!r}; remove it")
+    for key in ("pattern_id", "title", "poem", "source"):
+        if not isinstance(found.get(key), str):
+            raise TableError(f"{where}: {key} must be a string, got {found.get(key)!r}")
+    try:
+        hand = hand_of(deck, [(str(card), str(wording)) for card, wording in found.get("pairs") or ()])
+    except (HandError, TypeError, ValueError) as error:
+        raise TableError(f"{where}: pairs: {error}; give five [card id, wording id] pairs of the deck") from error
+    if found["pattern_id"] != pattern_key(hand):
+        raise TableError(f"{where}: pattern_id is not that of its pairs; leave it to `poem-build table export`")
+    return Entry(hand, Answer(found["title"], found["poem"]), found["source"])

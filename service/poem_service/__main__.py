@@ -1,0 +1,41 @@
+"""The environment → a service that listens."""
+
+import os
+import sys
+
+import uvicorn
+
+from poem.errors import PoemError
+from poem_service import jsonlog
+from poem_service.app import build_app
+from poem_service.errors import ServiceError
+from poem_service.service import Service
+from poem_service.settings import Settings
+
+
+def main() -> None:
+    """`poem-service`: serve until told to stop; one line and status 2 if the settings are no good."""
+    try:
+        settings = Settings.from_env(os.environ)
+        service = Service.of(settings)
+    except (ServiceError, PoemError) as error:
+        sys.stderr.write(f"poem-service: {error}\n")
+        raise SystemExit(2) from None
+    jsonlog.set_up()
+    uvicorn.run(
+        build_app(service),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A `Service` → the ASGI application, as one expression."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Mount, Route
+
+from poem_service import handlers
+from poem_service.errors import RequestError
+from poem_service.middleware import BearerKey, Envelope
+from poem_service.page import GAME_CSP, GameFiles, page, page_csp
+from poem_service.service import Service
+from poem_service.settings import Settings
+
+EXPOSED = ["X-Poem-Source", "X-Poem-Reason", "X-Request-ID", "X-Deal-Seed", "Server-Timing"]
+
+
+def build_app(service: Service) -> Starlette:
+    """The application; the service starts and stops with it."""
+    app = Starlette(
+        routes=[
+            Route("/api/generate-poem", handlers.generate_poem, methods=["POST"]),
+            Route("/api/deal", handlers.deal),
+            Route("/api/cards", handlers.cards),
+            Route("/api/catchphrases", handlers.catchphrases),
+            Route("/health", handlers.health),
+            Route("/ready", handlers.ready),
+            Route("/metrics", handlers.metrics),
+            Route("/openapi.json", handlers.openapi),
+            *_front(service.settings),
+        ],
+        middleware=list(_layers(service)),
+        exception_handlers={RequestError: handlers.refused, HTTPException: handlers.refused},
+        lifespan=_lifespan,
+    )
+    app.state.service = service
+    return app
+
+
+def _layers(service: Service) -> list[Middleware]:
+    settings = service.settings
+    csp = GAME_CSP if settings.game_dist else page_csp()
+    layers = [Middleware(Envelope, metrics=service.metrics, csp=csp)]
+    if settings.allowed_origins:
+        allowed = list(settings.allowed_origins)
+        headers = ["Content-Type", "Authorization"]
+        layers.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=allowed,
+                allow_methods=["GET", "POST"],
+                allow_headers=headers,
+                expose_headers=EXPOSED,
+            )
+        )
+    if settings.api_key:
+        layers.append(Middleware(BearerKey, key=settings.api_key))
+    return layers
+
+
+def _front(settings: Settings) -> list[BaseRoute]:
+    if settings.game_dist:
+        return [Mount("/", GameFiles(settings.game_dist))]
+    return [Route("/", page)]
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    await service.start()
+    try:
+        yield
+    finally:
+        await service.stop()

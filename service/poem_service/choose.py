@@ -1,0 +1,51 @@
+"""Settings → the engine that they name, or for `auto` the first that can serve."""
+
+import importlib.util
+import logging
+
+from poem_service.engine import Engine
+from poem_service.errors import EngineError, Reason, UnavailableError
+from poem_service.ollama import OllamaEngine
+from poem_service.settings import Settings
+
+log = logging.getLogger("poem_service.choose")
+
+
+async def choose(settings: Settings) -> Engine:
+    """The engine to keep. Raises `UnavailableError` while there is none; asked again then, Ollama may come later."""
+    match settings.engine:
+        case "ollama":
+            return OllamaEngine(settings.ollama_url, settings.model)
+        case "embedded":
+            return _embedded(settings)
+        case "openai":
+            from poem_service.openai_shape import OpenAIEngine
+
+            assert settings.openai_url is not None
+            return OpenAIEngine(settings.openai_url, settings.model, settings.openai_key)
+        case "none":
+            raise UnavailableError(Reason.NO_ENGINE, "POEM_ENGINE is none")
+        case "auto":
+            return await _auto(settings)
+
+
+async def _auto(settings: Settings) -> Engine:
+    engine = OllamaEngine(settings.ollama_url, settings.model)
+    try:
+        await engine.inspect()
+    except EngineError as error:
+        await engine.aclose()
+        if settings.gguf is None or importlib.util.find_spec("llama_cpp") is None:
+            raise
+        log.info("no Ollama: the embedded engine serves", extra={"seen": {"seen": error.seen}})
+        return _embedded(settings)
+    return engine
+
+
+def _embedded(settings: Settings) -> Engine:
+    if importlib.util.find_spec("llama_cpp") is None:
+        raise UnavailableError(Reason.NO_ENGINE, "llama-cpp-python is not installed; install mansion-poem[embedded]")
+    from poem_service.embedded import EmbeddedEngine
+
+    assert settings.gguf is not None
+    return EmbeddedEngine(settings.gguf)

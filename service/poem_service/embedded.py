@@ -1,0 +1,182 @@
+"""llama.cpp in this process as an engine: a GGUF, its own chat template and our grammar → the answer's pieces.
+
+One worker thread does all of it, so two asks never meet in one context, and the tokens that an ask shares
+with the one before it are not evaluated again. Pieces are put together from raw bytes: the library's own
+text drops what does not decode, and an answer with a hole must be seen as broken.
+"""
+
+import asyncio
+import codecs
+import ctypes
+import hashlib
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from poem.prompt import Prompt
+from poem.shape import answer_grammar
+from poem_service.engine import Ask, ModelFacts
+from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
+from poem_service.ollama import PROMPT_VERSION_KEY
+
+CONTEXT = 4096
+ANSWER_TOKENS_MAX = 1024
+# Ollama's defaults, so that both engines sample alike.
+SAMPLING = {"temp": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_penalty": 1.0}
+
+Emit = Callable[[str | None], None]
+
+
+class EmbeddedEngine:
+    """A GGUF file, loaded into this process."""
+
+    name = "embedded"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="llama")
+        self._model: _Model | None = None
+        self._closing = threading.Event()
+
+    async def inspect(self) -> ModelFacts:
+        if self._model is None:
+            if not self._path.is_file():
+                raise UnavailableError(Reason.MODEL_MISSING, f"{self._path} is not there")
+            return ModelFacts(self._path.name, loaded=False)
+        return self._model.facts
+
+    async def load(self) -> None:
+        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, _Model, self._path)
+
+    async def write(self, ask: Ask) -> AsyncGenerator[str, None]:
+        model = self._model
+        if model is None:
+            raise UnavailableError(Reason.LOADING, f"{self._path.name} is not loaded")
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        stop = threading.Event()
+
+        def emit(piece: str | None) -> None:
+            if not self._closing.is_set():
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        work = loop.run_in_executor(self._worker, _generate, model, ask, stop, emit)
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            await work
+        finally:
+            stop.set()
+            work.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+
+    async def aclose(self) -> None:
+        self._closing.set()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _generate(model: "_Model", ask: Ask, stop: threading.Event, emit: Emit) -> None:
+    """In the worker: emit the answer's pieces, then None; raises if the answer is not whole."""
+    try:
+        decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        for raw in model.answer(ask):
+            if stop.is_set():
+                return
+            if piece := decoder.decode(raw):
+                emit(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise AnswerError(Reason.MALFORMED, f"bytes that are no UTF-8: {error}") from error
+    finally:
+        emit(None)
+
+
+class _Model:
+    """What llama.cpp holds; used by the worker thread only, but for `facts`."""
+
+    def __init__(self, path: Path) -> None:
+        import llama_cpp
+        from jinja2.exceptions import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        self._lib: Any = llama_cpp
+        threads = len(os.sched_getaffinity(0))
+        try:
+            self._llama: Any = llama_cpp.Llama(
+                str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, swa_full=True, verbose=False
+            )
+        except (ValueError, RuntimeError, OSError) as error:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} cannot be loaded: {error}") from error
+        self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
+        metadata: dict[str, str] = self._llama.metadata
+        template = metadata.get("tokenizer.chat_template")
+        if template is None:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template")
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _raise_template_error
+        try:
+            self._template = environment.from_string(template)
+        except TemplateError as error:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name}: chat template: {error}") from error
+        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", metadata.get(PROMPT_VERSION_KEY))
+
+    def answer(self, ask: Ask) -> Iterator[bytes]:
+        """The raw bytes of an answer, token by token, under the grammar, to its end."""
+        if unspelt := next((title for title in ask.candidates if not self._can_spell(title)), None):
+            # llama.cpp ends the process when a grammar's next literal has no token.
+            raise UnavailableError(Reason.UPSTREAM_ERROR, f"the vocabulary cannot spell {unspelt!r}")
+        tokens = self._tokens(ask.prompt)
+        room = min(ANSWER_TOKENS_MAX, int(self._llama.n_ctx()) - len(tokens))
+        if room < ANSWER_TOKENS_MAX // 4:
+            raise UnavailableError(
+                Reason.UPSTREAM_ERROR, f"a prompt of {len(tokens)} tokens leaves no room for an answer"
+            )
+        self._llama.set_seed(ask.seed)
+        grammar = self._lib.LlamaGrammar.from_string(answer_grammar(ask.candidates), verbose=False)
+        for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **SAMPLING)):
+            if self._lib.llama_vocab_is_eog(self._vocab, token):
+                return
+            if n >= room:
+                break
+            yield self._bytes(token)
+        raise AnswerError(Reason.INCOMPLETE, f"no end within {room} tokens")
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        text = self._template.render(
+            messages=prompt.messages(),
+            add_generation_prompt=True,
+            bos_token=self._special(self._lib.llama_vocab_bos(self._vocab)),
+            eos_token=self._special(self._lib.llama_vocab_eos(self._vocab)),
+        )
+        bos = self._lib.llama_vocab_bos(self._vocab)
+        starts_itself = bos >= 0 and text.startswith(self._special(bos) or "\0")
+        tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=not starts_itself, special=True)
+        return tokens
+
+    def _can_spell(self, text: str) -> bool:
+        tokens = self._llama.tokenize(text.encode(), add_bos=False, special=False)
+        return b"".join(map(self._bytes, tokens)).decode("utf-8", "replace").strip() == text.strip()
+
+    def _special(self, token: int) -> str:
+        return self._bytes(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def _bytes(self, token: int, *, special: bool = False) -> bytes:
+        """The token's bytes; the library says by a negative number how large a buffer it wants."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            n = self._lib.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            size = -n
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _raise_template_error(message: str) -> None:
+    raise EngineError(Reason.UPSTREAM_ERROR, f"chat template: {message}")

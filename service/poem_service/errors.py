@@ -1,0 +1,65 @@
+"""What the service can refuse, and why a poem was not the model's.
+
+ServiceError
+├── SettingsError     an environment variable's value is no good; stops the start
+├── RequestError      a request is not what the API takes; carries the status and what the player reads
+└── EngineError       the engine gave no usable answer; carries the `Reason`
+    ├── UnavailableError  it could not be asked
+    └── AnswerError       it was asked, and what came back is not an answer
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an answer is not the model's: the value of `X-Poem-Reason` and a label of the metrics."""
+
+    STARTING = "starting"
+    NO_ENGINE = "no-engine"
+    UNREACHABLE = "unreachable"
+    MODEL_MISSING = "model-missing"
+    LOADING = "loading"
+    TOO_SLOW = "too-slow"
+    BREAKER_OPEN = "breaker-open"
+    BUSY = "busy"
+    RATE_LIMITED = "rate-limited"
+    UPSTREAM_ERROR = "upstream-error"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+    MALFORMED = "malformed"
+    RULES = "rules"
+
+
+class ServiceError(Exception):
+    """Base of every error of this package."""
+
+
+class SettingsError(ServiceError):
+    """An environment variable has a value that is not allowed."""
+
+
+class RequestError(ServiceError):
+    """A request the API does not take; the message is Japanese and shown to the player."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class EngineError(ServiceError):
+    """No usable answer; `reason` says which kind, the message what was seen."""
+
+    def __init__(self, reason: Reason, seen: str) -> None:
+        super().__init__(f"{reason}: {seen}")
+        self.reason = reason
+        self.seen = seen
+
+
+class UnavailableError(EngineError):
+    """The engine could not be asked: not there, without the model, refusing, or silent."""
+
+
+class AnswerError(EngineError):
+    """The engine was asked and what came back is cut, malformed or against the rules."""

@@ -1,0 +1,129 @@
+"""The bytes of a request → a checked `Hand` of clean text. Raises `RequestError` for anything else."""
+
+import re
+import unicodedata
+from typing import Annotated, Literal
+
+import msgspec
+
+from poem.deck import Card, Deck, Wording
+from poem.errors import HandError
+from poem.hand import Hand, Pair, hand_of
+from poem_service.errors import RequestError
+
+BODY_BYTES_MAX = 64 * 1024
+NOT_A_HAND = "リクエストの形が正しくありません。カードを五枚選びなおしてください。"
+UNKNOWN_CARD = "このカードは使えません。カードを選びなおしてください。"
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
+
+
+class _Poem(msgspec.Struct):
+    id: _Id
+    poem_text: _Text
+
+
+class _Card(msgspec.Struct):
+    id: _Id
+    category: _Text
+    condition_text: _Text
+    strength: Annotated[int, msgspec.Meta(ge=-6, le=5)]
+    poems: Annotated[list[_Poem], msgspec.Meta(min_length=1, max_length=100)]
+
+
+class _Pair(msgspec.Struct):
+    conditionCard: _Card  # noqa: N815  (the game's own names)
+    selectedPoem: _Poem  # noqa: N815
+
+
+class _Hand(msgspec.Struct):
+    selectedPairs: Annotated[list[_Pair], msgspec.Meta(min_length=5, max_length=5)]  # noqa: N815
+
+
+class _OnlyId(msgspec.Struct):
+    id: _Id
+
+
+class _KnownPair(msgspec.Struct):
+    conditionCard: _OnlyId  # noqa: N815
+    selectedPoem: _OnlyId  # noqa: N815
+
+
+class _KnownHand(msgspec.Struct):
+    selectedPairs: Annotated[list[_KnownPair], msgspec.Meta(min_length=5, max_length=5)]  # noqa: N815
+
+
+_OPEN = msgspec.json.Decoder(_Hand)
+_KNOWN = msgspec.json.Decoder(_KnownHand)
+
+_SPECIAL = re.compile(
+    r"<[|｜][^<>]{0,60}[|｜]>|</?(?:s|bos|eos|pad|unk|mask|think|start_of_turn|end_of_turn|im_start|im_end)>"
+    r"|<</?SYS>>|\[/?(?:INST|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|SYSTEM_PROMPT)\]"
+)
+# Controls, unassigned and private characters, format characters (bidi marks, zero-width, tags) and surrogates.
+_DROPPED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
+# What is left of a special token's brackets after the tokens are gone can form no new one.
+_FULL_WIDTH = str.maketrans("<>[]|", "＜＞［］｜")
+
+
+def read_hand(body: bytes, deck: Deck, policy: Literal["open", "known"]) -> Hand:
+    """The hand in a request's body.
+
+    `open` takes any deck's cards as sent; `known` looks the ids up in our own and ignores sent text.
+    """
+    try:
+        if policy == "known":
+            return _known(_KNOWN.decode(body), deck)
+        return Hand(tuple(_pair(pair, deck) for pair in _OPEN.decode(body).selectedPairs))
+    except (ValueError, RecursionError, HandError) as error:
+        raise RequestError(400, NOT_A_HAND) from error
+
+
+def clean(text: str) -> str:
+    """The text without what could steer a model or break a line: one line, NFC, no special token.
+
+    Raises `ValueError` if nothing is left.
+    """
+    spaced = " ".join(text.split())
+    visible = "".join(c for c in unicodedata.normalize("NFC", spaced) if unicodedata.category(c) not in _DROPPED)
+    cleaned = " ".join(_SPECIAL.sub("", visible).translate(_FULL_WIDTH).split())
+    if not cleaned:
+        raise ValueError("nothing is left of a text after cleaning")
+    return cleaned
+
+
+def _known(sent: _KnownHand, deck: Deck) -> Hand:
+    try:
+        return hand_of(deck, [(pair.conditionCard.id, pair.selectedPoem.id) for pair in sent.selectedPairs])
+    except HandError as error:
+        raise RequestError(400, UNKNOWN_CARD) from error
+
+
+def _pair(sent: _Pair, deck: Deck) -> Pair:
+    card = _card(sent.conditionCard, deck)
+    wanted = sent.selectedPoem
+    wording = next((w for w in card.poems if w.id == wanted.id), None)
+    if wording is None:  # ids of an unknown card were cleaned
+        wording = Wording(clean(wanted.id), clean(wanted.poem_text))
+    elif wording.poem_text != wanted.poem_text:
+        wording = Wording(wording.id, clean(wanted.poem_text))
+    return Pair(card, wording)
+
+
+def _card(sent: _Card, deck: Deck) -> Card:
+    """Our own card if it is sent unchanged, which spares cleaning it; otherwise what was sent, cleaned."""
+    ours = deck.by_id.get(sent.id)
+    if ours is not None and _same(sent, ours):
+        return ours
+    poems = tuple(Wording(clean(poem.id), clean(poem.poem_text)) for poem in sent.poems)
+    return Card(clean(sent.id), clean(sent.category), clean(sent.condition_text), sent.strength, poems)
+
+
+def _same(sent: _Card, ours: Card) -> bool:
+    return (
+        sent.condition_text == ours.condition_text
+        and sent.category == ours.category
+        and sent.strength == ours.strength
+        and [(poem.id, poem.poem_text) for poem in sent.poems] == [(w.id, w.poem_text) for w in ours.poems]
+    )

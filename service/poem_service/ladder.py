@@ -1,0 +1,99 @@
+"""Where a request stands → its next step. Pure: the clock, the model and the queue are told, not asked.
+
+Every step leaves `RESERVE_S` for the table and the composer, so no model, however slow, eats their time.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from poem_service.errors import Reason
+
+RESERVE_S = 0.3
+"""Kept back for the fallback: ample for a table lookup or a composition on a busy machine."""
+ATTEMPTS_MAX = 2
+WORTH_ANOTHER = frozenset({Reason.LOST, Reason.INCOMPLETE, Reason.MALFORMED, Reason.RULES})
+"""What may well go right with a fresh seed or a fresh connection."""
+
+
+class ModelState(StrEnum):
+    """Whether the model may be asked."""
+
+    STARTING = "starting"
+    ABSENT = "absent"
+    LOADING = "loading"
+    TOO_SLOW = "too-slow"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that the next step depends on."""
+
+    remaining_s: float
+    model: ModelState
+    why_not: Reason | None
+    breaker_open: bool
+    answer_s: float
+    """What an answer takes, as measured."""
+    holds_slot: bool
+    ahead: int
+    """Requests at the model or waiting for it."""
+    slots: int
+    attempts: int = 0
+    failure: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a slot, at most this long."""
+
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskModel:
+    """Ask the model, for at most this long."""
+
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FallBack:
+    """Answer from the table or the composer."""
+
+    reason: Reason
+
+
+Step = Wait | AskModel | FallBack
+
+
+def next_step(at: Situation) -> Step:
+    """Wait, ask, or fall back and why."""
+    if at.failure is not None and (at.attempts >= ATTEMPTS_MAX or at.failure not in WORTH_ANOTHER):
+        return FallBack(at.failure)
+    if at.model is not ModelState.READY:
+        return FallBack(at.failure or at.why_not or Reason.STARTING)
+    if at.breaker_open:
+        return FallBack(at.failure or Reason.BREAKER_OPEN)
+    room = at.remaining_s - RESERVE_S
+    if not at.holds_slot:
+        before = at.answer_s * (at.ahead // at.slots)
+        if before + at.answer_s > room:
+            return FallBack(Reason.BUSY if at.ahead >= at.slots else Reason.TOO_SLOW)
+        return Wait(room - at.answer_s)
+    if at.answer_s > room:
+        return FallBack(at.failure or Reason.BUSY)
+    return AskModel(room)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long silence is borne: before the first piece, and between two."""
+
+    first_s: float
+    gap_s: float
+
+
+def patience(first_s: float, piece_s: float) -> Patience:
+    """From the measured pace: a model that is this much slower than it was is stuck, not thinking."""
+    return Patience(max(5.0, 10 * first_s), max(3.0, 50 * piece_s))

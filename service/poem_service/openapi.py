@@ -1,0 +1,138 @@
+"""What the service answers, as an OpenAPI 3.1 document."""
+
+from typing import Any
+
+_CARD: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "category", "condition_text", "strength", "poems"],
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 200},
+        "category": {"type": "string", "minLength": 1, "maxLength": 400},
+        "condition_text": {"type": "string", "minLength": 1, "maxLength": 400},
+        "strength": {"type": "integer", "minimum": -6, "maximum": 5},
+        "poems": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 100,
+            "items": {"$ref": "#/components/schemas/Wording"},
+        },
+    },
+}
+_WORDING = {
+    "type": "object",
+    "required": ["id", "poem_text"],
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": 200},
+        "poem_text": {"type": "string", "minLength": 1, "maxLength": 400},
+    },
+}
+_PAIR = {
+    "type": "object",
+    "required": ["conditionCard", "selectedPoem"],
+    "properties": {
+        "conditionCard": {"$ref": "#/components/schemas/Card"},
+        "selectedPoem": {"$ref": "#/components/schemas/Wording"},
+    },
+}
+_HAND = {
+    "type": "object",
+    "required": ["selectedPairs"],
+    "properties": {
+        "selectedPairs": {
+            "type": "array",
+            "minItems": 5,
+            "maxItems": 5,
+            "items": {"$ref": "#/components/schemas/Pair"},
+            "description": "Five different cards, each with one of its own wordings.",
+        }
+    },
+}
+_POEM = {
+    "type": "object",
+    "required": ["title", "poem"],
+    "additionalProperties": False,
+    "properties": {"title": {"type": "string"}, "poem": {"type": "string"}},
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {"error": {"type": "string"}},
+}
+_READY = {
+    "type": "object",
+    "required": ["answers_from", "state", "model", "digest", "prompt_version"],
+    "properties": {"answers_from": {"enum": ["model", "table"]}},
+}
+_SOURCE = {"schema": {"enum": ["model", "table", "composed"]}}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(schema: dict[str, Any], told: str = "The answer") -> dict[str, Any]:
+    return {"description": told, "content": {"application/json": {"schema": schema}}}
+
+
+def _text(kind: str) -> dict[str, Any]:
+    return {"description": "The answer", "content": {kind: {"schema": {"type": "string"}}}}
+
+
+def _get(told: str, answer: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"get": {"summary": told, "responses": {"200": answer}, **more}}
+
+
+def _deal() -> dict[str, Any]:
+    cards = {"type": "array", "minItems": 5, "maxItems": 5, "items": _ref("Card")}
+    seed = {"type": "string", "pattern": "^-?[0-9]{1,18}$"}
+    return {
+        "get": {
+            "summary": "Five cards of five different categories",
+            "parameters": [{"name": "seed", "in": "query", "schema": seed}],
+            "responses": {"200": _json(cards), "400": _json(_ref("Error"), "A seed that is no whole number")},
+        }
+    }
+
+
+def _generate() -> dict[str, Any]:
+    poem = _json(_ref("Poem"), "A poem; as events when text/event-stream is accepted")
+    poem["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    poem["headers"] = {"X-Poem-Source": _SOURCE, "X-Poem-Reason": {"schema": {"type": "string"}}}
+    return {
+        "post": {
+            "summary": "A poem for a hand",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Hand")}}},
+            "responses": {
+                "200": poem,
+                "400": _json(_ref("Error"), "Not a hand"),
+                "413": _json(_ref("Error"), "Over 64 KiB"),
+            },
+        }
+    }
+
+
+DOCUMENT: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "mansion-poem", "version": "0.1.0"},
+    "paths": {
+        "/api/generate-poem": _generate(),
+        "/api/deal": _deal(),
+        "/api/cards": _get("The deck", _json({"type": "array", "items": _ref("Card")})),
+        "/api/catchphrases": _get("The catch-copies", _json({"type": "array", "items": {"type": "string"}})),
+        "/health": _get("The process lives", _json({"type": "object", "required": ["status"]})),
+        "/ready": _get("Who answers", _json(_READY)),
+        "/metrics": _get("Prometheus text", _text("text/plain")),
+        "/openapi.json": _get("This document", _json({"type": "object"})),
+    },
+    "components": {
+        "schemas": {
+            "Card": _CARD,
+            "Wording": _WORDING,
+            "Pair": _PAIR,
+            "Hand": _HAND,
+            "Poem": _POEM,
+            "Error": _ERROR,
+        }
+    },
+}

@@ -1,0 +1,101 @@
+"""`Settings` → the running parts of the service, started and stopped together."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from poem.deck import Deck, builtin_deck, load_deck
+from poem.table import Table
+from poem_service.breaker import Breaker, BreakerState
+from poem_service.choose import choose
+from poem_service.generation_log import GenerationLog
+from poem_service.keeper import Keeper
+from poem_service.ladder import ModelState
+from poem_service.metrics import Metrics
+from poem_service.ratelimit import RateLimit
+from poem_service.settings import Settings
+from poem_service.slots import Slots
+from poem_service.writer import Writer
+
+log = logging.getLogger("poem_service")
+
+
+@dataclass
+class Service:
+    """Everything that lives as long as the process."""
+
+    settings: Settings
+    deck: Deck
+    table: Table | None
+    stale_cards: tuple[str, ...]
+    keeper: Keeper
+    writer: Writer
+    metrics: Metrics
+    rate_limit: RateLimit | None
+    generation_log: GenerationLog | None = None
+    _keeping: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Service":
+        """The parts, wired. Raises `DeckError` or `TableError` for a file that is no good."""
+        named = settings.deck or settings.catchphrases
+        deck = load_deck(settings.deck, settings.catchphrases) if named else builtin_deck()
+        table = Table(settings.table) if settings.table else None
+        metrics = Metrics()
+        keeper = Keeper(lambda: choose(settings), deck, settings.deadline_s, Breaker())
+        writer = Writer(deck, keeper, Slots(settings.max_active), table, metrics, settings.deadline_s)
+        limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
+        service = cls(
+            settings, deck, table, () if table is None else table.stale_cards(deck), keeper, writer, metrics, limit
+        )
+        service._watch()
+        return service
+
+    async def start(self) -> None:
+        """Start what runs beside the requests."""
+        if self.stale_cards:
+            log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
+        if self.settings.log_db:
+            self.generation_log = GenerationLog(self.settings.log_db)
+        self._keeping = asyncio.create_task(self.keeper.run(), name="keeper")
+
+    async def stop(self) -> None:
+        """Stop it, the log last."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeping
+        await self.keeper.aclose()
+        if self.generation_log is not None:
+            await asyncio.to_thread(self.generation_log.close)
+        if self.table is not None:
+            self.table.close()
+
+    def _watch(self) -> None:
+        keeper, metrics = self.keeper, self.metrics
+        states = {state: n for n, state in enumerate(BreakerState)}
+
+        def tokens_per_s() -> float:
+            pace = keeper.standing.pace
+            return 1 / pace.piece_s if pace and pace.piece_s > 0 else 0.0
+
+        def vram() -> float:
+            facts = keeper.standing.facts
+            return facts.vram_share if facts and facts.vram_share is not None else float("nan")
+
+        metrics.watch("poem_queue_ahead", "Requests at the model or waiting for it", lambda: self.writer.slots.ahead)
+        metrics.watch(
+            "poem_breaker_state",
+            "0 closed, 1 open, 2 half-open",
+            lambda: states[keeper.breaker.state(time.monotonic())],
+        )
+        metrics.watch("poem_model_ready", "1 if the model is asked", lambda: keeper.standing.state is ModelState.READY)
+        metrics.watch("poem_model_tokens_per_second", "The model's pace", tokens_per_s)
+        metrics.watch("poem_model_vram_share", "Share of the model in video memory", vram)
+        metrics.watch(
+            "poem_log_rows_lost",
+            "Rows the generation log could not keep",
+            lambda: self.generation_log.lost if self.generation_log else 0,
+        )

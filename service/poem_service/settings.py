@@ -1,0 +1,194 @@
+"""The environment, read once → `Settings`; a bad value stops the start with its name, value and what is allowed."""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from poem_service.errors import SettingsError
+
+EngineName = Literal["auto", "ollama", "embedded", "openai", "none"]
+Number = TypeVar("Number", int, float)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service was told; the defaults are those of the README's table."""
+
+    port: int = 3001
+    host: str = "127.0.0.1"
+    engine: EngineName = "auto"
+    ollama_url: str = "http://127.0.0.1:11434"
+    model: str = "mansion-poem:latest"
+    gguf: Path | None = None
+    deadline_s: float = 60.0
+    deck: Path | None = None
+    catchphrases: Path | None = None
+    deck_policy: Literal["open", "known"] = "open"
+    table: Path | None = None
+    log_db: Path | None = None
+    game_dist: Path | None = None
+    allowed_origins: tuple[str, ...] = ()
+    max_active: int = 1
+    openai_url: str | None = None
+    openai_key: str | None = field(default=None, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    rate_limit: int | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Settings from the environment; an empty variable counts as not set. Raises `SettingsError`."""
+        values: dict[str, Any] = {}
+        for name, (target, parse, allowed) in VARIABLES.items():
+            text = environ.get(name, "").strip()
+            if text:
+                try:
+                    values[target] = parse(text)
+                except ValueError:
+                    shown = "(not shown)" if name in SECRETS else repr(text)
+                    raise SettingsError(f"{name}: {shown} is not allowed; give {allowed}") from None
+        settings = cls(**values)
+        if settings.engine == "embedded" and settings.gguf is None:
+            raise SettingsError("POEM_GGUF: not set; POEM_ENGINE=embedded needs the path of a GGUF file")
+        if settings.engine == "openai" and settings.openai_url is None:
+            raise SettingsError("POEM_OPENAI_URL: not set; POEM_ENGINE=openai needs the server's http or https URL")
+        return settings
+
+
+def _port(text: str) -> int:
+    return _within(int(text), 1, 65535)
+
+
+def _deadline(text: str) -> float:
+    return _within(float(text), 1.0, 85.0)
+
+
+def _active(text: str) -> int:
+    return _within(int(text), 1, 1024)
+
+
+def _rate(text: str) -> int:
+    return _within(int(text), 1, 100_000)
+
+
+def _within(value: Number, low: Number, high: Number) -> Number:
+    if not low <= value <= high:
+        raise ValueError(value)
+    return value
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.:_-]{1,253}", text):
+        raise ValueError(text)
+    return text
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(text)
+        return text
+
+    return parse
+
+
+def _model(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:/-]{0,199}", text):
+        raise ValueError(text)
+    return text
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ValueError(text)
+    return path
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not (path / "index.html").is_file():
+        raise ValueError(text)
+    return path
+
+
+def _new_file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ValueError(text)
+    return path
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(text)
+    _ = parts.port  # raises ValueError for a port that is no number
+    return text.rstrip("/")
+
+
+def ollama_url(text: str) -> str:
+    """The forms that Ollama itself takes: `host`, `host:port`, `:port`, a URL; 0.0.0.0 means this machine."""
+    scheme, _, rest = text.rpartition("://")
+    rest = rest.rstrip("/")
+    if rest.startswith(":"):
+        rest = f"127.0.0.1{rest}"
+    parts = urlsplit(_url(f"{scheme or 'http'}://{rest}"))
+    host = "127.0.0.1" if parts.hostname == "0.0.0.0" else str(parts.hostname)
+    host = f"[{host}]" if ":" in host else host
+    port = parts.port or {"": 11434, "http": 80, "https": 443}[scheme]
+    return f"{parts.scheme}://{host}:{port}{parts.path}"
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(entry.strip() for entry in text.split(",") if entry.strip())
+    for origin in origins:
+        if origin != "*" and urlsplit(_url(origin)).path:
+            raise ValueError(origin)
+    return origins
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(entry.strip(), strict=False) for entry in text.split(",") if entry.strip())
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{8,512}", text):
+        raise ValueError
+    return text
+
+
+SECRETS = frozenset({"POEM_API_KEY", "POEM_OPENAI_KEY"})
+
+# Name → field, parser, what is allowed. The README's table is compared with this one by a test.
+VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
+    "POEM_PORT": ("port", _port, "a port from 1 to 65535"),
+    "POEM_HOST": ("host", _host, "an address or a host name to listen on"),
+    "POEM_ENGINE": (
+        "engine",
+        _choice("auto", "ollama", "embedded", "openai", "none"),
+        "auto, ollama, embedded, openai or none",
+    ),
+    "OLLAMA_HOST": ("ollama_url", ollama_url, "host, host:port or an http or https URL"),
+    "POEM_MODEL": ("model", _model, "a model name of letters, digits and . _ - : /"),
+    "POEM_GGUF": ("gguf", _file, "the path of a GGUF file that is there"),
+    "POEM_DEADLINE_S": ("deadline_s", _deadline, "seconds from 1 to 85 (the game gives up after 90)"),
+    "POEM_DECK": ("deck", _file, "the path of a cards.json that is there"),
+    "POEM_CATCHPHRASES": ("catchphrases", _file, "the path of a catchphrases.json that is there"),
+    "POEM_DECK_POLICY": ("deck_policy", _choice("open", "known"), "open or known"),
+    "POEM_TABLE": ("table", _file, "the path of a table file that is there"),
+    "POEM_LOG_DB": ("log_db", _new_file, "a file path in a folder that is there"),
+    "POEM_GAME_DIST": ("game_dist", _folder, "a folder that holds an index.html"),
+    "POEM_ALLOWED_ORIGINS": ("allowed_origins", _origins, "origins such as https://example.jp, comma-separated, or *"),
+    "POEM_MAX_ACTIVE": ("max_active", _active, "a whole number from 1 to 1024"),
+    "POEM_OPENAI_URL": ("openai_url", _url, "an http or https URL"),
+    "POEM_OPENAI_KEY": ("openai_key", _key, "8 to 512 visible ASCII characters"),
+    "POEM_API_KEY": ("api_key", _key, "8 to 512 visible ASCII characters"),
+    "POEM_RATE_LIMIT": ("rate_limit", _rate, "poems per minute and address, from 1 to 100000"),
+    "POEM_TRUSTED_PROXIES": ("trusted_proxies", _networks, "addresses or networks such as 10.0.0.0/8, comma-separated"),
+}

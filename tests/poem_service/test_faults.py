@@ -1,0 +1,271 @@
+"""Every fault of the model's server, done for real: the player gets a poem that keeps the rules, in time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from poem.deck import builtin_deck
+from poem.hand import Answer
+from poem.rules import check
+from poem_service.ladder import ModelState
+from poem_service.service import Service
+from poem_service.settings import Settings
+from support.ollama_stand_in import FAULTS, Call, OllamaStandIn, blanks, right
+from support.served import a_hand, events, sent, serving, until
+
+DEADLINE_S = 1.5
+Served = tuple[Service, httpx.AsyncClient]
+
+REASONS = {
+    "hang_before": "timeout",
+    "hang_before_first": "timeout",
+    "hang_amid": "timeout",
+    "slow_drip": "timeout",
+    "status_400": "upstream-error",
+    "status_404": "model-missing",
+    "status_500": "upstream-error",
+    "status_503": "busy",
+    "redirect": "upstream-error",
+    "done_false": "incomplete",
+    "done_length": "incomplete",
+    "error_line": "upstream-error",
+    "cut_body": "lost",
+    "reset": "lost",
+    "bad_json": "malformed",
+    "bad_line": "malformed",
+    "not_utf8": "malformed",
+    "another_card_s_title": "rules",
+    "unknown_title": "rules",
+    "extra_key": "malformed",
+    "too_short": "rules",
+    "too_long": "rules",
+    "endless": "malformed",
+    "repeated": "rules",
+    "polite": "rules",
+    "empty": "malformed",
+}
+
+
+@pytest.fixture
+async def ollama() -> AsyncIterator[OllamaStandIn]:
+    async with OllamaStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+async def served(ollama: OllamaStandIn) -> AsyncIterator[Served]:
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
+        await until(service, ModelState.READY)
+        yield service, client
+
+
+async def poem_of(client: httpx.AsyncClient, seed: int = 1) -> httpx.Response:
+    """Ask for a poem; whatever happens it is one, keeps the rules and is in time."""
+    hand = a_hand(seed)
+    response = await client.post("/api/generate-poem", json=sent(hand))
+    assert response.status_code == 200
+    assert set(response.json()) == {"title", "poem"}
+    assert check(Answer(**response.json()), hand, builtin_deck().catchphrases) == []
+    assert response.elapsed.total_seconds() < DEADLINE_S
+    return response
+
+
+def came_from(response: httpx.Response) -> tuple[str, str | None]:
+    return response.headers["x-poem-source"], response.headers.get("x-poem-reason")
+
+
+async def test_the_model_s_poem_is_served_when_nothing_is_wrong(served: Served) -> None:
+    assert came_from(await poem_of(served[1])) == ("model", None)
+
+
+async def test_blanks_between_tokens_are_no_fault(ollama: OllamaStandIn, served: Served) -> None:
+    ollama.behave = blanks
+    assert came_from(await poem_of(served[1])) == ("model", None)
+
+
+def test_every_fault_has_its_reason() -> None:
+    assert set(REASONS) == set(FAULTS)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_costs_the_player_nothing(fault: str, ollama: OllamaStandIn, served: Served) -> None:
+    ollama.behave = FAULTS[fault]
+    assert came_from(await poem_of(served[1])) == ("composed", REASONS[fault])
+
+
+@pytest.mark.parametrize("fault", ["bad_json", "done_false", "cut_body", "reset", "unknown_title", "too_short"])
+async def test_a_second_try_with_another_seed_can_succeed(fault: str, ollama: OllamaStandIn, served: Served) -> None:
+    async def once(call: Call) -> None:
+        ollama.behave = right
+        await FAULTS[fault](call)
+
+    ollama.calls.clear()
+    ollama.behave = once
+    assert came_from(await poem_of(served[1])) == ("model", None)
+    first, second = (call["options"]["seed"] for call in ollama.calls)
+    assert first != second
+
+
+async def test_only_the_seed_goes_with_a_request(ollama: OllamaStandIn, served: Served) -> None:
+    await poem_of(served[1])
+    body = ollama.calls[-1]
+    assert set(body["options"]) == {"seed"}
+    assert {key: body[key] for key in ("think", "stream", "keep_alive")} == {
+        "think": False,
+        "stream": True,
+        "keep_alive": -1,
+    }
+
+
+async def test_nobody_listens() -> None:
+    async with serving(Settings(engine="ollama", ollama_url="http://127.0.0.1:9", deadline_s=DEADLINE_S)) as served:
+        await until(served[0], ModelState.ABSENT)
+        assert came_from(await poem_of(served[1])) == ("composed", "unreachable")
+
+
+async def test_the_name_does_not_resolve() -> None:
+    async with serving(Settings(engine="ollama", ollama_url="http://ollama.invalid", deadline_s=DEADLINE_S)) as served:
+        await until(served[0], ModelState.ABSENT)
+        assert came_from(await poem_of(served[1])) == ("composed", "unreachable")
+
+
+async def test_the_model_is_not_there_and_comes_later(ollama: OllamaStandIn) -> None:
+    models, ollama.models = ollama.models, ("another:latest",)
+    async with serving(Settings(ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
+        await until(service, ModelState.ABSENT)
+        assert came_from(await poem_of(client)) == ("composed", "model-missing")
+        ollama.models = models
+        await until(service, ModelState.READY)
+        assert came_from(await poem_of(client)) == ("model", None)
+
+
+async def test_a_loading_model_is_loaded_by_the_service_alone(ollama: OllamaStandIn) -> None:
+    ollama.loaded, ollama.load_s = False, 1.0
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
+        await until(service, ModelState.LOADING)
+        for seed in range(5):
+            assert came_from(await poem_of(client, seed)) == ("composed", "loading")
+        await until(service, ModelState.READY)
+        assert came_from(await poem_of(client)) == ("model", None)
+        assert (ollama.loads, ollama.loads_cut) == (1, 0)
+
+
+async def test_a_restart_in_between_is_survived(ollama: OllamaStandIn, served: Served) -> None:
+    service, client = served
+    await ollama.stop()
+    assert (await poem_of(client)).headers["x-poem-source"] == "composed"
+    await until(service, ModelState.ABSENT)
+    assert came_from(await poem_of(client)) == ("composed", "unreachable")
+    await ollama.start()
+    await until(service, ModelState.READY)
+    assert came_from(await poem_of(client)) == ("model", None)
+
+
+async def test_another_digest_is_noticed_and_the_model_tried_anew(ollama: OllamaStandIn, served: Served) -> None:
+    service, client = served
+    assert (await client.get("/ready")).json()["digest"] == "sha256:first"
+    ollama.digest, ollama.version = "sha256:second", "000000000000"
+    service.keeper.look_now()
+    async with asyncio.timeout(10):
+        while (ready := (await client.get("/ready")).json())["digest"] != "sha256:second":
+            await asyncio.sleep(0.02)
+    assert (ready["prompt_version"], ready["prompt_differs"]) == ("000000000000", True)
+
+
+async def test_a_model_that_cannot_finish_in_time_is_not_asked(ollama: OllamaStandIn) -> None:
+    ollama.behave = FAULTS["slow_drip"]
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=1.0)) as (service, client):
+        await until(service, ModelState.TOO_SLOW)
+        asked = len(ollama.calls)
+        assert came_from(await poem_of(client)) == ("composed", "too-slow")
+        assert len(ollama.calls) == asked
+        assert (await client.get("/ready")).json()["reason"] == "too-slow"
+
+
+async def test_the_breaker_spares_players_a_model_that_keeps_failing(ollama: OllamaStandIn, served: Served) -> None:
+    service, client = served
+    service.keeper.breaker.cooldown_s = 0.4
+    ollama.behave = FAULTS["reset"]
+    for seed in range(2):
+        await poem_of(client, seed)
+    assert came_from(await poem_of(client)) == ("composed", "breaker-open")
+    assert (await client.get("/ready")).json()["answers_from"] == "table"
+    ollama.behave = right
+    service.keeper.look_now()
+    async with asyncio.timeout(10):
+        while service.keeper.breaker.opened_at is not None:
+            await asyncio.sleep(0.02)
+    assert came_from(await poem_of(client)) == ("model", None)
+
+
+async def test_more_players_than_the_model_can_serve_are_answered_at_once(ollama: OllamaStandIn) -> None:
+    async def slowly(call: Call) -> None:
+        await asyncio.sleep(0.4)
+        await right(call)
+
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
+        await until(service, ModelState.READY)
+        ollama.behave = slowly
+        for seed in range(4):  # the pace is learnt from real answers
+            await poem_of(client, seed)
+        answers = await asyncio.gather(*(poem_of(client, seed) for seed in range(12)))
+    sources = [came_from(answer) for answer in answers]
+    assert ("model", None) in sources
+    assert ("composed", "busy") in sources
+
+
+async def test_a_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn, served: Served) -> None:
+    ollama.behave = FAULTS["hang_amid"]
+    with pytest.raises(httpx.ReadTimeout):
+        await served[1].post("/api/generate-poem", json=sent(a_hand()), timeout=0.3)
+    async with asyncio.timeout(5):
+        while not ollama.left:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_poem_streams_as_it_grows(served: Served) -> None:
+    response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
+    found = events(response.text)
+    assert [name for name, _ in found][-1] == "done"
+    assert {name for name, _ in found} == {"delta", "done"}
+    done = found[-1][1]
+    assert set(done) == {"title", "poem", "source"}
+    assert "".join(fields["text"] for name, fields in found if name == "delta") == done["poem"]
+    assert len(found) > 20
+
+
+async def test_what_was_shown_is_withdrawn_and_replaced(ollama: OllamaStandIn, served: Served) -> None:
+    ollama.behave = FAULTS["hang_amid"]
+    response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
+    found = events(response.text)
+    names = [name for name, _ in found]
+    at = names.index("replace")
+    assert names.count("replace") == 1
+    assert "".join(fields["text"] for _, fields in found[at + 1 : -1]) == found[-1][1]["poem"]
+    assert found[-1][1]["source"] == "composed"
+
+
+async def test_a_streaming_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn, served: Served) -> None:
+    ollama.behave = FAULTS["hang_amid"]
+    headers = {"accept": "text/event-stream"}
+    async with served[1].stream("POST", "/api/generate-poem", json=sent(a_hand()), headers=headers) as response:
+        async for _ in response.aiter_text():
+            break
+    async with asyncio.timeout(5):
+        while not ollama.left:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_full_disk_costs_the_log_and_not_the_poem(ollama: OllamaStandIn) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    async with serving(Settings(engine="none", log_db=full)) as (service, client):
+        await poem_of(client)
+        async with asyncio.timeout(5):
+            while not (service.generation_log and service.generation_log.lost):
+                await asyncio.sleep(0.02)
+        await poem_of(client)

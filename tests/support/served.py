@@ -1,0 +1,70 @@
+"""The service on a real port, in this process; hands as the game sends them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import httpx
+import uvicorn
+
+from poem.deck import builtin_deck
+from poem.hand import Hand, deal
+from poem_service.app import build_app
+from poem_service.ladder import ModelState
+from poem_service.service import Service
+from poem_service.settings import Settings
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    """The running service and a client of it."""
+    service = Service.of(settings)
+    config = uvicorn.Config(build_app(service), port=0, log_config=None, access_log=False, http="httptools")
+    server = uvicorn.Server(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            yield service, client
+    finally:
+        server.should_exit = True
+        await running
+
+
+async def until(service: Service, state: ModelState, limit_s: float = 20.0) -> None:
+    """Return once the model stands so."""
+    async with asyncio.timeout(limit_s):
+        while service.keeper.standing.state is not state:
+            await asyncio.sleep(0.01)
+
+
+def sent(hand: Hand) -> dict[str, Any]:
+    """The hand as the game sends it."""
+    pairs = [
+        {
+            "conditionCard": pair.card.as_json(),
+            "selectedPoem": {"id": pair.wording.id, "poem_text": pair.wording.poem_text},
+        }
+        for pair in hand.pairs
+    ]
+    return {"selectedPairs": pairs}
+
+
+def a_hand(seed: int = 1) -> Hand:
+    """A dealt hand of the built-in deck."""
+    return deal(builtin_deck(), Random(seed))
+
+
+def events(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """The (name, data) pairs of an event stream."""
+    found = []
+    for block in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if fields:
+            found.append((fields["event"], json.loads(fields["data"])))
+    return found
