@@ -1,0 +1,1 @@
+"""The game: deck, hand, prompt, rules, pattern key and composer. Standard library only."""

@@ -1,0 +1,138 @@
+"""An answer and its hand → the rules that it breaks. The data set, the gates and the service share these."""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from poem import shape
+from poem.deck import giveaway_terms
+from poem.hand import Answer, Hand
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken rule: its name, the place (`title`, `poem`, `paragraph 2` …) and what was found there."""
+
+    rule: str
+    place: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.place}: {self.found}"
+
+
+Found = Iterator[tuple[str, str]]
+
+# ます is the polite ending after an い- or え-row kana or a kanji (行きます, 見ます). The plain verbs that
+# end so (澄ます, 覚ます, 励ます …) have another row or one of these kanji before it; はげます is the exception.
+_POLITE = re.compile(
+    r"(?:(?<!は)げ|[いきしちにひみりぎじびぴえけせてねへめれぜでべぺ]|[一-鿿](?<![澄覚励済冷醒悩騙和眩晦暗]))"
+    r"(?:ます(?=[。、」』かねよ]|$)|ました(?=[。、」』かねよが]|$)|ません|ましょう|まして(?=、))"
+    r"|で(?:す(?=[。、」』ねよ]|か。|が、|$)|した(?=[。、」』]|$)|しょう|ございま)|くださ|下さい"
+)
+_CONJECTURE = re.compile(
+    r"だろう|であろう|でしょう|か(?:も|もし)(?:しれ|知れ)|(?:に|には)(?:違い|ちがい)(?:ない|あるまい)|はず(?:だ|で)"
+    r"|[るたい]らしい。|[るたい]ようだ。|みたいだ|と思われ|ではないか"
+)
+_ADDRESS = re.compile(r"あなた|アナタ|貴[方女殿]")
+_SUPERLATIVE = re.compile("最高|一番|絶対|完璧|完全")
+# A shorter wording is a word rather than a phrase; a poem may use words.
+PHRASE = 4
+
+
+def check(answer: Answer, hand: Hand, candidates: Collection[str], waived: Collection[str] = ()) -> list[Violation]:
+    """Every violation of the answer, in the order of the rules; `waived` names rules to leave out."""
+    poem = answer.poem
+    found: list[Violation] = []
+    for rule, search in _POEM_RULES.items():
+        if rule not in waived:
+            found += [Violation(rule, place, what) for place, what in search(poem)]
+    if answer.title not in candidates:
+        found.append(Violation("title", "title", f"{answer.title!r} is not one of the candidates"))
+    for pair in hand.pairs:
+        if "giveaway" not in waived:
+            for term in giveaway_terms(pair.card):
+                if term in poem:
+                    found.append(Violation("giveaway", pair.card.id, term))
+        text = pair.wording.poem_text
+        if "copied" not in waived and len(text) >= PHRASE and text in poem:
+            found.append(Violation("copied", pair.wording.id, text))
+    return found
+
+
+def style_violations(text: str) -> list[Violation]:
+    """Violations of a piece of a poem (a sentence, a catch-copy), whatever its length."""
+    return [Violation(rule, place, what) for rule in _STYLE_RULES for place, what in _POEM_RULES[rule](text)]
+
+
+def _paragraphs(poem: str) -> Found:
+    count = len(shape.paragraphs(poem))
+    if count not in shape.LAYOUTS:
+        yield "poem", f"{count} paragraphs, not 3 or 4"
+    for n, text in enumerate(shape.paragraphs(poem), 1):
+        if not text:
+            yield f"paragraph {n}", "empty"
+
+
+def _length(poem: str) -> Found:
+    breaks = poem.count(shape.PARAGRAPH_BREAK)
+    if len(poem) - breaks < shape.POEM_LENGTH.start or len(poem) >= shape.POEM_LENGTH.stop:
+        yield "poem", f"{len(poem)} characters with {breaks} line breaks, not 180 to 240 both with and without"
+
+
+def _ending(poem: str) -> Found:
+    for n, text in enumerate(shape.paragraphs(poem), 1):
+        if text and not text.endswith("。"):
+            yield f"paragraph {n}", f"ends with {text[-1]!r}, not 「。」"
+
+
+def _sentence(poem: str) -> Found:
+    for n, text in enumerate(shape.paragraphs(poem), 1):
+        for sentence in shape.sentences(text):
+            if len(sentence) > shape.SENTENCE_MAX:
+                yield f"paragraph {n}", f"a sentence of {len(sentence)} characters, over {shape.SENTENCE_MAX}"
+            elif sentence == "。":
+                yield f"paragraph {n}", "an empty sentence"
+
+
+def _repeated(poem: str) -> Found:
+    seen: set[str] = set()
+    for n, text in enumerate(shape.paragraphs(poem), 1):
+        for sentence in shape.sentences(text):
+            if sentence in seen:
+                yield f"paragraph {n}", sentence
+            seen.add(sentence)
+
+
+def _characters(poem: str) -> Found:
+    if found := shape.junk(poem):
+        yield _place(poem, found), f"{found.group()!r} (U+{ord(found.group()):04X})"
+
+
+def _matcher(pattern: re.Pattern[str]) -> Callable[[str], Found]:
+    def search(poem: str) -> Found:
+        for found in pattern.finditer(poem):
+            yield _place(poem, found), found.group()
+
+    return search
+
+
+def _place(poem: str, found: re.Match[str]) -> str:
+    return f"paragraph {poem.count(shape.PARAGRAPH_BREAK, 0, found.start()) + 1}"
+
+
+_POEM_RULES: dict[str, Callable[[str], Found]] = {
+    "paragraphs": _paragraphs,
+    "length": _length,
+    "ending": _ending,
+    "sentence": _sentence,
+    "repeated": _repeated,
+    "characters": _characters,
+    "polite": _matcher(_POLITE),
+    "conjecture": _matcher(_CONJECTURE),
+    "address": _matcher(_ADDRESS),
+    "superlative": _matcher(_SUPERLATIVE),
+}
+_STYLE_RULES = ("characters", "polite", "conjecture", "address", "superlative")
+RULES = (*_POEM_RULES, "title", "giveaway", "copied")
+"""The names of all rules."""
