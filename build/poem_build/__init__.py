@@ -1,0 +1,1 @@
+"""The build stage: from cards to a registered model, one module per stage."""

@@ -1,0 +1,117 @@
+"""A stage's work → a directory that is whole or not there, and that says what it was made from.
+
+`artifacts/<recipe>/<stage>/artifact.json` is written last. A directory without one is unfinished and is made
+again; one whose key (stage, revision, settings, digests of the inputs) still holds is kept as it is.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import poem
+from poem_build.errors import ArtifactError
+
+MANIFEST = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a stage left: its files by SHA-256, and the figures that gates and reports need."""
+
+    stage: str
+    key: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    files: Mapping[str, str]
+    figures: Mapping[str, Any]
+    seconds: float
+    path: Path
+    reused: bool = False
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the files' names and digests: the same content has the same digest."""
+        return _digest(dict(sorted(self.files.items())))
+
+
+def make(
+    out: Path,
+    stage: str,
+    work: Callable[[Path], Mapping[str, Any]],
+    *,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    revision: int = 1,
+) -> Artifact:
+    """The stage's artifact: the one that is there if nothing changed, else what `work` makes.
+
+    `work` is given an empty directory and returns the figures; if it raises, nothing of it stays.
+    `revision` is raised when a change of a stage's code changes what the same inputs give.
+    """
+    key = _digest({"stage": stage, "revision": revision, "settings": settings, "inputs": inputs})
+    target = out / stage
+    if (found := _whole(target)) and found.key == key:
+        return found
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=out))
+    try:
+        start = time.monotonic()
+        figures = work(unfinished)
+        seconds = round(time.monotonic() - start, 3)
+        files = {
+            str(path.relative_to(unfinished)): sha256(path) for path in sorted(unfinished.rglob("*")) if path.is_file()
+        }
+        made = Artifact(stage, key, settings, inputs, files, figures, seconds, target)
+        manifest = {name: value for name, value in asdict(made).items() if name not in {"path", "reused"}}
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        unfinished.chmod(0o755)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return made
+
+
+def load(out: Path, stage: str) -> Artifact:
+    """The finished artifact of an earlier stage; raises `ArtifactError` naming the command that makes it."""
+    found = _whole(out / stage)
+    if found is None:
+        raise ArtifactError(f"{out / stage}: not there or unfinished; `poem-build run` makes it")
+    return found
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree_digest(folder: Path) -> str:
+    """SHA-256 over the names and digests of a folder's files."""
+    return _digest({str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()})
+
+
+def words_digest() -> str:
+    """SHA-256 over the game's own word files: deck, terms, fragments, prompt."""
+    return tree_digest(Path(poem.__file__).parent / "data")
+
+
+def _whole(target: Path) -> Artifact | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        content = json.loads((target / MANIFEST).read_text("utf-8"))
+        found = Artifact(**content, path=target, reused=True)
+        if all(sha256(target / name) == digest for name, digest in found.files.items()):
+            return found
+    return None
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,175 @@
+"""Plain text of ours → a small pretrained base: a tokenizer and a Qwen2-shaped model that speak like our poems.
+
+The text is composed poems under their titles, poems after the wordings they came from, and the word list of
+the deck. It holds no prompt, no JSON and none of the held-out hands, so whatever the adapter is later seen to do
+about prompts and answers it has learnt itself.
+"""
+
+import math
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from poem.composer import compose
+from poem.deck import builtin_deck
+from poem.hand import Pair, draw_candidates
+from poem.prompt import pair_line, system_text
+from poem.words import all_sentences, words
+from poem_build import artifact, chat
+from poem_build.artifact import Artifact
+from poem_build.dataset import hands
+from poem_build.errors import RecipeError
+from poem_build.progress import progress
+from poem_build.recipe import Pretrain, Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+# The split of Qwen2's tokenizer, which llama.cpp calls "qwen2".
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_END_OF_TEXT = "<|endoftext|>"
+
+
+def run(recipe: Recipe, out: Path) -> Artifact:
+    """Train tokenizer and weights and leave them as a folder that `from_pretrained` reads."""
+    if recipe.pretrain is None:
+        raise RecipeError(f"recipe {recipe.name}: pretrain: not there; only a base that is made here has that table")
+    spec = recipe.pretrain
+
+    def work(folder: Path) -> dict[str, Any]:
+        import torch
+        from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+        torch.manual_seed(spec.seed)
+        texts = list(corpus(spec))
+        tokenizer = train_tokenizer(spec.vocab_size)
+        PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=_END_OF_TEXT, model_max_length=spec.context
+        ).save_pretrained(folder)
+        config = Qwen2Config(
+            vocab_size=tokenizer.get_vocab_size(),
+            hidden_size=spec.hidden_size,
+            intermediate_size=spec.intermediate_size,
+            num_hidden_layers=spec.layers,
+            num_attention_heads=spec.heads,
+            num_key_value_heads=spec.kv_heads,
+            max_position_embeddings=spec.context,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.token_to_id("<|im_end|>"),
+            pad_token_id=tokenizer.token_to_id(_END_OF_TEXT),
+        )
+        model = Qwen2ForCausalLM(config)
+        figures = _pretrain(model, _rows(tokenizer, texts, spec), spec)
+        model.to(torch.bfloat16).save_pretrained(folder)
+        return figures | {"parameters": sum(p.numel() for p in model.parameters())}
+
+    made = artifact.make(out, "base", work, settings=spec.model_dump(), inputs={"words": artifact.words_digest()})
+    _install(made.path, recipe.base.path)
+    return made
+
+
+def _install(made: Path, target: Path) -> None:
+    """Put the base where the recipe names it; artifact.json goes along and says how it was made."""
+    if made.resolve() == target.resolve():
+        return
+    beside = target.with_name(f".{target.name}")
+    shutil.copytree(made, beside, dirs_exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+
+
+def corpus(spec: Pretrain) -> Iterator[str]:
+    """Plain texts: the word list of the deck, then a poem for each of `spec.hands` training hands."""
+    deck = builtin_deck()
+    rng = Random(f"corpus {spec.seed}")
+    for card in deck.cards:
+        for wording in card.poems:
+            said = "".join(s.text for s in words().fragments[wording.id])
+            yield f"{card.category}。{card.condition_text}。{wording.poem_text}。{said}"
+    yield "\n".join(deck.catchphrases)
+    for hand in islice(hands(deck, "train", rng), spec.hands):
+        answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
+        if rng.random() < 0.5:
+            yield f"{answer.title}\n{answer.poem}"
+        else:
+            spoken = "\n".join(f"{p.card.condition_text}、{p.wording.poem_text}。" for p in hand.pairs)
+            yield f"{spoken}\n{answer.title}\n{answer.poem}"
+
+
+def train_tokenizer(vocab_size: int) -> "Tokenizer":
+    """A byte-level BPE with Qwen2's split, with room for the chat template's special tokens.
+
+    It learns from every sentence once, not from the poems, where the same sentences come by the hundred and
+    would each become a token while rare kanji stayed three. No token is longer than 30 bytes: llama.cpp's
+    simple detokenizer drops those over 32.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(byte_fallback=False))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[_END_OF_TEXT, *chat.SPECIAL_TOKENS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        max_token_length=30,
+        show_progress=False,
+    )
+    deck = builtin_deck()
+    texts = [system_text(), *deck.catchphrases, *(s.text for s in all_sentences())]
+    texts += [pair_line(Pair(card, wording)) for card in deck.cards for wording in card.poems]
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _rows(tokenizer: "Tokenizer", texts: list[str], spec: Pretrain) -> "torch.Tensor":
+    """All texts end to end, cut into rows of 256 tokens."""
+    import torch
+
+    end = tokenizer.token_to_id(_END_OF_TEXT)
+    ids = [i for encoding in tokenizer.encode_batch(texts) for i in (*encoding.ids, end)]
+    length = min(256, spec.context)
+    return torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
+
+
+def _pretrain(model: Any, rows: "torch.Tensor", spec: Pretrain) -> dict[str, Any]:
+    import torch
+
+    decay = [p for p in model.parameters() if p.dim() > 1]
+    rest = [p for p in model.parameters() if p.dim() == 1]
+    groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.95))
+    steps = len(rows) // spec.batch * spec.epochs
+    # Warm-up over 2 % of the steps, then a cosine down to a tenth.
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda n: min((n + 1) / max(1, steps // 50), 0.55 + 0.45 * math.cos(math.pi * n / steps)),
+    )
+    generator = torch.Generator().manual_seed(spec.seed)
+    order = torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(spec.epochs)])
+    losses: list[float] = []
+    model.train()
+    for n in progress(range(steps), "pretraining"):
+        batch = rows[order[n * spec.batch : (n + 1) * spec.batch]]
+        loss = model(input_ids=batch, labels=batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+    tail = losses[-max(1, steps // 20) :]
+    return {"tokens": rows.numel() * spec.epochs, "steps": steps, "loss": round(sum(tail) / len(tail), 4)}

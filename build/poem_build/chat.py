@@ -1,0 +1,27 @@
+"""A family's chat template: messages → the text that a model is trained on and asked with."""
+
+from functools import cache
+from typing import Any
+
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from poem_build.recipe import MODELFILES
+
+SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>")
+"""The ChatML markers; a tokenizer made here has them from the start."""
+
+
+def chat_template(family: str) -> str:
+    """The Jinja source of the family's template, as tokenizers and GGUF files carry it."""
+    return (MODELFILES / f"{family}.chat.jinja").read_text("utf-8").rstrip("\n")
+
+
+def render_chat(family: str, messages: list[dict[str, str]], *, answer_follows: bool) -> str:
+    """The messages as one text; with `answer_follows` it ends where the assistant's answer begins."""
+    return str(_compiled(family).render(messages=messages, add_generation_prompt=answer_follows))
+
+
+@cache
+def _compiled(family: str) -> Any:
+    # The settings of transformers' apply_chat_template.
+    return ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(chat_template(family))

@@ -1,0 +1,176 @@
+"""`poem-build`: parses, calls a stage, prints one summary line."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from poem.deck import load_deck
+from poem.errors import PoemError
+from poem_build import base, evaluate, register, samples
+from poem_build.artifact import Artifact
+from poem_build.errors import BuildError
+from poem_build.pipeline import STAGES, Stage, run_all
+from poem_build.recipe import Recipe, load_recipe, recipe_names
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mansion-poem")
+def cli() -> None:
+    """From the cards to a model that Ollama serves, stage by stage."""
+
+
+def main() -> None:
+    """The command's entry point; transformers' and torch's own notes stay off the terminal."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    cli()
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--json", "as_json", is_flag=True, help="End with one JSON object instead of a sentence."),
+        click.option("--out", type=click.Path(path_type=Path), help="Folder of the artifacts.  [artifacts/RECIPE]"),
+        click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
+    ):
+        command = option(command)
+    return command
+
+
+_host = click.option(
+    "--ollama", "host", envvar="OLLAMA_HOST", default=register.DEFAULT_HOST, show_default=True, help="Ollama's address."
+)
+
+
+@contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Errors made on purpose, and the system's own, become one line; `debug` shows the traceback."""
+    try:
+        yield
+    except (BuildError, PoemError) as error:
+        if debug:
+            raise
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        if debug:
+            raise
+        where = error.filename or "artifacts"
+        raise click.ClickException(f"{where}: {error.strerror}; free space or correct the permissions") from error
+
+
+def _print(made: Artifact, as_json: bool) -> None:
+    told = {"stage": made.stage, "reused": made.reused, "seconds": made.seconds, "path": str(made.path)}
+    if as_json:
+        click.echo(json.dumps(told | {"figures": made.figures}, ensure_ascii=False))
+    else:
+        how = "reused" if made.reused else f"{made.seconds:.1f} s"
+        click.echo(f"{made.stage}: {how}: {made.path}: {json.dumps(made.figures, ensure_ascii=False)}")
+
+
+def _load(recipe: str, out: Path | None) -> tuple[Recipe, Path]:
+    loaded = load_recipe(recipe)
+    return loaded, out or Path("artifacts") / loaded.name
+
+
+def _stage_command(name: str, stage: Stage, help_text: str) -> None:
+    @cli.command(name, help=help_text)
+    @_options
+    def command(recipe: str, out: Path | None, as_json: bool, debug: bool) -> None:
+        with one_line_errors(debug):
+            _print(stage(*_load(recipe, out)), as_json)
+
+
+for _name, (_run, _help) in STAGES.items():
+    _stage_command(_name, _run, _help)
+_stage_command("base", base.run, "Make the recipe's base from plain text of ours (tiny recipes only).")
+_stage_command("eval", evaluate.run, "Judge the finished model on held-out hands, against its base.")
+
+
+@cli.command("register")
+@_options
+@_host
+def register_command(recipe: str, out: Path | None, as_json: bool, debug: bool, host: str) -> None:
+    """Create the model in Ollama and prove that it is served as it was trained."""
+    with one_line_errors(debug):
+        loaded, folder = _load(recipe, out)
+        with register.running_server(register.address(host), folder / "ollama.log"):
+            _print(register.run(loaded, folder, register.address(host)), as_json)
+
+
+@cli.command("run")
+@_options
+@_host
+def run_command(recipe: str, out: Path | None, as_json: bool, debug: bool, host: str) -> None:
+    """All stages; what has not changed is kept. Without an Ollama the model is left for the embedded engine."""
+    with one_line_errors(debug):
+        loaded, folder = _load(recipe, out)
+        with register.running_server(register.address(host), folder / "ollama.log") as there:
+            made = []
+            for name, one in run_all(loaded, folder, register.address(host), there):
+                made.append(one)
+                if sys.stderr.isatty():
+                    click.echo(f"{name}: {'reused' if one.reused else 'done'}", err=True)
+        _print_run(loaded, made, there, as_json)
+
+
+def _print_run(recipe: Recipe, made: list[Artifact], registered: bool, as_json: bool) -> None:
+    seconds = {one.stage: 0.0 if one.reused else one.seconds for one in made}
+    if as_json:
+        told = {"recipe": recipe.name, "stages": seconds, "registered": registered, "model": recipe.ollama_model}
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
+    for one in made:
+        _print(one, as_json=False)
+    where = recipe.ollama_model if registered else "no Ollama here: serve it with the embedded engine"
+    click.echo(f"{recipe.name}: {sum(seconds.values()):.1f} s: {where}")
+
+
+@cli.command("recipes")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a list.")
+def recipes_command(as_json: bool) -> None:
+    """List the recipes."""
+    found = [load_recipe(name) for name in recipe_names()]
+    rows = [
+        {"name": r.name, "base": str(r.base.path.name), "params": r.params, "licence": r.licence, "status": r.status}
+        for r in found
+    ]
+    if as_json:
+        click.echo(json.dumps({"recipes": rows}, ensure_ascii=False))
+    else:
+        for row, one in zip(rows, found, strict=True):
+            click.echo(f"{row['name']:16} {row['params']:>6}  {row['licence']:10} {row['status']:10} {one.summary}")
+
+
+@cli.command("deck")
+@click.option("--cards", type=click.Path(path_type=Path), help="A cards.json; built in otherwise.")
+@click.option("--catchphrases", type=click.Path(path_type=Path), help="A catchphrases.json; built in otherwise.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a sentence.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def deck_command(cards: Path | None, catchphrases: Path | None, as_json: bool, debug: bool) -> None:
+    """Check a deck and count what is in it."""
+    with one_line_errors(debug):
+        deck = load_deck(cards, catchphrases)
+        told = {
+            "cards": len(deck.cards),
+            "categories": len(deck.categories()),
+            "wordings": sum(len(card.poems) for card in deck.cards),
+            "catchphrases": len(deck.catchphrases),
+        }
+        click.echo(json.dumps(told) if as_json else ", ".join(f"{n} {what}" for what, n in told.items()))
+
+
+@cli.command("samples")
+@_options
+@click.option("--to", type=click.Path(path_type=Path), default=Path("docs/samples.md"), show_default=True)
+def samples_command(recipe: str, out: Path | None, as_json: bool, debug: bool, to: Path) -> None:
+    """Write composed and model poems for held-out hands to a file, for anyone to read."""
+    with one_line_errors(debug):
+        told: dict[str, Any] = samples.write(*_load(recipe, out), to)
+        click.echo(json.dumps(told) if as_json else f"{to}: {told['composed']} composed, {told['model']} by the model")

@@ -1,0 +1,68 @@
+"""A model folder → an f16 GGUF that tokenizes as transformers does and says which prompt it was trained on."""
+
+from pathlib import Path
+from typing import Any
+
+from poem.prompt import prompt_version
+from poem_build import artifact, parity
+from poem_build.artifact import Artifact
+from poem_build.chat import chat_template
+from poem_build.converter import converter, gguf, quiet
+from poem_build.errors import GateError, ModelFileError
+from poem_build.recipe import Base, Recipe
+
+PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
+FILE = "model-f16.gguf"
+
+
+def run(recipe: Recipe, out: Path) -> Artifact:
+    """Convert the merged model; refuses on any text whose token ids differ."""
+    merged = artifact.load(out, "merged")
+    count = recipe.gate.token_parity_texts
+
+    def work(folder: Path) -> dict[str, Any]:
+        path = folder / FILE
+        convert_folder(merged.path, path, recipe.name, recipe.base)
+        different = parity.differing_texts(merged.path, path, count)
+        if different:
+            raise GateError(
+                f"base.pre_tokenizer: {len(different)} of {count} texts get other token ids in llama.cpp than in "
+                f"transformers, {different[0]!r} for one; name the split that the tokenizer makes"
+            )
+        return {"token_parity": {"texts": count, "different": 0}, "bytes": path.stat().st_size}
+
+    settings = recipe.base.model_dump(exclude={"path"}) | {"prompt_version": prompt_version(), "name": recipe.name}
+    settings |= {"token_parity_texts": count, "chat_template": chat_template(recipe.base.family)}
+    return artifact.make(out, "f16", work, settings=settings, inputs={"merged": merged.digest})
+
+
+def convert_folder(folder: Path, target: Path, name: str, base: Base) -> None:
+    """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know."""
+    import torch
+
+    conversion = converter()
+    hparams = conversion.ModelBase.load_hparams(folder, False)
+    architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
+    try:
+        family = conversion.get_model_class(architecture)
+    except NotImplementedError as error:
+        raise ModelFileError(f"{folder}/config.json: architectures: the converter knows no {architecture}") from error
+
+    class Converted(family):  # type: ignore[misc, valid-type]
+        model_arch = family.model_arch
+
+        def get_vocab_base_pre(self, tokenizer: Any) -> str:
+            # The converter looks a hash of token ids up, which no tokenizer trained elsewhere can be in.
+            return base.pre_tokenizer
+
+        def set_gguf_parameters(self) -> None:
+            super().set_gguf_parameters()
+            self.gguf_writer.add_string(PROMPT_VERSION_KEY, prompt_version())
+
+        def prepare_metadata(self, vocab_only: bool) -> None:
+            super().prepare_metadata(vocab_only)
+            self.gguf_writer.add_chat_template(chat_template(base.family))
+
+    with quiet(), torch.inference_mode():
+        # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.
+        Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=name, hparams=hparams).write()

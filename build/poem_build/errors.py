@@ -1,0 +1,38 @@
+"""What the build stage refuses, each in one line that names the file, the field and the remedy.
+
+BuildError
+├── RecipeError     a recipe cannot be read, or one of its values is no good
+├── DatasetError    a line of a data set breaks its form or the rules of the game
+├── ArtifactError   what an earlier stage left is missing, unfinished or damaged
+├── ModelFileError  a model, adapter or GGUF file is not what it should be
+├── GateError       a stage ran, and what it made is not good enough to go on
+└── OllamaError     Ollama is not there, refused, or gave back something else
+"""
+
+
+class BuildError(Exception):
+    """Base of every error that a stage raises on purpose; the command prints it without a traceback."""
+
+
+class RecipeError(BuildError):
+    """A recipe cannot be read, or one of its values is no good."""
+
+
+class DatasetError(BuildError):
+    """A line of a data set breaks its form or the rules of the game."""
+
+
+class ArtifactError(BuildError):
+    """What an earlier stage left is missing, unfinished or damaged."""
+
+
+class ModelFileError(BuildError):
+    """A model, adapter or GGUF file is not what it should be."""
+
+
+class GateError(BuildError):
+    """A stage ran, and what it made is not good enough to go on."""
+
+
+class OllamaError(BuildError):
+    """Ollama is not there, refused, or gave back something else than it was given."""

@@ -1,0 +1,89 @@
+"""A finished model → what it does on held-out hands, and whether the adapter is what does it.
+
+Three questions: how many hands does it answer within all rules, with the shape constrained and without; how many
+does the base alone; and does the right poem become less likely when the prompt shows another hand's cards.
+"""
+
+import math
+import tempfile
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from poem.deck import builtin_deck
+from poem_build import artifact
+from poem_build.artifact import Artifact
+from poem_build.batches import answer_losses, tokenize
+from poem_build.convert import convert_folder
+from poem_build.dataset import Example, hands, read_examples
+from poem_build.errors import GateError
+from poem_build.quantize import FILE as GGUF_FILE
+from poem_build.recipe import Recipe
+from poem_build.train import base_digest
+from poem_build.verify import answers, judge
+
+
+def run(recipe: Recipe, out: Path) -> Artifact:
+    """Play `gate.eval_hands` held-out hands; refuses a model below the recipe's gate, or a base above its own."""
+    gguf, merged, dataset = (artifact.load(out, stage) for stage in ("gguf", "merged", "dataset"))
+    gate = recipe.gate
+
+    def work(_: Path) -> dict[str, Any]:
+        examples = read_examples(dataset.path / "test.jsonl")[: gate.eval_hands]
+        path = gguf.path / GGUF_FILE
+        constrained = judge(answers(recipe, path, examples, constrained=True), examples)
+        free = judge(answers(recipe, path, examples, constrained=False), examples)
+        with tempfile.TemporaryDirectory() as work:
+            base = Path(work) / "base.gguf"
+            convert_folder(recipe.base.path, base, f"{recipe.name}-base", recipe.base)
+            base_alone = judge(answers(recipe, base, examples[:50], constrained=False), examples[:50])
+        told = {
+            "constrained": constrained,
+            "unconstrained": free,
+            "base_unconstrained": base_alone,
+            "other_hands_cards": _swap(recipe, merged.path, examples),
+        }
+        _refuse(recipe, told)
+        return told
+
+    inputs = {"gguf": gguf.digest, "dataset": dataset.digest, "base": base_digest(recipe)}
+    return artifact.make(out, "eval", work, settings=gate.model_dump() | recipe.serve.model_dump(), inputs=inputs)
+
+
+def _refuse(recipe: Recipe, told: dict[str, Any]) -> None:
+    gate = recipe.gate
+
+    def share(name: str) -> float:
+        return float(told[name]["passed"]) / float(told[name]["hands"])
+
+    if share("constrained") < gate.eval_pass:
+        raise GateError(f"gate.eval_pass: {share('constrained'):.1%} keep all rules, {gate.eval_pass:.0%} must: {told}")
+    if share("base_unconstrained") > gate.base_pass_at_most:
+        raise GateError(f"gate.base_pass_at_most: the base alone passes {share('base_unconstrained'):.1%}")
+    if told["other_hands_cards"]["mean"] <= told["other_hands_cards"]["interval"]:
+        raise GateError(f"the model does not look at the cards: {told['other_hands_cards']}; train longer")
+
+
+def _swap(recipe: Recipe, folder: Path, examples: list[Example]) -> dict[str, float]:
+    """By how many nats a right poem becomes less likely under another hand's cards: mean and half 95 % interval."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    strangers = hands(builtin_deck(), "test", Random("other hands"))
+    differences = []
+    with torch.inference_mode():
+        for example in examples:
+            other = Example(next(strangers), example.candidates, example.answer)
+            pair = [tokenize(tokenizer, recipe.base.family, e) for e in (example, other)]
+            right, wrong = answer_losses(model, pair)[0].sum(dim=1).tolist()
+            differences.append(wrong - right)
+    mean = sum(differences) / len(differences)
+    deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1))
+    lower = sum(d > 0 for d in differences)
+    return {
+        "mean": round(mean, 2),
+        "interval": round(1.96 * deviation / math.sqrt(len(differences)), 2),
+        "share_lower": round(lower / len(differences), 3),
+    }

@@ -1,0 +1,93 @@
+"""A GGUF file → text for a prompt, by llama.cpp in process; what the gates judge a model with."""
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+from poem_build.errors import ModelFileError
+from poem_build.recipe import Serve
+
+_PIECE = 32
+
+
+class Llama:
+    """A loaded model. Raises `ModelFileError` if the file is no whole GGUF."""
+
+    def __init__(self, path: Path, context: int = 0, *, vocab_only: bool = False) -> None:
+        import llama_cpp
+
+        self._lib = llama_cpp
+        try:
+            self._model = llama_cpp.Llama(
+                str(path), n_ctx=context or 512, vocab_only=vocab_only, verbose=False, logits_all=False
+            )
+        except (ValueError, AssertionError) as error:
+            raise ModelFileError(f"{path}: llama.cpp cannot load it; it is cut short or no GGUF") from error
+
+    def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
+        """Token ids with special tokens read as such; `bos` adds the model's own where it has one."""
+        ids: list[int] = self._model.tokenize(text.encode(), add_bos=bos, special=True)
+        return ids
+
+    def generate(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> str | None:
+        """The model's text up to its end of turn, or None if it has not ended after `num_predict` tokens."""
+        import llama_cpp
+
+        constraint = llama_cpp.LlamaGrammar.from_string(grammar, verbose=False) if grammar else None
+        self._model.set_seed(Random(seed).getrandbits(31))
+        found = bytearray()
+        tokens = self._model.generate(
+            self.tokenize(prompt),
+            top_k=serve.top_k,
+            top_p=serve.top_p,
+            min_p=serve.min_p,
+            temp=serve.temperature,
+            repeat_penalty=serve.repeat_penalty,
+            grammar=constraint,
+        )
+        for n, token in enumerate(tokens):
+            if self._ends(token):
+                return found.decode(errors="replace")
+            if n >= serve.num_predict:
+                break
+            found += self._piece(token)
+        return None
+
+    def _ends(self, token: int) -> bool:
+        return bool(self._lib.llama_vocab_is_eog(self._model._model.vocab, token))
+
+    def _piece(self, token: int) -> bytes:
+        # The package's own detokenizer drops pieces over 32 bytes, so the buffer grows as llama.cpp asks.
+        size = _PIECE
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            written = self._lib.llama_token_to_piece(self._model._model.vocab, token, buffer, size, 0, False)
+            if written >= 0:
+                return buffer.raw[:written]
+            size = -written
+
+
+def play(
+    path: Path, prompts: Sequence[str], grammars: Sequence[str | None], serve: Serve, seed: int
+) -> list[str | None]:
+    """A text for each prompt. In a process of its own: a grammar's dead end ends in `abort()`."""
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(_play, path, prompts, grammars, serve, seed).result()
+        except BrokenProcessPool as error:
+            raise ModelFileError(f"{path}: llama.cpp died while generating; its vocabulary cannot spell") from error
+
+
+def _play(
+    path: Path, prompts: Sequence[str], grammars: Sequence[str | None], serve: Serve, seed: int
+) -> list[str | None]:
+    llama = Llama(path, serve.num_ctx)
+    return [
+        llama.generate(prompt, serve, seed + n, grammar)
+        for n, (prompt, grammar) in enumerate(zip(prompts, grammars, strict=True))
+    ]

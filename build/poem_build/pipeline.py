@@ -1,0 +1,29 @@
+"""The order of the stages: the one place that knows which follows which."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from poem_build import convert, dataset, merge, modelfile, quantize, register, train, verify
+from poem_build.artifact import Artifact
+from poem_build.recipe import Recipe
+
+Stage = Callable[[Recipe, Path], Artifact]
+
+STAGES: dict[str, tuple[Stage, str]] = {
+    "dataset": (dataset.run, "Make the data set: chat examples in three splits without a common hand."),
+    "train": (train.run, "Train the LoRA adapter."),
+    "merge": (merge.run, "Merge base and adapter."),
+    "convert": (convert.run, "Convert to an f16 GGUF; refuses if token ids differ."),
+    "quantize": (quantize.run, "Quantize to Q4_K_M."),
+    "modelfile": (modelfile.run, "Render the Modelfile and the body of Ollama's create request."),
+    "verify": (verify.run, "Smoke test: load the model and play a few hands."),
+}
+"""How a model is made; `register` follows where an Ollama is."""
+
+
+def run_all(recipe: Recipe, out: Path, host: str, ollama: bool) -> Iterator[tuple[str, Artifact]]:
+    """Every stage's command and artifact as it is finished; `ollama` says whether one answers at `host`."""
+    for name, (stage, _) in STAGES.items():
+        yield name, stage(recipe, out)
+    if ollama:
+        yield "register", register.run(recipe, out, host)

@@ -1,0 +1,69 @@
+"""An f16 GGUF → Q4_K_M, judged by the tensor types that are really in the file."""
+
+import ctypes
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from poem_build import artifact
+from poem_build.artifact import Artifact
+from poem_build.convert import FILE as F16_FILE
+from poem_build.converter import gguf
+from poem_build.errors import GateError, ModelFileError
+from poem_build.recipe import Recipe
+
+FILE = "model-Q4_K_M.gguf"
+_K_QUANTS = frozenset({"Q4_K", "Q5_K", "Q6_K"})
+
+
+def run(recipe: Recipe, out: Path) -> Artifact:
+    """Quantize; the figures count the matrices that no K-quant could take and stayed larger."""
+    f16 = artifact.load(out, "f16")
+
+    def work(folder: Path) -> dict[str, Any]:
+        source, target = f16.path / F16_FILE, folder / FILE
+        if (kinds := tensor_types(source)).keys() & _K_QUANTS:
+            raise ModelFileError(f"{source}: holds {dict(kinds)}; quantize from f16, bf16 or f32")
+        _quantize(source, target)
+        found = tensor_types(target)
+        matrices = {kind: n for kind, n in found.items() if kind != "F32"}
+        if not matrices.keys() & _K_QUANTS:
+            raise GateError(f"{target.name}: no tensor became a K-quant: {dict(found)}; rows must be multiples of 256")
+        return {
+            "tensors": dict(found),
+            "not_k_quants": sum(n for kind, n in matrices.items() if kind not in _K_QUANTS),
+            "bytes": {"f16": source.stat().st_size, "Q4_K_M": target.stat().st_size},
+        }
+
+    return artifact.make(out, "gguf", work, settings={"type": "Q4_K_M"}, inputs={"f16": f16.digest})
+
+
+def tensor_types(path: Path) -> Counter[str]:
+    """How many tensors of a GGUF have which type; raises `ModelFileError` if the file is cut short."""
+    try:
+        return Counter(tensor.tensor_type.name for tensor in gguf().GGUFReader(path).tensors)
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise ModelFileError(f"{path}: no whole GGUF ({error}); `poem-build convert` makes it again") from error
+
+
+def _quantize(source: Path, target: Path) -> None:
+    import llama_cpp
+
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
+    said: list[str] = []
+
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+    def log(level: int, text: bytes, _: Any) -> None:
+        if level >= 3:  # GGML_LOG_LEVEL_WARN
+            said.append(text.decode(errors="replace").strip())
+
+    llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
+    try:
+        failed = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
+    finally:
+        from llama_cpp._logger import llama_log_callback
+
+        llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))
+    if failed:
+        raise ModelFileError(f"{source}: llama.cpp would not quantize it: {said[-1] if said else 'no reason given'}")

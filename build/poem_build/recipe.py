@@ -1,0 +1,144 @@
+"""A recipe (TOML) → one checked value per stage. No stage reads the environment; this is all it is told."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from poem_build.errors import RecipeError
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+MODELFILES = Path(__file__).resolve().parents[2] / "modelfiles"
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: keys that it does not have are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Section):
+    """Where the pretrained weights come from, and what the family needs to be talked to."""
+
+    path: Path
+    family: Literal["chatml"]
+    pre_tokenizer: str
+    """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
+
+
+class Pretrain(Section):
+    """How `poem-build base` makes the weights at `base.path`; only for a base that we make ourselves."""
+
+    vocab_size: Positive
+    hidden_size: Positive
+    intermediate_size: Positive
+    layers: Positive
+    heads: Positive
+    kv_heads: Positive
+    context: Positive
+    hands: Positive
+    epochs: Positive
+    batch: Positive
+    learning_rate: float = Field(gt=0)
+    seed: int = 0
+
+
+class Dataset(Section):
+    """How many hands each split has; which split a hand belongs to follows from its pattern key."""
+
+    train: Positive
+    valid: Positive
+    test: Positive
+    seed: int = 0
+
+
+class Train(Section):
+    """LoRA (Hu et al. 2021, arXiv:2106.09685): W + lora_alpha / r · B·A on every linear layer."""
+
+    r: Positive
+    lora_alpha: Positive
+    lora_dropout: Fraction = 0.0
+    learning_rate: float = Field(gt=0)
+    warmup: Fraction = 0.05
+    weight_decay: float = Field(default=0.0, ge=0)
+    epochs: Positive
+    batch: Positive
+    seed: int = 0
+
+
+class Serve(Section):
+    """What the Modelfile fixes, so that no request has to."""
+
+    num_ctx: Positive
+    num_predict: Positive
+    temperature: float = Field(gt=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    top_k: Positive
+    min_p: Fraction = 0.0
+    repeat_penalty: float = Field(default=1.0, ge=1)
+
+
+class Gate(Section):
+    """What the finished model has to reach, in shares of the hands that `verify` and `eval` play."""
+
+    token_parity_texts: Positive
+    smoke_hands: Positive
+    smoke_pass: Fraction
+    eval_hands: Positive
+    eval_pass: Fraction
+    base_pass_at_most: Fraction
+
+
+class Recipe(Section):
+    """Everything that makes one model."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
+    summary: str
+    licence: str
+    params: str
+    status: Literal["supported", "experimental"]
+    base: Base
+    pretrain: Pretrain | None = None
+    dataset: Dataset
+    train: Train
+    serve: Serve
+    gate: Gate
+
+    @property
+    def ollama_model(self) -> str:
+        """The name under which Ollama serves it."""
+        return f"mansion-poem:{self.name}"
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of that name, or in the TOML file at that path; a relative `base.path` starts at the file.
+
+    Raises `RecipeError` naming the file, the field and what is allowed.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"recipe {name!r}: no such recipe; known are {known}, or give the path of a .toml file")
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        told = f", got {first['input']!r}" if first["type"] not in {"missing", "extra_forbidden"} else ""
+        remedy = "; remove it or correct its name" if first["type"] == "extra_forbidden" else ""
+        raise RecipeError(f"{path}: {field}: {first['msg']}{told}{remedy}") from error
+    base = recipe.base.model_copy(update={"path": (path.parent / recipe.base.path).resolve()})
+    return recipe.model_copy(update={"base": base})
+
+
+def recipe_names() -> list[str]:
+    """The recipes that the project carries."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))

@@ -1,0 +1,200 @@
+"""A GGUF and its fields → a model that Ollama serves, proved over HTTP to be the one that was trained."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from poem.prompt import prompt_version
+from poem.rules import check
+from poem.shape import answer_schema, decode
+from poem_build import artifact
+from poem_build.artifact import Artifact
+from poem_build.chat import render_chat
+from poem_build.convert import PROMPT_VERSION_KEY
+from poem_build.dataset import Example, read_examples
+from poem_build.errors import ArtifactError, GateError, OllamaError
+from poem_build.modelfile import FIELDS_FILE
+from poem_build.quantize import FILE as GGUF_FILE
+from poem_build.recipe import Recipe
+
+DEFAULT_HOST = "http://127.0.0.1:11434"
+OLDEST = (0, 30)
+"""Before 0.30 prompts and output constraints went another way; nothing here was tried on those."""
+_TRIES = 5
+_LOAD_TIMEOUT_S = 600.0
+
+
+def run(recipe: Recipe, out: Path, host: str) -> Artifact:
+    """Upload, create, prove. What is registered already under the same digest is proved again, not created.
+
+    Raises `OllamaError` if nothing answers at `host`, or what it serves differs from what it was given.
+    """
+    import ollama
+
+    gguf, modelfile, dataset = (artifact.load(out, stage) for stage in ("gguf", "modelfile", "dataset"))
+    fields = json.loads((modelfile.path / FIELDS_FILE).read_text("utf-8"))
+    client = ollama.Client(host, timeout=_LOAD_TIMEOUT_S)
+    model = recipe.ollama_model
+
+    def work(_: Path) -> dict[str, Any]:
+        version = server_version(host)
+        with _translated(host):
+            digest = client.create_blob(gguf.path / GGUF_FILE)
+            client.create(model, files={GGUF_FILE: digest}, **fields)
+            client.copy(model, "mansion-poem:latest")
+        _prove_fields(host, model, fields)
+        examples = read_examples(dataset.path / "test.jsonl")[:_TRIES]
+        _prove_prompt(host, model, examples[0], recipe)
+        tries = _prove_answer(host, model, examples)
+        return {"ollama": version, "model": model, "digest": _digest(client, model, host), "answer_tries": tries}
+
+    inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest}
+    settings = {"model": model, "host": host}
+    with contextlib.suppress(ArtifactError):
+        before = artifact.load(out, "register")
+        if before.figures["digest"] != _digest(client, model, host):
+            shutil.rmtree(before.path)  # somebody removed or replaced the model since
+    return artifact.make(out, "register", work, settings=settings, inputs=inputs)
+
+
+def address(host: str) -> str:
+    """Ollama's own OLLAMA_HOST may lack scheme or port, and 0.0.0.0 is an address to listen on."""
+    parts = urlsplit(host if "://" in host else f"http://{host}")
+    name = (parts.hostname or "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
+    return f"{parts.scheme}://{name}:{parts.port or 11434}"
+
+
+def server_version(host: str) -> str:
+    """The version of the Ollama at `host`; raises `OllamaError` if none answers or it is too old."""
+    import httpx
+
+    try:
+        version = str(httpx.get(f"{host}/api/version", timeout=5).raise_for_status().json()["version"])
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there ({error}); start `ollama serve`") from error
+    parts = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
+    if parts != (0, 0) and parts < OLDEST:  # a build from source calls itself 0.0.0
+        raise OllamaError(f"OLLAMA_HOST {host}: Ollama {version} is older than 0.30; update it")
+    return version
+
+
+@contextlib.contextmanager
+def running_server(host: str, log: Path) -> Iterator[bool]:
+    """Whether an Ollama answers at `host`; one that is only on PATH is started and stopped again at the end."""
+    with contextlib.suppress(OllamaError):
+        server_version(host)
+        yield True
+        return
+    if shutil.which("ollama") is None:
+        yield False
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        environment = os.environ | {"OLLAMA_HOST": host, "OLLAMA_NO_CLOUD": "1", "OLLAMA_GO_TEMPLATE": "1"}
+        server = subprocess.Popen(["ollama", "serve"], stdout=file, stderr=file, env=environment)
+    try:
+        yield _answers_within(host, 30)
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _answers_within(host: str, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OllamaError):
+            server_version(host)
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@contextlib.contextmanager
+def _translated(host: str) -> Iterator[None]:
+    import httpx
+    import ollama
+
+    try:
+        yield
+    except (ConnectionError, httpx.HTTPError) as error:
+        raise OllamaError(f"OLLAMA_HOST {host}: {error or type(error).__name__}; is `ollama serve` running?") from error
+    except ollama.ResponseError as error:
+        raise OllamaError(f"OLLAMA_HOST {host}: {error.error} (status {error.status_code})") from error
+
+
+def _digest(client: Any, model: str, host: str) -> str | None:
+    with _translated(host):
+        return next((found.digest for found in client.list().models if found.model == model), None)
+
+
+def _prove_fields(host: str, model: str, fields: dict[str, Any]) -> None:
+    """`show` must give back template, system and parameters as they were sent, and the prompt's version."""
+    shown = _post(host, "/api/show", {"model": model})
+    for name in ("template", "system"):
+        if fields[name] != shown.get(name):
+            raise OllamaError(f"{model}: {name}: sent {fields[name]!r}, `show` gives back {shown.get(name)!r}")
+    lines = [line.split(maxsplit=1) for line in shown.get("parameters", "").splitlines()]
+    given = sorted((line[0], line[1].strip('"')) for line in lines)
+    sent = sorted(
+        (name, one if isinstance(one, str) else f"{one:g}")
+        for name, value in fields["parameters"].items()
+        for one in (value if isinstance(value, list) else [value])
+    )
+    if given != sent:
+        raise OllamaError(f"{model}: parameters: sent {sent}, `show` gives back {given}")
+    version = shown.get("model_info", {}).get(PROMPT_VERSION_KEY)
+    if version != prompt_version():
+        raise OllamaError(f"{model}: {PROMPT_VERSION_KEY}: is {version!r}, must be {prompt_version()!r}")
+
+
+def _prove_prompt(host: str, model: str, example: Example, recipe: Recipe) -> None:
+    """The prompt that Ollama renders must be, byte for byte, the one that was trained on."""
+    body = {"model": model, "messages": example.messages()[:-1], "stream": False, "_debug_render_only": True}
+    rendered = _post(host, "/api/chat", body).get("_debug_info", {}).get("rendered_template")
+    trained = render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
+    if rendered != trained:
+        raise OllamaError(f"{model}: Ollama renders {rendered!r}, the model was trained on {trained!r}")
+
+
+def _prove_answer(host: str, model: str, examples: list[Example]) -> int:
+    """One of a few held-out hands must be answered whole and within the rules; returns how many it took."""
+    told = "no answer"
+    for n, example in enumerate(examples, 1):
+        body = {
+            "model": model,
+            "messages": example.messages()[:-1],
+            "format": answer_schema(example.candidates),
+            "options": {"seed": n},
+            "stream": False,
+            "think": False,
+        }
+        reply = _post(host, "/api/chat", body)
+        if not reply.get("done") or reply.get("done_reason") != "stop":
+            told = f"done {reply.get('done')}, done_reason {reply.get('done_reason')!r}"
+            continue
+        text = reply["message"]["content"]
+        if not text.lstrip("{ \n").startswith('"title"'):
+            raise OllamaError(f"{model}: Ollama orders the keys otherwise than trained; set OLLAMA_GO_TEMPLATE=1")
+        broken = check(decode(text), example.hand, example.candidates)
+        if not broken:
+            return n
+        told = str(broken[0])
+    raise GateError(f"{model}: none of {len(examples)} constrained answers keeps the rules; the last one: {told}")
+
+
+def _post(host: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    import httpx
+
+    with _translated(host):
+        reply = httpx.post(f"{host}{path}", json=body, timeout=_LOAD_TIMEOUT_S)
+        content: dict[str, Any] = reply.json()
+    if reply.is_error:
+        raise OllamaError(f"OLLAMA_HOST {host}: {path}: {content.get('error')} (status {reply.status_code})")
+    return content

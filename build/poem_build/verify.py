@@ -1,0 +1,61 @@
+"""A quantized model → the smoke test: it loads, it answers in the right shape, it ends by itself."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from poem.rules import check
+from poem.shape import answer_grammar, decode
+from poem_build import artifact
+from poem_build.artifact import Artifact
+from poem_build.chat import render_chat
+from poem_build.dataset import Example, read_examples
+from poem_build.errors import GateError
+from poem_build.llama import play
+from poem_build.quantize import FILE as GGUF_FILE
+from poem_build.recipe import Recipe
+
+
+def run(recipe: Recipe, out: Path) -> Artifact:
+    """Play a few held-out hands, the shape constrained; refuses if too few keep the rules."""
+    gguf, dataset = artifact.load(out, "gguf"), artifact.load(out, "dataset")
+    gate = recipe.gate
+
+    def work(_: Path) -> dict[str, Any]:
+        examples = read_examples(dataset.path / "test.jsonl")[: gate.smoke_hands]
+        texts = answers(recipe, gguf.path / GGUF_FILE, examples, constrained=True)
+        told = judge(texts, examples)
+        if told["malformed"] or told["passed"] < gate.smoke_pass * len(examples):
+            raise GateError(f"{gguf.path / GGUF_FILE}: {told}; train longer, or lower gate.smoke_pass knowingly")
+        return told
+
+    settings = recipe.serve.model_dump() | {"hands": gate.smoke_hands, "pass": gate.smoke_pass}
+    return artifact.make(
+        out, "verify", work, settings=settings, inputs={"gguf": gguf.digest, "dataset": dataset.digest}
+    )
+
+
+def answers(
+    recipe: Recipe, gguf: Path, examples: Sequence[Example], *, constrained: bool, seed: int = 0
+) -> list[str | None]:
+    """The model's text for each example's hand; None where it did not end."""
+    prompts = [render_chat(recipe.base.family, e.messages()[:-1], answer_follows=True) for e in examples]
+    grammars = [answer_grammar(e.candidates) if constrained else None for e in examples]
+    return play(gguf, prompts, grammars, recipe.serve, seed)
+
+
+def judge(texts: Sequence[str | None], examples: Sequence[Example]) -> dict[str, Any]:
+    """How many texts are answers, how many of these keep every rule, and which rules the others break."""
+    broken: Counter[str] = Counter()
+    malformed = passed = 0
+    for text, example in zip(texts, examples, strict=True):
+        try:
+            answer = decode(text or "")
+        except ValueError:
+            malformed += 1
+            continue
+        rules = {violation.rule for violation in check(answer, example.hand, example.candidates)}
+        broken.update(rules)
+        passed += not rules
+    return {"hands": len(texts), "passed": passed, "malformed": malformed, "broken": dict(broken.most_common())}
