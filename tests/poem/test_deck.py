@@ -1,0 +1,129 @@
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poem.deck import Card, Wording, builtin_deck, giveaway_terms, load_deck
+from poem.errors import DeckError
+
+
+def test_the_built_in_deck_is_the_one_promised() -> None:
+    deck = builtin_deck()
+    assert (len(deck.cards), len(deck.categories()), len(deck.catchphrases)) == (89, 9, 110)
+    assert {len(card.poems) for card in deck.cards} == {3}
+    strengths = Counter(card.strength for card in deck.cards)
+    assert (min(strengths), max(strengths)) == (-6, 5)
+    assert sum(n for strength, n in strengths.items() if strength < 0) > len(deck.cards) / 2
+
+
+def test_no_wording_or_catch_copy_gives_a_drawback_away() -> None:
+    deck = builtin_deck()
+    told = [
+        (card.id, w.poem_text)
+        for card in deck.cards
+        for w in card.poems
+        for t in giveaway_terms(card)
+        if t in w.poem_text
+    ]
+    told += [(card.id, c) for card in deck.cards for t in giveaway_terms(card) for c in deck.catchphrases if t in c]
+    assert told == []
+
+
+def test_every_card_has_terms_of_its_own() -> None:
+    assert all(len(giveaway_terms(card)) >= 3 for card in builtin_deck().cards)
+
+
+def test_the_terms_of_an_unknown_card_are_its_text_and_the_runs_in_it() -> None:
+    card = Card("x", "交通", "駅まで急な坂道とエスカレーター", -3, (Wording("x-a", "空へ近づく"),))
+    assert giveaway_terms(card) == ("駅まで急な坂道とエスカレーター", "坂道", "エスカレーター")
+
+
+def test_a_known_id_with_another_text_is_an_unknown_card() -> None:
+    card = Card("access-01", "交通", "湖畔", -1, (Wording("a", "水の名"),))
+    assert giveaway_terms(card) == ("湖畔",)
+
+
+def _cards() -> list[dict[str, Any]]:
+    return [card.as_json() for card in builtin_deck().cards]
+
+
+def _broken(place: int, **change: Any) -> list[dict[str, Any]]:
+    cards = _cards()
+    cards[place] |= change
+    return cards
+
+
+BAD_CARDS = [
+    pytest.param({}, "cards.json: must be a JSON list of at least 5 cards", id="no list"),
+    pytest.param(
+        _broken(1, id="access-01"), "cards.json: card id 'access-01' is there twice; every card id must differ", id="id"
+    ),
+    pytest.param(
+        _broken(0, poems=[]),
+        "cards.json: card 1 (access-01): poems must hold at least one wording; add one",
+        id="poems",
+    ),
+    pytest.param(
+        _broken(0, strength=9),
+        "cards.json: card 1 (access-01): strength must be a whole number from -6 to 5, got 9",
+        id="strength",
+    ),
+    pytest.param(
+        _broken(0, strength=True),
+        "cards.json: card 1 (access-01): strength must be a whole number from -6 to 5, got True",
+        id="strength is no number",
+    ),
+    pytest.param(_broken(2, colour="赤"), "cards.json: card 3: unknown key 'colour'; remove it", id="unknown key"),
+    pytest.param(
+        _broken(0, category=" "),
+        "cards.json: card 1 (access-01): category must be a non-empty string, got ' '",
+        id="empty text",
+    ),
+    pytest.param(
+        [card | {"category": "一つ"} for card in _cards()],
+        "cards.json: a hand needs cards of 5 different categories; add categories",
+        id="categories",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_CARDS)
+def test_a_bad_deck_is_refused_in_one_line(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "cards.json"
+    path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    with pytest.raises(DeckError) as caught:
+        load_deck(cards=path)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("bad", ["𠮷野の春", 'いわゆる"春"', "春\\夏", "春\n夏"])
+def test_a_catch_copy_that_the_grammar_cannot_carry_is_refused_by_name(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "catchphrases.json"
+    path.write_text(json.dumps([*builtin_deck().catchphrases, bad]), "utf-8")
+    with pytest.raises(DeckError, match=r"entry 111 .* the output grammar cannot carry"):
+        load_deck(catchphrases=path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"[1,\n2", "line 2"), (b"\xff", "byte 0 is not UTF-8; save the file as UTF-8")],
+)
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "cards.json"
+    path.write_bytes(content)
+    with pytest.raises(DeckError, match=message):
+        load_deck(cards=path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeckError, match=r"nowhere\.json: No such file or directory"):
+        load_deck(cards=tmp_path / "nowhere.json")
+
+
+def test_a_deck_survives_being_written_and_read(tmp_path: Path) -> None:
+    deck = builtin_deck()
+    (tmp_path / "a.json").write_text(json.dumps(_cards()), "utf-8")
+    (tmp_path / "b.json").write_text(json.dumps(deck.catchphrases), "utf-8")
+    assert load_deck(tmp_path / "a.json", tmp_path / "b.json") == deck
