@@ -4,6 +4,7 @@ import os
 import sys
 
 import uvicorn
+from starlette.applications import Starlette
 
 from poem.errors import PoemError
 from poem_service import jsonlog
@@ -22,10 +23,15 @@ def main() -> None:
         sys.stderr.write(f"poem-service: {error}\n")
         raise SystemExit(2) from None
     jsonlog.set_up()
-    uvicorn.run(
-        build_app(service),
-        host=settings.host,
-        port=settings.port,
+    uvicorn.Server(server_config(build_app(service), settings.host, settings.port)).run()
+
+
+def server_config(app: Starlette, host: str, port: int) -> uvicorn.Config:
+    """How the service listens. Which server, and why: docs/performance.md."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
         loop="uvloop",
         http="httptools",
         log_config=None,

@@ -102,24 +102,23 @@ class _Model:
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         self._lib: Any = llama_cpp
-        threads = len(os.sched_getaffinity(0))
+        # Threads spin while they wait for each other: on a core that is also wanted elsewhere, an answer of 3 s
+        # was seen to take 68 s. Half of the cores is what the machine can spare.
+        threads = max(1, len(os.sched_getaffinity(0)) // 2)
         try:
             self._llama: Any = llama_cpp.Llama(
                 str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, swa_full=True, verbose=False
             )
-        except (ValueError, RuntimeError, OSError) as error:
+            metadata: dict[str, str] = self._llama.metadata
+            environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+            environment.globals["raise_exception"] = _raise_template_error
+            self._template = environment.from_string(metadata["tokenizer.chat_template"])
+        except KeyError as error:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template") from error
+        except (ValueError, RuntimeError, OSError, TemplateError) as error:
             raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} cannot be loaded: {error}") from error
         self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
-        metadata: dict[str, str] = self._llama.metadata
-        template = metadata.get("tokenizer.chat_template")
-        if template is None:
-            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template")
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _raise_template_error
-        try:
-            self._template = environment.from_string(template)
-        except TemplateError as error:
-            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name}: chat template: {error}") from error
+        self._context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
         self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", metadata.get(PROMPT_VERSION_KEY))
 
     def answer(self, ask: Ask) -> Iterator[bytes]:
@@ -128,7 +127,7 @@ class _Model:
             # llama.cpp ends the process when a grammar's next literal has no token.
             raise UnavailableError(Reason.UPSTREAM_ERROR, f"the vocabulary cannot spell {unspelt!r}")
         tokens = self._tokens(ask.prompt)
-        room = min(ANSWER_TOKENS_MAX, int(self._llama.n_ctx()) - len(tokens))
+        room = min(ANSWER_TOKENS_MAX, self._context - len(tokens))
         if room < ANSWER_TOKENS_MAX // 4:
             raise UnavailableError(
                 Reason.UPSTREAM_ERROR, f"a prompt of {len(tokens)} tokens leaves no room for an answer"

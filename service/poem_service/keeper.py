@@ -135,6 +135,9 @@ class Keeper:
             return self._failed(error)
         except TimeoutError:
             return self._failed(UnavailableError(Reason.TIMEOUT, "no answer to a look"))
+        except Exception as error:  # a fault of ours: the players have the table, and the watch goes on
+            log.exception("looking after the model failed")
+            return self._failed(UnavailableError(Reason.UPSTREAM_ERROR, repr(error)))
 
     def _watch_s(self) -> float:
         """The usual pause, or until an open breaker wants its trial."""

@@ -52,7 +52,7 @@ class OllamaEngine:
         if self._shown is None or self._shown[0] != digest:
             self._shown = (digest, await self._prompt_version())
         running = _models(await self._upstream.get_json("/api/ps"))
-        mine = next((m for m in running if m.get("name") == self._model), None)
+        mine = next((m for m in running if m.get("digest") == digest), None)  # two names may share a runner
         return ModelFacts(self._model, digest, self._shown[1], mine is not None, _vram_share(mine))
 
     async def load(self) -> None:

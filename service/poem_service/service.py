@@ -5,11 +5,14 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from random import Random
 
 from poem.deck import Deck, builtin_deck, load_deck
+from poem.hand import deal, draw_candidates
 from poem.table import Table
 from poem_service.breaker import Breaker, BreakerState
 from poem_service.choose import choose
+from poem_service.fallback import fall_back
 from poem_service.generation_log import GenerationLog
 from poem_service.keeper import Keeper
 from poem_service.ladder import ModelState
@@ -51,6 +54,7 @@ class Service:
             settings, deck, table, () if table is None else table.stale_cards(deck), keeper, writer, metrics, limit
         )
         service._watch()
+        service._warm_up()
         return service
 
     async def start(self) -> None:
@@ -72,6 +76,11 @@ class Service:
             await asyncio.to_thread(self.generation_log.close)
         if self.table is not None:
             self.table.close()
+
+    def _warm_up(self) -> None:
+        """Read the composer's word files now: a tenth of a second that no player should wait for."""
+        hand, titles = deal(self.deck, Random(0)), draw_candidates(self.deck, Random(0))
+        fall_back(hand, titles, self.deck.catchphrases, 0, self.table)
 
     def _watch(self) -> None:
         keeper, metrics = self.keeper, self.metrics

@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from poem.composer import compose
 from poem.deck import builtin_deck
@@ -27,15 +27,24 @@ class Call:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        titles: list[str] = self.body["format"]["properties"]["title"]["enum"]
+        titles: list[str] = self.schema["properties"]["title"]["enum"]
         return tuple(titles)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.body["format"]
+        return found
+
+    @property
+    def seed(self) -> int:
+        return int(self.body["options"]["seed"])
 
     def right(self) -> Answer:
         """An answer that keeps every rule, if the hand is of the built-in deck."""
         texts = _LINE.findall(self.body["messages"][1]["content"])
         ids = {(c.condition_text, w.poem_text): (c.id, w.id) for c in builtin_deck().cards for w in c.poems}
         hand = hand_of(builtin_deck(), [ids[text] for text in texts])
-        return compose(hand, self.candidates, self.body["options"]["seed"]).answer
+        return compose(hand, self.candidates, self.seed).answer
 
     async def head(self, status: int = 200, kind: str = "application/x-ndjson") -> None:
         self.writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -275,6 +284,8 @@ class OllamaStandIn:
     left: int = 0
     """Poems whose asker left before they were whole."""
     port: int = 0
+    chat_path: str = "/api/chat"
+    call: type[Call] = Call
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -282,7 +293,7 @@ class OllamaStandIn:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> "OllamaStandIn":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -322,9 +333,9 @@ class OllamaStandIn:
         path = head.split(" ")[1]
         length = re.search(r"(?i)content-length: (\d+)", head)
         body = json.loads(await reader.readexactly(int(length.group(1)))) if length else {}
-        if path == "/api/chat" and body.get("messages"):
+        if path == self.chat_path and body.get("messages"):
             self.calls.append(body)
-            await self._or_left(reader, writer, self.behave(Call(body, writer)))
+            await self._or_left(reader, writer, self.behave(self.call(body, writer)))
             return
         if path == "/api/chat":
             self.loads += 1

@@ -12,6 +12,7 @@ import uvicorn
 
 from poem.deck import builtin_deck
 from poem.hand import Hand, deal
+from poem_service.__main__ import server_config
 from poem_service.app import build_app
 from poem_service.ladder import ModelState
 from poem_service.service import Service
@@ -22,8 +23,7 @@ from poem_service.settings import Settings
 async def serving(settings: Settings) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
     """The running service and a client of it."""
     service = Service.of(settings)
-    config = uvicorn.Config(build_app(service), port=0, log_config=None, access_log=False, http="httptools")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(build_app(service), "127.0.0.1", 0))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)

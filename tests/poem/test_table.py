@@ -1,0 +1,136 @@
+"""The table: what goes in comes out, what does not belong is named."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from poem.composer import compose
+from poem.deck import Card, Deck, builtin_deck
+from poem.errors import TableError
+from poem.hand import Answer, Hand, Pair, deal, draw_candidates
+from poem.table import Entry, Table, export_table, import_entries, write_table
+
+DECK = builtin_deck()
+
+
+def entry(seed: int) -> Entry:
+    hand = deal(DECK, Random(seed))
+    return Entry(hand, compose(hand, draw_candidates(DECK, Random(seed)), seed).answer, "composed")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_table(tmp_path / "table.sqlite3", map(entry, range(20)), DECK)
+    return tmp_path / "table.sqlite3"
+
+
+@pytest.fixture
+def table(path: Path) -> Iterator[Table]:
+    table = Table(path)
+    yield table
+    table.close()
+
+
+def other_wordings(hand: Hand) -> Hand:
+    return Hand(tuple(Pair(p.card, next(w for w in p.card.poems if w != p.wording)) for p in hand.pairs))
+
+
+def test_every_entry_is_found_by_its_hand_in_any_order(table: Table) -> None:
+    assert len(table) == 20
+    for seed in range(20):
+        found = entry(seed)
+        assert table.exact(found.hand) == [found.answer]
+        assert table.exact(Hand(found.hand.pairs[::-1])) == [found.answer]
+
+
+def test_other_wordings_of_the_same_cards_are_found_as_such(table: Table) -> None:
+    found = entry(3)
+    hand = other_wordings(found.hand)
+    assert (table.exact(hand), table.same_cards(hand)) == ([], [found.answer])
+
+
+def test_another_hand_is_not_found(table: Table) -> None:
+    hand = deal(DECK, Random(999))
+    assert (table.exact(hand), table.same_cards(hand)) == ([], [])
+
+
+def test_a_card_that_changed_since_is_named_and_not_served(table: Table) -> None:
+    hand = entry(0).hand
+    old = hand.pairs[0].card
+    new = replace(old, condition_text=old.condition_text + "東口")
+    deck = Deck(tuple(new if card is old else card for card in DECK.cards), DECK.catchphrases)
+    assert table.stale_cards(DECK) == ()
+    assert table.stale_cards(deck) == (old.id,)
+    changed = Hand((Pair(new, hand.pairs[0].wording), *hand.pairs[1:]))
+    assert (table.exact(changed), table.same_cards(changed)) == ([], [])
+
+
+def test_export_and_import_give_the_same_table(table: Table, tmp_path: Path) -> None:
+    exported = tmp_path / "precomputed_poems.json"
+    assert export_table(table, DECK, exported) == 20
+    assert set(json.loads(exported.read_text("utf-8"))[0]) == {"pattern_id", "pairs", "title", "poem", "source"}
+    assert write_table(tmp_path / "again.sqlite3", import_entries(exported, DECK), DECK) == 20
+    again = Table(tmp_path / "again.sqlite3")
+    assert list(again.entries(DECK)) == list(table.entries(DECK))
+    again.close()
+
+
+def test_a_hand_twice_is_refused_and_the_old_table_stays(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(TableError, match="a hand comes twice"):
+        write_table(path, [entry(1), entry(1)], DECK)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_an_entry_that_breaks_a_rule_is_refused(path: Path) -> None:
+    bad = replace(entry(30), answer=Answer("知らない題", "短い。"))
+    with pytest.raises(TableError, match=r"entry [0-9a-f]{12}: paragraphs: .*every entry must keep the rules"):
+        write_table(path, [bad], DECK)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e: e.pop("title"), "entry 1: title must be a string"),
+        (lambda e: e.update(extra=1), "entry 1: unknown key 'extra'"),
+        (lambda e: e.update(pattern_id="0" * 64), "entry 1: pattern_id is not that of its pairs"),
+        (lambda e: e.update(pairs=e["pairs"][:4]), "entry 1: pairs: "),
+        (lambda e: e.update(pairs=3), "entry 1: pairs: "),
+        (lambda e: e["pairs"][0].__setitem__(0, "no-such-card"), "entry 1: pairs: card 'no-such-card'"),
+    ],
+)
+def test_an_import_names_the_entry_and_the_field(change: object, message: str, tmp_path: Path) -> None:
+    found = entry(1).as_json()
+    change(found)  # type: ignore[operator]
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps([found]), "utf-8")
+    with pytest.raises(TableError, match=message):
+        list(import_entries(path, DECK))
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 99, b""])
+def test_a_file_that_is_no_table_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "table.sqlite3"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=r"table\.sqlite3"):
+        Table(path)
+
+
+def test_a_table_of_another_version_is_refused(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(TableError, match="table version 9, not 1"):
+        Table(path)
+
+
+def test_a_card_of_another_deck_with_a_known_id_is_not_ours(table: Table) -> None:
+    hand = entry(2).hand
+    theirs = Card(hand.pairs[0].card.id, "交通", "船着場", 0, (hand.pairs[0].wording,))
+    assert table.exact(Hand((Pair(theirs, hand.pairs[0].wording), *hand.pairs[1:]))) == []

@@ -1,0 +1,71 @@
+"""A GGUF of a few hundred kilobytes with random weights: enough for llama.cpp to speak under a grammar."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from poem.deck import builtin_deck
+from poem.prompt import prompt_version
+
+WIDTH, HEADS, LAYERS, FEED = 64, 2, 1, 128
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_tiny_gguf(path: Path, *, template: str = TEMPLATE, seed: int = 7) -> Path:
+    """Write the model."""
+    writer = gguf.GGUFWriter(str(path), "llama")
+    tokens, scores, types = _vocabulary()
+    writer.add_name("tiny-random")
+    writer.add_context_length(4096)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(FEED)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_chat_template(template)
+    writer.add_string("mansion_poem.prompt_version", prompt_version())
+    rng = np.random.default_rng(seed)
+
+    def tensor(name: str, *shape: int) -> None:
+        writer.add_tensor(name, rng.normal(0, 0.05, shape).astype(np.float32))
+
+    tensor("token_embd.weight", len(tokens), WIDTH)
+    tensor("output.weight", len(tokens), WIDTH)
+    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
+    for n in range(LAYERS):
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"blk.{n}.{name}.weight", np.ones(WIDTH, np.float32))
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            tensor(f"blk.{n}.{name}.weight", WIDTH, WIDTH)
+        for name in ("ffn_gate", "ffn_up"):
+            tensor(f"blk.{n}.{name}.weight", FEED, WIDTH)
+        tensor(f"blk.{n}.ffn_down.weight", WIDTH, FEED)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _vocabulary() -> tuple[list[bytes], list[float], list[int]]:
+    kind = gguf.TokenType
+    tokens = [(b"<unk>", kind.UNKNOWN), (b"<s>", kind.CONTROL), (b"</s>", kind.CONTROL)]
+    tokens += [(b"<|im_start|>", kind.CONTROL), (b"<|im_end|>", kind.CONTROL)]
+    tokens += [(f"<0x{n:02X}>".encode(), kind.BYTE) for n in range(256)]
+    written = "".join(builtin_deck().catchphrases[:40]) + "".join(map(chr, range(0x3041, 0x3094))) + '。、{}":,\n▁'
+    letters = sorted(set(written) | set("abcdefghijklmnopqrstuvwxyz"))
+    tokens += [(letter.encode(), kind.NORMAL) for letter in letters]
+    return [text for text, _ in tokens], [-float(n) for n in range(len(tokens))], [int(of) for _, of in tokens]
