@@ -195,7 +195,7 @@ def _best(
 
 def _title(candidates: Sequence[str], thread: Thread, poem: str, rng: Random) -> str:
     """The candidate nearest to the poem: on its thread, showing what it shows."""
-    shown = images(poem)
+    shown = images.__wrapped__(poem)  # past its cache, which poems would fill
 
     def score(title: str) -> float:
         return 2 * bool(thread_mask(title) & thread.bit) + len(images(title) & shown) + rng.random()

@@ -27,8 +27,10 @@ ANSWER_PIECES = 240
 """Tokens of a long answer, until real answers tell."""
 WATCH_S = 5.0
 RETRY_S = (0.25, 0.5, 1.0, 2.0, 3.0)
-TOO_SLOW_RETRY_S = 60.0
+TOO_SLOW_RETRY_S = (3.0, 10.0, 30.0, 60.0)
 INSPECT_S = 8.0
+GONE = frozenset({Reason.UNREACHABLE, Reason.MODEL_MISSING, Reason.TIMEOUT})
+"""After one of these the next player would most likely fare the same; other failures are the breaker's."""
 _WEIGHT = 0.2
 """Of the newest answer in the running mean."""
 
@@ -74,6 +76,7 @@ class Keeper:
         self._nudge = asyncio.Event()
         self._failures = 0
         self._trials = 0
+        self._slow_trials = 0
 
     async def run(self) -> None:
         """Watch for ever; cancel to stop."""
@@ -85,8 +88,8 @@ class Keeper:
             self._nudge.clear()
 
     def suspect(self, error: EngineError) -> None:
-        """A player's request found the model gone: nobody else is sent there before a look."""
-        if isinstance(error, UnavailableError) and error.reason is not Reason.BUSY:
+        """A player's request found the model gone or hanging: nobody else is sent there before a look."""
+        if error.reason in GONE:
             self._change(replace(self.standing, state=ModelState.ABSENT, why_not=error.reason, detail=error.seen))
             self._nudge.set()
 
@@ -130,7 +133,11 @@ class Keeper:
             else:
                 self.standing = replace(before, facts=facts)
             self._failures = 0
-            return TOO_SLOW_RETRY_S if self.standing.state is ModelState.TOO_SLOW else self._watch_s()
+            if self.standing.state is ModelState.TOO_SLOW:
+                self._slow_trials += 1
+                return TOO_SLOW_RETRY_S[min(self._slow_trials, len(TOO_SLOW_RETRY_S)) - 1]
+            self._slow_trials = 0
+            return self._watch_s()
         except EngineError as error:
             return self._failed(error)
         except TimeoutError:
