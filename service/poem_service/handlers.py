@@ -31,6 +31,8 @@ from poem_service.writer import Audience, Written
 log = logging.getLogger("poem_service.handlers")
 
 TOO_LARGE = "送られた内容が大きすぎます。"
+TOO_LATE = "送信が途中で止まりました。もう一度お試しください。"
+BODY_S = 10.0
 BAD_SEED = "seed は十八桁までの整数にしてください。"
 MESSAGES = {
     401: "このサービスを使うには鍵が要ります。",
@@ -169,11 +171,16 @@ def _headers(written: Written) -> dict[str, str]:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    with suppress(ClientDisconnect):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES_MAX:
-                raise RequestError(413, TOO_LARGE)
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES_MAX:
+                    raise RequestError(413, TOO_LARGE)
+    except TimeoutError:
+        raise RequestError(400, TOO_LATE) from None
+    except ClientDisconnect:
+        pass  # nobody reads what is answered now
     return bytes(body)
 
 

@@ -18,7 +18,7 @@ from poem.prompt import prompt_version
 from poem_service.breaker import Breaker, BreakerState
 from poem_service.engine import Ask, Engine, ModelFacts
 from poem_service.errors import EngineError, Reason, UnavailableError
-from poem_service.ladder import RESERVE_S, ModelState
+from poem_service.ladder import ModelState, reserve_s
 
 log = logging.getLogger("poem_service.keeper")
 
@@ -172,7 +172,7 @@ class Keeper:
         if pace.first_s > self._deadline_s / 4:  # most of that was the fixed part, which is kept from now on
             pace = await self._pace(engine)
         self.breaker.succeeded()
-        slow = pace.answer_s > self._deadline_s - RESERVE_S
+        slow = pace.answer_s > self._deadline_s - reserve_s(self._deadline_s)
         state, why = (ModelState.TOO_SLOW, Reason.TOO_SLOW) if slow else (ModelState.READY, None)
         detail = f"an answer takes about {pace.answer_s:.0f} s" if slow else None
         self._change(Standing(state, why, detail, facts, pace))

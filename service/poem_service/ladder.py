@@ -1,6 +1,6 @@
 """Where a request stands → its next step. Pure: the clock, the model and the queue are told, not asked.
 
-Every step leaves `RESERVE_S` for the table and the composer, so no model, however slow, eats their time.
+Every step leaves a reserve for the table and the composer, so no model, however slow, eats their time.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,16 @@ from enum import StrEnum
 
 from poem_service.errors import Reason
 
-RESERVE_S = 0.3
-"""Kept back for the fallback: ample for a table lookup or a composition on a busy machine."""
+RESERVE_MIN_S = 0.3
+RESERVE_SHARE = 0.05
 ATTEMPTS_MAX = 2
 WORTH_ANOTHER = frozenset({Reason.LOST, Reason.INCOMPLETE, Reason.MALFORMED, Reason.RULES})
 """What may well go right with a fresh seed or a fresh connection."""
+
+
+def reserve_s(deadline_s: float) -> float:
+    """Kept back for the fallback, which takes milliseconds, and for what else a starved machine is busy with."""
+    return max(RESERVE_MIN_S, RESERVE_SHARE * deadline_s)
 
 
 class ModelState(StrEnum):
@@ -30,6 +35,7 @@ class Situation:
     """All that the next step depends on."""
 
     remaining_s: float
+    """Until what is kept back for the fallback begins."""
     model: ModelState
     why_not: Reason | None
     breaker_open: bool
@@ -75,7 +81,7 @@ def next_step(at: Situation) -> Step:
         return FallBack(at.failure or at.why_not or Reason.STARTING)
     if at.breaker_open:
         return FallBack(at.failure or Reason.BREAKER_OPEN)
-    room = at.remaining_s - RESERVE_S
+    room = at.remaining_s
     if not at.holds_slot:
         before = at.answer_s * (at.ahead // at.slots)
         if before + at.answer_s > room:

@@ -19,7 +19,7 @@ from poem_service.errors import AnswerError, EngineError, Reason, UnavailableErr
 from poem_service.fallback import Lookup, Source, fall_back
 from poem_service.growth import Growth
 from poem_service.keeper import Keeper
-from poem_service.ladder import AskModel, FallBack, Situation, Wait, next_step, patience
+from poem_service.ladder import AskModel, FallBack, Situation, Wait, next_step, patience, reserve_s
 from poem_service.metrics import Metrics
 from poem_service.slots import Slots
 
@@ -114,7 +114,7 @@ class Writer:
     def _situation(self, course: _Course, *, holds_slot: bool) -> Situation:
         now, standing = time.monotonic(), self.keeper.standing
         return Situation(
-            remaining_s=course.started + self._deadline_s - now,
+            remaining_s=course.started + self._deadline_s - reserve_s(self._deadline_s) - now,
             model=standing.state,
             why_not=standing.why_not,
             breaker_open=self.keeper.breaker.state(now) is not BreakerState.CLOSED,

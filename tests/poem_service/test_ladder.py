@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from poem_service.errors import Reason
 from poem_service.fallback import fall_back
 from poem_service.ladder import (
-    RESERVE_S,
     WORTH_ANOTHER,
     AskModel,
     FallBack,
@@ -18,6 +17,7 @@ from poem_service.ladder import (
     Wait,
     next_step,
     patience,
+    reserve_s,
 )
 from support.served import a_hand
 
@@ -34,8 +34,8 @@ READY = Situation(
 
 
 def test_a_free_slot_is_taken_and_the_model_asked() -> None:
-    assert next_step(READY) == Wait(60 - RESERVE_S - 8)
-    assert next_step(replace(READY, holds_slot=True, ahead=1)) == AskModel(60 - RESERVE_S)
+    assert next_step(READY) == Wait(60 - 8)
+    assert next_step(replace(READY, holds_slot=True, ahead=1)) == AskModel(60)
 
 
 def test_a_queue_that_cannot_be_served_in_time_is_not_joined() -> None:
@@ -45,7 +45,7 @@ def test_a_queue_that_cannot_be_served_in_time_is_not_joined() -> None:
 
 
 def test_a_model_that_is_too_slow_is_not_asked() -> None:
-    assert next_step(replace(READY, answer_s=60)) == FallBack(Reason.TOO_SLOW)
+    assert next_step(replace(READY, answer_s=61)) == FallBack(Reason.TOO_SLOW)
 
 
 def test_a_slot_that_came_too_late_is_given_back() -> None:
@@ -56,9 +56,9 @@ def test_a_slot_that_came_too_late_is_given_back() -> None:
 def test_only_what_a_fresh_seed_may_mend_is_asked_again(reason: Reason) -> None:
     failed = replace(READY, holds_slot=True, attempts=1, failure=reason, remaining_s=30)
     step = next_step(failed)
-    assert step == (AskModel(30 - RESERVE_S) if reason in WORTH_ANOTHER else FallBack(reason))
+    assert step == (AskModel(30) if reason in WORTH_ANOTHER else FallBack(reason))
     assert next_step(replace(failed, attempts=2)) == FallBack(reason)
-    assert next_step(replace(failed, remaining_s=8)) == FallBack(reason)
+    assert next_step(replace(failed, remaining_s=7)) == FallBack(reason)
 
 
 @pytest.mark.parametrize("state", [s for s in ModelState if s is not ModelState.READY])
@@ -95,11 +95,15 @@ def test_no_step_ever_spends_what_is_kept_for_the_fallback(
     at = Situation(remaining_s, model, None, breaker_open, answer_s, holds_slot, ahead, slots, attempts, failure)
     step = next_step(at)
     if isinstance(step, Wait | AskModel):
-        assert 0 <= step.limit_s <= remaining_s - RESERVE_S
+        assert 0 <= step.limit_s <= remaining_s
         assert model is ModelState.READY
         assert attempts < 2 or failure is None
     else:
         assert isinstance(step.reason, Reason)
+
+
+def test_a_share_of_the_deadline_is_kept_for_the_fallback() -> None:
+    assert [reserve_s(deadline_s) for deadline_s in (1.0, 4.0, 60.0)] == [0.3, 0.3, 3.0]
 
 
 def test_patience_grows_with_the_pace() -> None:

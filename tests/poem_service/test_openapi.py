@@ -7,6 +7,7 @@ from typing import Any
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -46,6 +47,7 @@ def _try_all(url: str) -> None:
         warnings.simplefilter("ignore")  # the library's own, about itself
         schema = schemathesis.openapi.from_dict(DOCUMENT)
         for result in schema.get_all_operations():
+            assert isinstance(result, Ok)
             given(result.ok().as_strategy())(settings(**LIMITS)(_attempt(url)))()
 
 

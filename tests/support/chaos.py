@@ -102,7 +102,7 @@ async def _hand(client: httpx.AsyncClient, hand: Hand, rng: Random, deadline_s: 
     started = time.monotonic()
     try:
         response = await client.post("/api/generate-poem", json=sent(hand), headers=headers, timeout=timeout)
-    except httpx.ReadTimeout:
+    except httpx.TimeoutException:
         tally.gone += 1
         if not leaves:
             tally.errors.append("no answer within 90 s")
@@ -138,3 +138,35 @@ def _judge(response: httpx.Response, streamed: bool, hand: Hand, tally: Tally) -
         answer = Answer(**response.json())
     if broken := check(answer, hand, builtin_deck().catchphrases):
         tally.against_rules.append(str(broken[0]))
+
+
+GROWTH_MAX = 1.10
+"""Of the resident memory between the end of the first part and of the last."""
+
+
+def figures(tallies: list[Tally], memory: list[float], seconds: float) -> dict[str, object]:
+    """All quarters together."""
+    total = Tally()
+    for tally in tallies:
+        total.asked += tally.asked
+        total.gone += tally.gone
+        total.errors += tally.errors
+        total.against_rules += tally.against_rules
+        total.late += tally.late
+        total.sources += tally.sources
+        total.reasons += tally.reasons
+        total.slowest_s = max(total.slowest_s, tally.slowest_s)
+    return {
+        "hands": total.asked,
+        "seconds": round(seconds, 1),
+        "errors": len(total.errors),
+        "against_rules": len(total.against_rules),
+        "late": len(total.late),
+        "players_who_left": total.gone,
+        "slowest_s": round(total.slowest_s, 3),
+        "sources": dict(total.sources),
+        "reasons": dict(total.reasons.most_common()),
+        "resident_mb": [round(mb, 1) for mb in memory],
+        "flat": memory[-1] <= memory[0] * GROWTH_MAX,
+        "first_errors": (total.errors + total.against_rules)[:3],
+    }

@@ -1,0 +1,126 @@
+"""Players against the service while a real Ollama is stopped, started and killed under them.
+
+    python bench/service_ollama.py [--rounds 6] [--players 4] [--model mansion-poem:latest]
+
+Starts an `ollama` of its own on a free port, with the models of the usual place or of OLLAMA_MODELS. Prints
+one line of JSON; exits 1 if there was an error, a broken rule or a late poem, or the model did not come back.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
+
+import httpx  # noqa: E402
+
+from support.chaos import Tally, figures, play  # noqa: E402
+from support.process import free_port, resident_mb, service  # noqa: E402
+
+ROUND_S = 6.0
+DEADLINE_S = 20.0
+
+
+class Ollama:
+    """A real server, to be ended in more than one way."""
+
+    def __init__(self) -> None:
+        self.host = f"127.0.0.1:{free_port()}"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        env = {**os.environ, "OLLAMA_HOST": self.host, "OLLAMA_NO_CLOUD": "1", "OLLAMA_NOPRUNE": "1"}
+        quiet = asyncio.subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(
+            "ollama", "serve", env=env, stdout=quiet, stderr=quiet, start_new_session=True
+        )
+
+    async def end(self, how: str) -> None:
+        """`stop` as an operator would, `kill` as a machine out of memory would, `runner` kills only its child."""
+        assert self._process is not None
+        if how == "runner":
+            for child in _children(self._process.pid):
+                os.kill(child, signal.SIGKILL)
+            return
+        if how == "stop":
+            self._process.terminate()
+        else:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def run(rounds: int, players: int, model: str) -> dict[str, object]:
+    """End it in each way while players play, and start it again; what they got, how soon the model was back."""
+    ollama, rng = Ollama(), Random(3)
+    tallies: list[Tally] = []
+    memory: list[float] = []
+    back_s: list[float] = []
+    environ = {"POEM_ENGINE": "ollama", "OLLAMA_HOST": ollama.host, "POEM_MODEL": model}
+    environ["POEM_DEADLINE_S"] = str(DEADLINE_S)
+    started = time.monotonic()
+    await ollama.start()
+    try:
+        async with service(environ) as (url, pid), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            for n in range(rounds):
+                back_s.append(await _until_model(client))
+                playing = asyncio.create_task(_for_a_while(client, players, n))
+                await asyncio.sleep(rng.uniform(0.2, 0.5) * ROUND_S)
+                await ollama.end(how := ("stop", "kill", "runner")[n % 3])
+                await asyncio.sleep(1.0)
+                if how != "runner":
+                    await ollama.start()
+                tallies += await playing
+                memory.append(resident_mb(pid))
+    finally:
+        await ollama.end("kill")
+    return {
+        **figures(tallies, memory, time.monotonic() - started),
+        "rounds": rounds,
+        "model_back_s": [round(s, 2) for s in back_s],
+    }
+
+
+async def _until_model(client: httpx.AsyncClient) -> float:
+    started = time.monotonic()
+    async with asyncio.timeout(120):
+        while (await client.get("/ready")).json()["answers_from"] != "model":
+            await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def _for_a_while(client: httpx.AsyncClient, players: int, n: int) -> list[Tally]:
+    tallies: list[Tally] = []
+    until = time.monotonic() + ROUND_S
+    while time.monotonic() < until:
+        tallies.append(await play(client, 4 * players, players, DEADLINE_S, seed=100 * n + len(tallies)))
+    return tallies
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--players", type=int, default=4)
+    parser.add_argument("--model", default="mansion-poem:latest")
+    options = parser.parse_args()
+    if shutil.which("ollama") is None:
+        raise SystemExit("service_ollama.py: no `ollama` on PATH; install it first")
+    found = asyncio.run(run(options.rounds, options.players, options.model))
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    raise SystemExit(0 if not (found["errors"] or found["against_rules"] or found["late"]) else 1)
+
+
+if __name__ == "__main__":
+    main()

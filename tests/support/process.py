@@ -1,0 +1,52 @@
+"""`poem-service` in a process of its own, as a player's machine runs it."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def free_port() -> int:
+    """A port that nothing listens on right now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def service(environ: dict[str, str]) -> AsyncIterator[tuple[str, int]]:
+    """`poem-service` in a process of its own: its URL and process id."""
+    port = free_port()
+    paths = os.pathsep.join(str(ROOT / part) for part in ("game", "service"))
+    env = {**os.environ, **environ, "POEM_PORT": str(port), "PYTHONPATH": paths}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "poem_service", env=env, stderr=asyncio.subprocess.DEVNULL
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                try:
+                    await client.get(f"{url}/health")
+                    break
+                except httpx.ConnectError:
+                    await asyncio.sleep(0.02)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def resident_mb(pid: int) -> float:
+    """The process's resident memory."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
