@@ -18,7 +18,7 @@ from typing import Any
 
 from poem.prompt import Prompt
 from poem.shape import answer_grammar
-from poem_service.engine import Ask, ModelFacts
+from poem_service.engine import Ask, ModelFacts, Piece
 from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
 from poem_service.ollama import PROMPT_VERSION_KEY
 
@@ -51,7 +51,7 @@ class EmbeddedEngine:
     async def load(self) -> None:
         self._model = await asyncio.get_running_loop().run_in_executor(self._worker, _Model, self._path)
 
-    async def write(self, ask: Ask) -> AsyncGenerator[str, None]:
+    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         model = self._model
         if model is None:
             raise UnavailableError(Reason.LOADING, f"{self._path.name} is not loaded")
@@ -66,7 +66,7 @@ class EmbeddedEngine:
         work = loop.run_in_executor(self._worker, _generate, model, ask, stop, emit)
         try:
             while (piece := await pieces.get()) is not None:
-                yield piece
+                yield Piece(piece)
             await work
         finally:
             stop.set()

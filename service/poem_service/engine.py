@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from poem.hand import Hand
 from poem.prompt import Prompt, render_prompt
@@ -35,6 +35,13 @@ class ModelFacts:
     vram_share: float | None = None
 
 
+class Piece(NamedTuple):
+    """Some of the answer's JSON text, as it came in one read, and how many tokens of the model's it is."""
+
+    text: str
+    tokens: int = 1
+
+
 class Engine(Protocol):
     """An engine. Every method raises `EngineError` and nothing else for what goes wrong upstream."""
 
@@ -48,8 +55,8 @@ class Engine(Protocol):
         """Return once the model is in memory, however long that takes."""
         ...
 
-    def write(self, ask: Ask) -> AsyncGenerator[str, None]:
-        """The answer's JSON text in pieces, a token or so each.
+    def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        """The answer's JSON text in pieces, as fast as they come.
 
         Ends only if the answer is whole; closing the generator early cancels the work upstream.
         """

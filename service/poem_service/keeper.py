@@ -97,11 +97,11 @@ class Keeper:
         """Look at the engine without waiting out the pause."""
         self._nudge.set()
 
-    def answered(self, first_s: float, pieces: int, seconds: float) -> None:
+    def answered(self, first_s: float, tokens: int, seconds: float) -> None:
         """A whole answer came: the pace follows."""
-        if (pace := self.standing.pace) is None or pieces < 2:
+        if (pace := self.standing.pace) is None or tokens < 2:
             return
-        now = Pace(first_s, (seconds - first_s) / (pieces - 1), seconds)
+        now = Pace(first_s, (seconds - first_s) / (tokens - 1), seconds)
         mixed = Pace(
             *(
                 (1 - _WEIGHT) * old + _WEIGHT * new
@@ -186,10 +186,10 @@ class Keeper:
         first_s, pieces = 0.0, 0
         try:
             async with asyncio.timeout(2 * self._deadline_s), aclosing(engine.write(ask)) as answer:
-                async for _ in answer:
-                    pieces += 1
-                    if pieces == 1:
+                async for piece in answer:
+                    if not pieces:
                         first_s = time.monotonic() - started
+                    pieces += piece.tokens
                     if pieces >= TRIAL_PIECES:
                         break
         except (EngineError, TimeoutError) as error:

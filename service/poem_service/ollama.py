@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from poem.shape import answer_schema
-from poem_service.engine import ANSWER_BYTES_MAX, Ask, ModelFacts
+from poem_service.engine import ANSWER_BYTES_MAX, Ask, ModelFacts, Piece
 from poem_service.errors import AnswerError, Reason, UnavailableError
 from poem_service.upstream import LOADING, Upstream
 
@@ -59,7 +59,7 @@ class OllamaEngine:
         body = {"model": self._model, "messages": [], "keep_alive": KEEP_FOR_EVER, "stream": False}
         await self._upstream.post_json("/api/chat", body, LOADING)
 
-    async def write(self, ask: Ask) -> AsyncGenerator[str, None]:
+    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         body = {
             "model": self._model,
             "messages": ask.prompt.messages(),
@@ -70,20 +70,18 @@ class OllamaEngine:
             "keep_alive": KEEP_FOR_EVER,
         }
         total = 0
-        async with aclosing(self._upstream.post_lines("/api/chat", body)) as lines:
-            async for line in lines:
-                if not line.strip():
-                    continue
-                chunk = _decoded(line)
-                piece = chunk.message.content
-                total += len(piece)
+        async with aclosing(self._upstream.post_lines("/api/chat", body)) as reads:
+            async for lines in reads:
+                chunks = [_decoded(line) for line in lines if line.strip()]
+                text = "".join([chunk.message.content for chunk in chunks])
+                total += len(text)
                 if total > ANSWER_BYTES_MAX:
                     raise AnswerError(Reason.MALFORMED, f"over {ANSWER_BYTES_MAX} characters")
-                if piece:
-                    yield piece
-                if chunk.done:
-                    if chunk.done_reason != "stop":
-                        raise AnswerError(Reason.INCOMPLETE, f"done_reason {chunk.done_reason!r}")
+                if text:
+                    yield Piece(text, len(chunks))
+                if chunks and chunks[-1].done:
+                    if chunks[-1].done_reason != "stop":
+                        raise AnswerError(Reason.INCOMPLETE, f"done_reason {chunks[-1].done_reason!r}")
                     return
         raise AnswerError(Reason.INCOMPLETE, "the stream ended without done")
 

@@ -10,7 +10,7 @@ from contextlib import aclosing
 import msgspec
 
 from poem.shape import answer_schema
-from poem_service.engine import ANSWER_BYTES_MAX, Ask, ModelFacts
+from poem_service.engine import ANSWER_BYTES_MAX, Ask, ModelFacts, Piece
 from poem_service.errors import AnswerError, Reason, UnavailableError
 from poem_service.upstream import Upstream
 
@@ -54,7 +54,7 @@ class OpenAIEngine:
     async def load(self) -> None:
         return None  # such a server lists only what it serves
 
-    async def write(self, ask: Ask) -> AsyncGenerator[str, None]:
+    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         schema = {"name": "poem", "strict": True, "schema": answer_schema(ask.candidates)}
         body = {
             "model": self._model,
@@ -65,20 +65,16 @@ class OpenAIEngine:
             "stream": True,
         }
         total, finish = 0, None
-        async with aclosing(self._upstream.post_lines("/v1/chat/completions", body)) as lines:
-            async for line in lines:
-                event = line.strip().removeprefix(b"data:").strip()
-                if event == b"[DONE]":
-                    break
-                if not event or not line.startswith(b"data:"):
-                    continue
-                for choice in _decoded(event).choices[:1]:
-                    finish = choice.finish_reason or finish
-                    if piece := choice.delta.content:
-                        total += len(piece)
-                        if total > ANSWER_BYTES_MAX:
-                            raise AnswerError(Reason.MALFORMED, f"over {ANSWER_BYTES_MAX} characters")
-                        yield piece
+        async with aclosing(self._upstream.post_lines("/v1/chat/completions", body)) as reads:
+            async for lines in reads:
+                choices = [choice for line in lines for choice in _choices(line)]
+                texts = [choice.delta.content for choice in choices if choice.delta.content]
+                finish = next((c.finish_reason for c in choices if c.finish_reason), finish)
+                total += sum(map(len, texts))
+                if total > ANSWER_BYTES_MAX:
+                    raise AnswerError(Reason.MALFORMED, f"over {ANSWER_BYTES_MAX} characters")
+                if texts:
+                    yield Piece("".join(texts), len(texts))
         if finish != "stop":
             raise AnswerError(Reason.INCOMPLETE, f"finish_reason {finish!r}")
 
@@ -86,11 +82,15 @@ class OpenAIEngine:
         await self._upstream.aclose()
 
 
-def _decoded(event: bytes) -> _Chunk:
+def _choices(line: bytes) -> list[_Choice]:
+    """The first choice of an event's line; nothing for other lines and for `[DONE]`."""
+    event = line.strip().removeprefix(b"data:").strip()
+    if not event or event == b"[DONE]" or not line.startswith(b"data:"):
+        return []
     try:
         chunk = _CHUNK.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerError(Reason.MALFORMED, f"an event of the stream: {error}") from error
     if chunk.error is not None:
         raise AnswerError(Reason.UPSTREAM_ERROR, bytes(chunk.error)[:200].decode("utf-8", "replace"))
-    return chunk
+    return chunk.choices[:1]

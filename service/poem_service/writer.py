@@ -156,21 +156,22 @@ class Writer:
         loop = asyncio.get_running_loop()
         started = loop.time()
         end = started + limit_s
-        pieces: list[str] = []
-        first_s = 0.0
+        texts: list[str] = []
+        tokens, first_s = 0, 0.0
         async with asyncio.timeout_at(min(end, started + bear.first_s)) as timer:
             async with aclosing(engine.write(course.ask)) as answer:
                 async for piece in answer:
                     now = loop.time()
-                    if not pieces:
+                    if not texts:
                         first_s = now - started
                         self.metrics.first_piece(first_s)
-                    pieces.append(piece)
+                    texts.append(piece.text)
+                    tokens += piece.tokens
                     timer.reschedule(min(end, now + bear.gap_s))
-                    if growth and course.audience and (text := growth.feed(piece)):
+                    if growth and course.audience and (text := growth.feed(piece.text)):
                         course.audience.grown(text)
-        self.keeper.answered(first_s, len(pieces), loop.time() - started)
-        return "".join(pieces)
+        self.keeper.answered(first_s, tokens, loop.time() - started)
+        return "".join(texts)
 
     def _note_failure(self, course: _Course, error: EngineError) -> None:
         course.failure = error.reason

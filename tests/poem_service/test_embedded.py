@@ -41,7 +41,7 @@ def ask(seed: int = 1) -> Ask:
 
 
 async def text_of(engine: EmbeddedEngine, asked: Ask) -> str:
-    return "".join([piece async for piece in engine.write(asked)])
+    return "".join([piece.text async for piece in engine.write(asked)])
 
 
 async def test_the_grammar_gives_every_answer_its_form(engine: EmbeddedEngine) -> None:

@@ -10,6 +10,7 @@ import pytest
 from poem.deck import builtin_deck
 from poem.hand import Answer
 from poem.rules import check
+from poem.shape import encode
 from poem_service.ladder import ModelState
 from poem_service.service import Service
 from poem_service.settings import Settings
@@ -226,7 +227,13 @@ async def test_a_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn
             await asyncio.sleep(0.01)
 
 
-async def test_a_poem_streams_as_it_grows(served: Served) -> None:
+async def test_a_poem_streams_as_it_grows(ollama: OllamaStandIn, served: Served) -> None:
+    async def at_a_pace(call: Call) -> None:
+        await call.head()
+        await call.text(encode(call.right()), gap_s=0.003)
+        await call.end()
+
+    ollama.behave = at_a_pace
     response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
     found = events(response.text)
     assert [name for name, _ in found][-1] == "done"
