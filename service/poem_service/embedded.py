@@ -18,9 +18,8 @@ from typing import Any
 
 from poem.prompt import Prompt
 from poem.shape import answer_grammar
-from poem_service.engine import Ask, ModelFacts, Piece
+from poem_service.engine import PROMPT_VERSION_KEY, Ask, ModelFacts, Piece
 from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
-from poem_service.ollama import PROMPT_VERSION_KEY
 
 CONTEXT = 4096
 ANSWER_TOKENS_MAX = 1024

@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 from poem.hand import Hand
 from poem.prompt import Prompt, render_prompt
 
+PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
+"""Where a GGUF says which prompt its model was trained on."""
 # A whole answer is under 2 KiB; what runs on beyond this is no answer.
 ANSWER_BYTES_MAX = 16 * 1024
 

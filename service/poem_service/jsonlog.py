@@ -37,3 +37,5 @@ def set_up(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # What no line of ours shows is not worth collecting for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

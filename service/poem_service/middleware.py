@@ -9,7 +9,7 @@ import time
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from poem_service.handlers import MESSAGES, error_response
+from poem_service.handlers import MESSAGES, SEEN, error_response
 from poem_service.jsonlog import request_id
 from poem_service.metrics import Metrics
 
@@ -61,8 +61,9 @@ class Envelope:
                 await error_response(500, INTERNAL_ERROR)(scope, receive, send_with_headers)
         finally:
             self._metrics.answered(status)
-            seen = {"method": scope["method"], "path": scope["path"], "status": status}
-            log.info("request", extra={"seen": {**seen, "ms": round((time.monotonic() - started) * 1000, 2)}})
+            ms = round((time.monotonic() - started) * 1000, 2)
+            seen = {"method": scope["method"], "path": scope["path"], "status": status, "ms": ms}
+            log.info("request", extra={"seen": seen | scope.get(SEEN, {})})
             request_id.reset(token)
 
 

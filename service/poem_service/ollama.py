@@ -11,12 +11,11 @@ from typing import Any
 import msgspec
 
 from poem.shape import answer_schema
-from poem_service.engine import ANSWER_BYTES_MAX, Ask, ModelFacts, Piece
+from poem_service.engine import ANSWER_BYTES_MAX, PROMPT_VERSION_KEY, Ask, ModelFacts, Piece
 from poem_service.errors import AnswerError, Reason, UnavailableError
 from poem_service.upstream import LOADING, Upstream
 
 KEEP_FOR_EVER = -1
-PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
 
 
 class _Message(msgspec.Struct):
