@@ -1,5 +1,6 @@
 """The environment → a service that listens."""
 
+import gc
 import os
 import sys
 
@@ -23,6 +24,8 @@ def main() -> None:
         sys.stderr.write(f"poem-service: {error}\n")
         raise SystemExit(2) from None
     jsonlog.set_up()
+    gc.collect()
+    gc.freeze()  # the deck and the word files stay for ever; no collection needs to walk them
     uvicorn.Server(server_config(build_app(service), settings.host, settings.port)).run()
 
 

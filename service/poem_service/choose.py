@@ -41,6 +41,9 @@ async def _auto(settings: Settings) -> Engine:
             raise
         log.info("no Ollama: the embedded engine serves", extra={"seen": {"seen": error.seen}})
         return await _embedded(settings)
+    except asyncio.CancelledError:
+        await engine.aclose()
+        raise
     return engine
 
 
