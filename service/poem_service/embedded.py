@@ -10,6 +10,7 @@ import codecs
 import ctypes
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,7 @@ class EmbeddedEngine:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="llama")
-        self._model: _Model | None = None
+        self._model: Model | None = None
         self._closing = threading.Event()
 
     async def inspect(self) -> ModelFacts:
@@ -48,7 +49,8 @@ class EmbeddedEngine:
         return self._model.facts
 
     async def load(self) -> None:
-        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, _Model, self._path)
+        await _bears(self._path)
+        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path)
 
     async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         model = self._model
@@ -76,7 +78,27 @@ class EmbeddedEngine:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
-def _generate(model: "_Model", ask: Ask, stop: threading.Event, emit: Emit) -> None:
+async def _bears(path: Path) -> None:
+    """Raise `UnavailableError` if llama.cpp does not load the file, or dies of it, in a process of its own."""
+    trial = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "poem_service.embedded_trial", str(path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+    )
+    try:
+        told, _ = await trial.communicate()
+    except asyncio.CancelledError:
+        trial.kill()
+        await trial.wait()
+        raise
+    if trial.returncode == 1:
+        raise UnavailableError(Reason.MODEL_MISSING, told.decode("utf-8", "replace"))
+    if trial.returncode != 0:
+        raise UnavailableError(Reason.MODEL_MISSING, f"llama.cpp died of {path.name} (status {trial.returncode})")
+
+
+def _generate(model: "Model", ask: Ask, stop: threading.Event, emit: Emit) -> None:
     """In the worker: emit the answer's pieces, then None; raises if the answer is not whole."""
     try:
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
@@ -92,7 +114,7 @@ def _generate(model: "_Model", ask: Ask, stop: threading.Event, emit: Emit) -> N
         emit(None)
 
 
-class _Model:
+class Model:
     """What llama.cpp holds; used by the worker thread only, but for `facts`."""
 
     def __init__(self, path: Path) -> None:

@@ -76,6 +76,13 @@ async def test_it_tells_what_it_is(engine: EmbeddedEngine) -> None:
     assert facts.digest is not None
 
 
+async def test_a_file_that_llama_cpp_dies_of_is_refused_and_we_live(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(write_tiny_gguf(tmp_path / "mute.gguf", bytes_too=False))
+    with pytest.raises(EngineError, match=r"llama\.cpp died of mute\.gguf"):
+        await engine.load()
+    await engine.aclose()
+
+
 @pytest.mark.parametrize("content", [b"GGUF\x03\x00\x00\x00 and nothing more", b"no gguf"])
 async def test_a_broken_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
