@@ -40,16 +40,24 @@ class EmbeddedEngine:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="llama")
         self._model: Model | None = None
         self._closing = threading.Event()
+        self._refused: tuple[tuple[int, int], UnavailableError] | None = None
 
     async def inspect(self) -> ModelFacts:
         if self._model is None:
             if not self._path.is_file():
                 raise UnavailableError(Reason.MODEL_MISSING, f"{self._path} is not there")
+            if self._refused and self._refused[0] == _stamp(self._path):
+                raise self._refused[1]
             return ModelFacts(self._path.name, loaded=False)
         return self._model.facts
 
     async def load(self) -> None:
-        await _bears(self._path)
+        stamp = _stamp(self._path)
+        try:
+            await _bears(self._path)
+        except UnavailableError as error:
+            self._refused = stamp, error  # not tried again until the file is another
+            raise
         self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path)
 
     async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
@@ -191,6 +199,12 @@ class Model:
             if n >= 0:
                 return buffer.raw[:n]
             size = -n
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when the file does."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def _sha256(path: Path) -> str:

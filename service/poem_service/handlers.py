@@ -5,8 +5,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable
 from random import Random
 from typing import Any, TypeVar
 
@@ -182,24 +181,25 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
     """The work's result, or None if the client left, which cancels the work and what it waits for upstream."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_gone(request))
+    working = asyncio.current_task()
+    assert working is not None
+    leaving = asyncio.create_task(_gone(request, working))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done() and not working.uncancel():
+            return None
+        raise
     finally:
-        for task in (leaving, working):
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        leaving.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _gone(request: Request, working: "asyncio.Task[Any]") -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    working.cancel()
 
 
 def _address(request: Request, service: Service) -> str:

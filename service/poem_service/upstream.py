@@ -91,7 +91,11 @@ class Upstream:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10)
             self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, auto_decompress=False, trust_env=False
+                connector=connector,
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
             )
         content = None if body is None else msgspec.json.encode(body)
         headers = {"content-type": "application/json"} if content is not None else None

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from random import Random
@@ -206,3 +208,62 @@ async def test_a_stream_without_an_engine_is_a_poem_too() -> None:
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text.startswith("event: delta\n")
     assert isinstance(response, httpx.Response)
+
+
+def own_deck(folder: Path) -> Path:
+    """A deck of somebody else's: five categories, one card and one wording each."""
+    cards = [
+        {
+            "id": f"own-{n}",
+            "category": f"分類{n}",
+            "condition_text": text,
+            "strength": -1,
+            "poems": [{"id": f"own-{n}-a", "poem_text": wording}],
+        }
+        for n, (text, wording) in enumerate(
+            [
+                ("船着場まで徒歩二分", "水の時刻表"),
+                ("隣が養鶏場", "朝を告げる友"),
+                ("床が傾く", "球体の自由"),
+                ("電波が届かない", "手紙の似合う家"),
+                ("冬は雪に埋まる", "白い書斎"),
+            ]
+        )
+    ]
+    path = folder / "cards.json"
+    path.write_text(json.dumps(cards, ensure_ascii=False), "utf-8")
+    return path
+
+
+async def test_somebody_s_own_deck_is_dealt_and_written_about(tmp_path: Path) -> None:
+    async with serving(Settings(engine="none", deck=own_deck(tmp_path), deck_policy="known")) as (_, client):
+        cards = (await client.get("/api/deal")).json()
+        pairs = [{"conditionCard": card, "selectedPoem": card["poems"][0]} for card in cards]
+        response = await client.post("/api/generate-poem", json={"selectedPairs": pairs})
+        strangers = await client.post("/api/generate-poem", json=sent(a_hand()))
+    assert sorted(card["id"] for card in cards) == [f"own-{n}" for n in range(5)]
+    assert response.status_code == 200
+    assert 180 <= len(response.json()["poem"]) <= 240
+    assert strangers.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "told"),
+    [
+        ("POEM_DECK", "cards.json", "cards.json: card 1 (own-0): strength must be a whole number from -6 to 5, got 9"),
+        ("POEM_TABLE", "cards.json", "build or import the table again"),
+    ],
+)
+def test_a_file_that_is_no_good_stops_the_start_with_one_line(name: str, file: str, told: str, tmp_path: Path) -> None:
+    path = own_deck(tmp_path)
+    path.write_text(path.read_text("utf-8").replace('"strength": -1', '"strength": 9', 1), "utf-8")
+    found = subprocess.run(
+        [sys.executable, "-m", "poem_service"],
+        env={name: str(tmp_path / file), "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert told in found.stderr

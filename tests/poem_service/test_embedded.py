@@ -91,6 +91,10 @@ async def test_a_broken_file_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(EngineError) as refusal:
         await engine.load()
     assert refusal.value.reason is Reason.MODEL_MISSING
+    with pytest.raises(EngineError):  # told again without another try
+        await engine.inspect()
+    write_tiny_gguf(path)
+    assert not (await engine.inspect()).loaded
     await engine.aclose()
 
 
