@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := service,embedded,build,dev
 
-.PHONY: setup demo test test-all bench check format
+.PHONY: setup demo test test-all bench check format docs
 
 setup: $(READY)
 
@@ -34,6 +34,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python docs/generate.py
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -96,7 +96,7 @@ def corpus(spec: Pretrain) -> Iterator[str]:
     yield "\n".join(deck.catchphrases)
     for hand in islice(hands(deck, "train", rng), spec.hands):
         answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
-        if rng.random() < 0.5:
+        if rng.random() < 0.6:
             yield f"{answer.title}\n{answer.poem}"
         else:
             spoken = "\n".join(f"{p.card.condition_text}、{p.wording.poem_text}。" for p in hand.pairs)

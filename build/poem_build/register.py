@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from poem.prompt import prompt_version
 from poem.rules import check
@@ -65,10 +64,10 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
 
 
 def address(host: str) -> str:
-    """Ollama's own OLLAMA_HOST may lack scheme or port, and 0.0.0.0 is an address to listen on."""
-    parts = urlsplit(host if "://" in host else f"http://{host}")
-    name = (parts.hostname or "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
-    return f"{parts.scheme}://{name}:{parts.port or 11434}"
+    """The URL that OLLAMA_HOST means to Ollama's own client; 0.0.0.0, which is for listening, means this machine."""
+    from ollama._client import _parse_host
+
+    return str(_parse_host(host)).replace("//0.0.0.0", "//127.0.0.1")
 
 
 def server_version(host: str) -> str:

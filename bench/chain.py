@@ -1,0 +1,27 @@
+"""Times the chain's stages on a fresh folder: seconds, and each stage's share of the whole."""
+
+import tempfile
+from pathlib import Path
+
+from poem_build import register
+from poem_build.pipeline import run_all
+from poem_build.recipe import load_recipe
+
+
+def main() -> None:
+    """Build `tiny` once from its base, with Ollama if one answers, and print the table."""
+    recipe = load_recipe("tiny")
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        host = register.address(register.DEFAULT_HOST)
+        with register.running_server(host, out / "ollama.log") as ollama:
+            seconds = {name: made.seconds for name, made in run_all(recipe, out, host, ollama)}
+    total = sum(seconds.values())
+    print(f"{'stage':12} {'seconds':>8} {'share':>7}")
+    for name, spent in seconds.items():
+        print(f"{name:12} {spent:8.1f} {spent / total:7.1%}")
+    print(f"{'all':12} {total:8.1f}")
+
+
+if __name__ == "__main__":
+    main()

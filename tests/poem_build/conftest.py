@@ -1,0 +1,95 @@
+"""A chain of the real stages at their smallest: a base of one layer, a few dozen examples."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from poem_build import base, dataset
+from poem_build.artifact import Artifact
+from poem_build.pipeline import STAGES
+from poem_build.recipe import Recipe, load_recipe
+
+MINI = """
+name = "mini"
+summary = "the chain at its smallest"
+licence = "MIT"
+params = "2M"
+status = "experimental"
+[base]
+path = "{base}"
+family = "chatml"
+pre_tokenizer = "qwen2"
+[pretrain]
+vocab_size = 1024
+hidden_size = 256
+intermediate_size = 256
+layers = 1
+heads = 4
+kv_heads = 2
+context = 2048
+hands = 100
+epochs = 1
+batch = 4
+learning_rate = 3e-3
+[dataset]
+train = 24
+valid = 4
+test = 6
+[train]
+r = 8
+lora_alpha = 16
+learning_rate = 1e-2
+epochs = 1
+batch = 8
+[serve]
+num_ctx = 2048
+num_predict = 400
+temperature = 0.7
+top_p = 0.95
+top_k = 40
+[gate]
+token_parity_texts = 50
+smoke_hands = 2
+smoke_pass = 0.0
+eval_hands = 2
+eval_pass = 0.0
+base_pass_at_most = 0.1
+"""
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chain")
+
+
+@pytest.fixture(scope="session")
+def recipe_file(home: Path) -> Path:
+    path = home / "mini.toml"
+    path.write_text(MINI.format(base=home / "base-installed"), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe(recipe_file: Path) -> Recipe:
+    return load_recipe(str(recipe_file))
+
+
+@pytest.fixture(scope="session")
+def out(home: Path, recipe: Recipe) -> Path:
+    """The folder of a base and a data set; the rest is made by `chain`."""
+    base.run(recipe, home / "mini")
+    dataset.run(recipe, home / "mini")
+    return home / "mini"
+
+
+@pytest.fixture(scope="session")
+def chain(out: Path, recipe: Recipe) -> dict[str, Artifact]:
+    return {name: stage(recipe, out) for name, (stage, _) in STAGES.items()}
+
+
+@pytest.fixture
+def no_leftovers(out: Path) -> Iterator[None]:
+    before = {path.name for path in out.iterdir()}
+    yield
+    assert {path.name for path in out.iterdir()} == before

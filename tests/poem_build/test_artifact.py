@@ -1,0 +1,85 @@
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poem_build import artifact
+from poem_build.errors import ArtifactError
+
+
+def _write(text: str) -> Any:
+    def work(folder: Path) -> Mapping[str, Any]:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file.txt").write_text(text, "utf-8")
+        return {"length": len(text)}
+
+    return work
+
+
+def _never(folder: Path) -> Mapping[str, Any]:
+    raise AssertionError("made again")
+
+
+def test_what_has_not_changed_is_kept(tmp_path: Path) -> None:
+    made = artifact.make(tmp_path, "s", _write("a"), settings={"n": 1}, inputs={"x": "1"})
+    kept = artifact.make(tmp_path, "s", _never, settings={"n": 1}, inputs={"x": "1"})
+    assert (made.reused, kept.reused) == (False, True)
+    assert (kept.digest, kept.figures) == (made.digest, {"length": 1})
+    assert json.loads((tmp_path / "s" / "artifact.json").read_text("utf-8"))["inputs"] == {"x": "1"}
+
+
+@pytest.mark.parametrize("change", [{"settings": {"n": 2}}, {"inputs": {"x": "2"}}, {"revision": 2}])
+def test_another_setting_input_or_revision_makes_it_again(tmp_path: Path, change: dict[str, Any]) -> None:
+    told: dict[str, Any] = {"settings": {"n": 1}, "inputs": {"x": "1"}}
+    artifact.make(tmp_path, "s", _write("a"), **told)
+    assert not artifact.make(tmp_path, "s", _write("b"), **(told | change)).reused
+    assert (tmp_path / "s" / "sub" / "file.txt").read_text("utf-8") == "b"
+
+
+@pytest.mark.parametrize("damage", ["remove", "change", "manifest"])
+def test_a_damaged_folder_is_made_again(tmp_path: Path, damage: str) -> None:
+    artifact.make(tmp_path, "s", _write("a"), settings={}, inputs={})
+    file = tmp_path / "s" / "sub" / "file.txt"
+    if damage == "remove":
+        file.unlink()
+    elif damage == "change":
+        file.write_text("b", "utf-8")
+    else:
+        (tmp_path / "s" / "artifact.json").write_text('{"stage":', "utf-8")
+    with pytest.raises(ArtifactError, match="not there or unfinished"):
+        artifact.load(tmp_path, "s")
+    assert not artifact.make(tmp_path, "s", _write("a"), settings={}, inputs={}).reused
+
+
+def test_work_that_fails_leaves_the_former_one_and_nothing_else(tmp_path: Path) -> None:
+    artifact.make(tmp_path, "s", _write("a"), settings={}, inputs={})
+
+    def fails(folder: Path) -> Mapping[str, Any]:
+        (folder / "half").write_text("x", "utf-8")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        artifact.make(tmp_path, "s", fails, settings={"n": 2}, inputs={})
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert artifact.load(tmp_path, "s").figures == {"length": 1}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True)
+    if mounted.returncode or os.geteuid():
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_nothing_behind(small_disk: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        artifact.make(small_disk, "s", _write("x" * 200_000), settings={}, inputs={})
+    assert list(small_disk.iterdir()) == []

@@ -1,0 +1,97 @@
+import json
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from poem.deck import builtin_deck
+from poem.hand import deal
+from poem.pattern import pattern_key
+from poem.rules import check
+from poem_build import artifact, base
+from poem_build.dataset import SPLITS, hands, read_examples, split_of, write_examples
+from poem_build.errors import DatasetError
+from poem_build.recipe import Recipe
+
+DECK = builtin_deck()
+
+
+def test_no_hand_is_in_two_splits_and_every_answer_keeps_the_rules(out: Path) -> None:
+    read = {split: read_examples(out / "dataset" / f"{split}.jsonl") for split in SPLITS}
+    assert {split: len(examples) for split, examples in read.items()} == {"train": 24, "valid": 4, "test": 6}
+    keys = [pattern_key(e.hand) for examples in read.values() for e in examples]
+    assert len(set(keys)) == len(keys)
+    for split, examples in read.items():
+        assert all(split_of(e.hand) == split for e in examples)
+        assert all(check(e.answer, e.hand, e.candidates) == [] for e in examples)
+
+
+def test_the_data_set_says_what_it_is(out: Path) -> None:
+    told = json.loads((out / "dataset" / "dataset.json").read_text("utf-8"))
+    assert (told["teacher"], told["cost_usd"], told["train"]["examples"]) == ("composer", 0, 24)
+    assert told["files"]["test"] == artifact.sha256(out / "dataset" / "test.jsonl")
+
+
+def test_a_hand_that_is_held_out_stays_out_of_the_plain_text(recipe: Recipe) -> None:
+    # The text is made from `hands(…, "train")`; what is checked here is the poems that came out of it.
+    assert recipe.pretrain is not None
+    texts = set(base.corpus(recipe.pretrain))
+    assert len(texts) > recipe.pretrain.hands
+    assert not any("【" in text or '{"title"' in text or "<|im_start|>" in text for text in texts)
+    for hand in islice(hands(DECK, "test", Random(1)), 200):
+        said = [f"{p.card.condition_text}、{p.wording.poem_text}。" for p in hand.pairs]
+        assert not any(all(line in text for line in said) for text in texts)
+
+
+def test_about_a_thirteenth_of_all_hands_is_held_out() -> None:
+    rng = Random(2)
+    splits = [split_of(deal(DECK, rng)) for _ in range(4000)]
+    assert 0.04 < splits.count("test") / 4000 < 0.06
+    assert 0.018 < splits.count("valid") / 4000 < 0.032
+
+
+def test_examples_survive_being_written_and_read(out: Path, tmp_path: Path) -> None:
+    examples = read_examples(out / "dataset" / "valid.jsonl")
+    write_examples(tmp_path / "again.jsonl", examples)
+    assert (tmp_path / "again.jsonl").read_bytes() == (out / "dataset" / "valid.jsonl").read_bytes()
+
+
+def _line(out: Path) -> Any:
+    return json.loads((out / "dataset" / "train.jsonl").read_text("utf-8").splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda m: "{", "line 2: column 2: not JSON"),
+        (lambda m: json.dumps({"text": "x"}), "line 2: messages: must be three objects of role and content"),
+        (lambda m: json.dumps({"messages": m[::-1]}), "line 2: messages: roles must be system, user, assistant"),
+        (
+            lambda m: json.dumps({"messages": [{**m[0], "content": "ほかの指示"}, *m[1:]]}),
+            "line 2: messages: not the prompt of version",
+        ),
+        (
+            lambda m: json.dumps({"messages": [m[0], {**m[1], "content": m[1]["content"].replace("→", "=")}, m[2]]}),
+            "line 2: messages.1.content: ",
+        ),
+        (
+            lambda m: json.dumps({"messages": [*m[:2], {**m[2], "content": "詩"}]}),
+            "line 2: messages.2.content: Expecting value",
+        ),
+        (
+            lambda m: json.dumps(
+                {"messages": [*m[:2], {**m[2], "content": m[2]["content"].replace("。", "です。", 1)}]}
+            ),
+            "line 2: messages.2.content: ",
+        ),
+    ],
+)
+def test_a_bad_line_is_named(out: Path, tmp_path: Path, spoil: Any, message: str) -> None:
+    path = tmp_path / "train.jsonl"
+    good = _line(out)["messages"]
+    path.write_text(json.dumps({"messages": good}) + "\n" + spoil(good) + "\n", "utf-8")
+    with pytest.raises(DatasetError) as caught:
+        read_examples(path)
+    assert str(caught.value).startswith(f"{path}: {message}")

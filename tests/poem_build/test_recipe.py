@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from poem_build.errors import RecipeError
+from poem_build.recipe import load_recipe, recipe_names
+
+
+def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
+    assert recipe_names()
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert recipe.name == name
+        assert recipe.ollama_model == f"mansion-poem:{name}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("r = 8", "r = 0", "train.r: Input should be greater than or equal to 1, got 0"),
+        (
+            "r = 8",
+            "rank = 8\nr = 8",
+            "train.rank: Extra inputs are not permitted; remove it or correct its name",
+        ),
+        ("r = 8\n", "", "train.r: Field required"),
+        ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
+        ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
+        ('family = "chatml"', 'family = "other"', "base.family: Input should be 'chatml', got 'other'"),
+        ("[train]", "[train", "not TOML"),
+    ],
+)
+def test_a_bad_recipe_names_file_and_field(tmp_path: Path, recipe_file: Path, old: str, new: str, message: str) -> None:
+    text = recipe_file.read_text("utf-8")
+    assert old in text
+    bad = tmp_path / "bad.toml"
+    bad.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(bad))
+    assert str(caught.value).startswith(f"{bad}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match=r"recipe 'huge': no such recipe; known are .*tiny"):
+        load_recipe("huge")
+
+
+def test_a_base_folder_is_named_from_the_recipes_own_place(tmp_path: Path, recipe_file: Path) -> None:
+    text = recipe_file.read_text("utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("path"))
+    (tmp_path / "here.toml").write_text(text.replace(line, 'path = "near"'), "utf-8")
+    assert load_recipe(str(tmp_path / "here.toml")).base.path == tmp_path / "near"

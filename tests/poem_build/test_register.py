@@ -1,0 +1,141 @@
+"""Registration against a real Ollama where there is one; its refusals against a server that misbehaves."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from poem_build import register
+from poem_build.artifact import Artifact
+from poem_build.cli import cli
+from poem_build.errors import OllamaError
+from poem_build.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own on a store of its own, if the program is there."""
+    if shutil.which("ollama") is None:
+        pytest.skip("no `ollama` on PATH: registration against the real one is not tested")
+    home = tmp_path_factory.mktemp("ollama")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OLLAMA_MODELS", str(home / "models"))
+    host = "http://127.0.0.1:11978"
+    with register.running_server(host, home / "ollama.log") as there:
+        assert there, (home / "ollama.log").read_text("utf-8")
+        yield host
+    patch.undo()
+
+
+def test_a_real_ollama_serves_what_was_trained(
+    chain: dict[str, Artifact], out: Path, recipe: Recipe, ollama: str
+) -> None:
+    made = register.run(recipe, out, ollama)
+    assert made.figures["model"] == "mansion-poem:mini"
+    tags = {m["name"]: m["digest"] for m in httpx.get(f"{ollama}/api/tags").json()["models"]}
+    assert tags == {"mansion-poem:mini": made.figures["digest"], "mansion-poem:latest": made.figures["digest"]}
+    assert register.run(recipe, out, ollama).reused
+    httpx.request("DELETE", f"{ollama}/api/delete", json={"model": "mansion-poem:mini"}).raise_for_status()
+    again = register.run(recipe, out, ollama)
+    assert not again.reused
+    assert again.figures["digest"] == made.figures["digest"]
+
+
+def test_another_template_in_the_server_is_noticed(
+    chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str
+) -> None:
+    register.run(recipe, out, ollama)
+    fields = json.loads((out / "modelfile" / "create.json").read_text("utf-8"))
+    with pytest.raises(OllamaError, match="mansion-poem:mini: template: sent"):
+        register._prove_fields(ollama, "mansion-poem:mini", fields | {"template": "{{ .Prompt }}"})
+    with pytest.raises(OllamaError, match="mansion-poem:mini: parameters: sent"):
+        register._prove_fields(ollama, "mansion-poem:mini", fields | {"parameters": {"num_ctx": 1}})
+
+
+def test_without_an_ollama_the_command_says_so(out: Path, chain: dict[str, Artifact], recipe_file: Path) -> None:
+    options = ["--recipe", str(recipe_file), "--out", str(out), "--ollama", "127.0.0.1:9"]
+    runner = CliRunner(env={"PATH": ""})
+    done = runner.invoke(cli, ["register", *options])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: OLLAMA_HOST http://127.0.0.1:9: no Ollama answers there")
+    assert done.output.count("\n") == 1
+    done = runner.invoke(cli, ["run", *options, "--json"])
+    assert (done.exit_code, json.loads(done.output)["registered"]) == (0, False)
+
+
+@contextmanager
+def _server(answer: Callable[[str], tuple[int, dict[str, object]]]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._reply()
+
+        def _reply(self) -> None:
+            status, body = answer(self.path)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [("0.12.3", "Ollama 0.12.3 is older than 0.30; update it"), (None, "no Ollama answers there")],
+)
+def test_another_version_is_refused(version: str | None, message: str) -> None:
+    body: dict[str, object] = {"version": version} if version else {}
+    with _server(lambda _: (200, body)) as host, pytest.raises(OllamaError, match=message):
+        register.server_version(host)
+
+
+def test_a_server_that_refuses_is_quoted(
+    chain: dict[str, Artifact], out: Path, recipe: Recipe, no_leftovers: None
+) -> None:
+    def answer(path: str) -> tuple[int, dict[str, object]]:
+        if path == "/api/version":
+            return 200, {"version": "0.33.0"}
+        if path == "/api/tags":
+            return 200, {"models": []}
+        return 500, {"error": "llama-quantize binary not found"}
+
+    shutil.rmtree(out / "register", ignore_errors=True)
+    with _server(answer) as host, pytest.raises(OllamaError, match=r"llama-quantize binary not found \(status 500\)"):
+        register.run(recipe, out, host)
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("https://models.example", "https://models.example:443"),
+        ("http://ollama:11434", "http://ollama:11434"),
+    ],
+)
+def test_the_address_is_read_as_ollama_reads_it(given: str, address: str) -> None:
+    assert register.address(given) == address
