@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ async def process(*command: str, ready: str, **environ: str) -> AsyncIterator[No
                     await asyncio.sleep(0.05)
         yield
     finally:
-        running.terminate()
+        with suppress(ProcessLookupError):
+            running.terminate()
         await running.wait()
 
 
@@ -162,7 +163,10 @@ async def _add_peers(
         params = {"model": "openai/fixed", "api_base": f"{at}/v1", "api_key": "none"}
         config.write_text(json.dumps({"model_list": [{"model_name": "fixed", "litellm_params": params}]}))
         ready = f"http://127.0.0.1:{port}/health/liveliness"
-        await stack.enter_async_context(process(litellm, "--config", str(config), "--port", port, ready=ready))
+        no_key = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true", "LITELLM_LOG": "ERROR"}
+        await stack.enter_async_context(
+            process(litellm, "--config", str(config), "--port", port, ready=ready, **no_key)
+        )
         urls["LiteLLM"] = (f"http://127.0.0.1:{port}/v1/chat/completions", folder / "chat.json")
 
 

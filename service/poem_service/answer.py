@@ -9,7 +9,8 @@ from poem.rules import Violation, check
 from poem.shape import PARAGRAPH_BREAK, decode
 from poem_service.errors import AnswerError, Reason
 
-_HALF_WIDTH = str.maketrans("｡､｢｣･", "。、「」・")
+_HALF_WIDTH = re.compile("[｡､｢｣･]")
+_FULL_WIDTH = str.maketrans("｡､｢｣･", "。、「」・")
 _BREAKS = re.compile(r"[ \t\u3000]*(?:\r\n?|\n)[\s\u3000]*")
 _ORNAMENT = re.compile(r"^(?:\d{1,2}\s*[.．)]\s*)?[「『\"']?(.*?)[」』\"']?$", re.DOTALL)
 
@@ -71,5 +72,7 @@ def _title(title: str, candidates: tuple[str, ...]) -> str:
 
 def _poem(poem: str) -> str:
     """One line break between paragraphs, no outer blanks, full-width punctuation."""
-    text = unicodedata.normalize("NFC", poem).translate(_HALF_WIDTH).strip()
+    text = unicodedata.normalize("NFC", poem).strip()
+    if _HALF_WIDTH.search(text):
+        text = text.translate(_FULL_WIDTH)
     return _BREAKS.sub(PARAGRAPH_BREAK, text)

@@ -6,7 +6,7 @@ import re
 import secrets
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poem_service.handlers import MESSAGES, SEEN, error_response
@@ -25,13 +25,13 @@ class Envelope:
     def __init__(self, app: ASGIApp, metrics: Metrics, csp: str) -> None:
         self._app = app
         self._metrics = metrics
-        self._security = {
-            "Content-Security-Policy": csp,
-            "X-Content-Type-Options": "nosniff",
-            "X-Frame-Options": "DENY",
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Opener-Policy": "same-origin",
-        }
+        self._security = [
+            (b"content-security-policy", csp.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-frame-options", b"DENY"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,10 +47,7 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(raw=message["headers"])
-                headers["X-Request-ID"] = current
-                for name, value in self._security.items():
-                    headers.setdefault(name, value)
+                message["headers"] = [*message["headers"], (b"x-request-id", current.encode()), *self._security]
             await send(message)
 
         try:

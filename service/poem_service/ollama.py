@@ -71,7 +71,7 @@ class OllamaEngine:
         total = 0
         async with aclosing(self._upstream.post_lines("/api/chat", body)) as reads:
             async for lines in reads:
-                chunks = [_decoded(line) for line in lines if line.strip()]
+                chunks = _decoded(lines)
                 text = "".join([chunk.message.content for chunk in chunks])
                 total += len(text)
                 if total > ANSWER_BYTES_MAX:
@@ -94,14 +94,15 @@ class OllamaEngine:
         return version if isinstance(version, str) else None
 
 
-def _decoded(line: bytes) -> _Chunk:
+def _decoded(lines: bytes) -> list[_Chunk]:
     try:
-        chunk = _CHUNK.decode(line)
+        chunks = _CHUNK.decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerError(Reason.MALFORMED, f"a line of the stream: {error}") from error
-    if chunk.error is not None:
-        raise AnswerError(Reason.UPSTREAM_ERROR, chunk.error[:200])
-    return chunk
+    for chunk in chunks:
+        if chunk.error is not None:
+            raise AnswerError(Reason.UPSTREAM_ERROR, chunk.error[:200])
+    return chunks
 
 
 def _models(listed: Any) -> list[dict[str, Any]]:

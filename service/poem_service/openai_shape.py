@@ -67,7 +67,7 @@ class OpenAIEngine:
         total, finish = 0, None
         async with aclosing(self._upstream.post_lines("/v1/chat/completions", body)) as reads:
             async for lines in reads:
-                choices = [choice for line in lines for choice in _choices(line)]
+                choices = [choice for line in lines.split(b"\n") for choice in _choices(line)]
                 texts = [choice.delta.content for choice in choices if choice.delta.content]
                 finish = next((c.finish_reason for c in choices if c.finish_reason), finish)
                 total += sum(map(len, texts))

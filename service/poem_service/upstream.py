@@ -57,8 +57,8 @@ class Upstream:
     async def post_json(self, path: str, body: object, timeout: aiohttp.ClientTimeout = QUICK) -> Any:
         return await self._json("POST", path, body, timeout)
 
-    async def post_lines(self, path: str, body: object) -> AsyncGenerator[list[bytes], None]:
-        """The lines of a streamed answer, those of one read together; leaving the generator closes the connection."""
+    async def post_lines(self, path: str, body: object) -> AsyncGenerator[bytes, None]:
+        """A streamed answer, whole lines of each read together; leaving the generator closes the connection."""
         try:
             async with self._request("POST", path, body, STREAMING) as response:
                 if response.status != 200:
@@ -68,11 +68,11 @@ class Upstream:
                     total += len(chunk)
                     if total > _STREAM_BYTES_MAX:
                         raise AnswerError(Reason.MALFORMED, f"over {_STREAM_BYTES_MAX} bytes")
-                    *lines, rest = (rest + chunk).split(b"\n")
+                    lines, _, rest = (rest + chunk).rpartition(b"\n")
                     if lines:
                         yield lines
                 if rest:
-                    yield [rest]
+                    yield rest
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise translated(error) from error
 
