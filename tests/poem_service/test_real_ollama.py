@@ -33,7 +33,9 @@ pytestmark = pytest.mark.skipif(MODEL is None, reason=f"no Ollama with a mansion
 async def test_poems_come_from_the_model_or_say_why_not() -> None:
     assert MODEL is not None
     async with serving(Settings(engine="ollama", ollama_url=URL, model=MODEL, deadline_s=60)) as (service, client):
-        await until(service, ModelState.READY, limit_s=120)
+        await until(service, ModelState.READY, ModelState.TOO_SLOW, limit_s=120)
+        if service.keeper.standing.state is ModelState.TOO_SLOW:
+            pytest.skip(f"this machine is too busy: {service.keeper.standing.detail}")
         sources = []
         for seed in range(3):
             hand = a_hand(seed)

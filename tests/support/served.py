@@ -36,10 +36,10 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Service, httpx.Asyn
         await running
 
 
-async def until(service: Service, state: ModelState, limit_s: float = 20.0) -> None:
+async def until(service: Service, *states: ModelState, limit_s: float = 20.0) -> None:
     """Return once the model stands so."""
     async with asyncio.timeout(limit_s):
-        while service.keeper.standing.state is not state:
+        while service.keeper.standing.state not in states:
             await asyncio.sleep(0.01)
 
 
