@@ -31,7 +31,7 @@ _LOAD_TIMEOUT_S = 600.0
 
 
 def run(recipe: Recipe, out: Path, host: str) -> Artifact:
-    """Upload, create, prove. What is registered already under the same digest is proved again, not created.
+    """Upload, create, prove. A model that still stands under the digest it was proved with is left as it is.
 
     Raises `OllamaError` if nothing answers at `host`, or what it serves differs from what it was given.
     """
@@ -39,12 +39,11 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
 
     gguf, modelfile, dataset = (artifact.load(out, stage) for stage in ("gguf", "modelfile", "dataset"))
     fields = json.loads((modelfile.path / FIELDS_FILE).read_text("utf-8"))
-    client = ollama.Client(host, timeout=_LOAD_TIMEOUT_S)
+    version = server_version(host)
     model = recipe.ollama_model
 
     def work(_: Path) -> dict[str, Any]:
-        version = server_version(host)
-        with _translated(host):
+        with _translated(host), ollama.Client(host, timeout=_LOAD_TIMEOUT_S) as client:
             digest = client.create_blob(gguf.path / GGUF_FILE)
             client.create(model, files={GGUF_FILE: digest}, **fields)
             client.copy(model, "mansion-poem:latest")
@@ -52,13 +51,13 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
         examples = read_examples(dataset.path / "test.jsonl")[:_TRIES]
         _prove_prompt(host, model, examples[0], recipe)
         tries = _prove_answer(host, model, examples)
-        return {"ollama": version, "model": model, "digest": _digest(client, model, host), "answer_tries": tries}
+        return {"ollama": version, "model": model, "digest": _digest(host, model), "answer_tries": tries}
 
     inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest}
     settings = {"model": model, "host": host}
     with contextlib.suppress(ArtifactError):
         before = artifact.load(out, "register")
-        if before.figures["digest"] != _digest(client, model, host):
+        if before.figures["digest"] != _digest(host, model):
             shutil.rmtree(before.path)  # somebody removed or replaced the model since
     return artifact.make(out, "register", work, settings=settings, inputs=inputs)
 
@@ -96,8 +95,12 @@ def running_server(host: str, log: Path) -> Iterator[bool]:
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        environment = os.environ | {"OLLAMA_HOST": host, "OLLAMA_NO_CLOUD": "1", "OLLAMA_GO_TEMPLATE": "1"}
-        server = subprocess.Popen(["ollama", "serve"], stdout=file, stderr=file, env=environment)
+        # llama.cpp's threads spin while they wait for each other, so half of the cores is what can be spared.
+        threads = str(max(1, (os.cpu_count() or 2) // 2))
+        ours = {"OLLAMA_HOST": host, "OLLAMA_NO_CLOUD": "1", "OLLAMA_GO_TEMPLATE": "1", "LLAMA_ARG_THREADS": threads}
+        server = subprocess.Popen(
+            ["ollama", "serve"], stdout=file, stderr=file, env=ours | os.environ | {"OLLAMA_HOST": host}
+        )
     try:
         yield _answers_within(host, 30)
     finally:
@@ -122,20 +125,20 @@ def _translated(host: str) -> Iterator[None]:
 
     try:
         yield
-    except (ConnectionError, httpx.HTTPError) as error:
+    except (ConnectionError, httpx.HTTPError, ValueError) as error:
         raise OllamaError(f"OLLAMA_HOST {host}: {error or type(error).__name__}; is `ollama serve` running?") from error
     except ollama.ResponseError as error:
         raise OllamaError(f"OLLAMA_HOST {host}: {error.error} (status {error.status_code})") from error
 
 
-def _digest(client: Any, model: str, host: str) -> str | None:
-    with _translated(host):
-        return next((found.digest for found in client.list().models if found.model == model), None)
+def _digest(host: str, model: str) -> str | None:
+    models = _call(host, "GET", "/api/tags").get("models", [])
+    return next((found["digest"] for found in models if found["name"] == model), None)
 
 
 def _prove_fields(host: str, model: str, fields: dict[str, Any]) -> None:
     """`show` must give back template, system and parameters as they were sent, and the prompt's version."""
-    shown = _post(host, "/api/show", {"model": model})
+    shown = _call(host, "POST", "/api/show", {"model": model})
     for name in ("template", "system"):
         if fields[name] != shown.get(name):
             raise OllamaError(f"{model}: {name}: sent {fields[name]!r}, `show` gives back {shown.get(name)!r}")
@@ -156,7 +159,7 @@ def _prove_fields(host: str, model: str, fields: dict[str, Any]) -> None:
 def _prove_prompt(host: str, model: str, example: Example, recipe: Recipe) -> None:
     """The prompt that Ollama renders must be, byte for byte, the one that was trained on."""
     body = {"model": model, "messages": example.messages()[:-1], "stream": False, "_debug_render_only": True}
-    rendered = _post(host, "/api/chat", body).get("_debug_info", {}).get("rendered_template")
+    rendered = _call(host, "POST", "/api/chat", body).get("_debug_info", {}).get("rendered_template")
     trained = render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
     if rendered != trained:
         raise OllamaError(f"{model}: Ollama renders {rendered!r}, the model was trained on {trained!r}")
@@ -174,25 +177,28 @@ def _prove_answer(host: str, model: str, examples: list[Example]) -> int:
             "stream": False,
             "think": False,
         }
-        reply = _post(host, "/api/chat", body)
+        reply = _call(host, "POST", "/api/chat", body)
         if not reply.get("done") or reply.get("done_reason") != "stop":
             told = f"done {reply.get('done')}, done_reason {reply.get('done_reason')!r}"
             continue
         text = reply["message"]["content"]
         if not text.lstrip("{ \n").startswith('"title"'):
             raise OllamaError(f"{model}: Ollama orders the keys otherwise than trained; set OLLAMA_GO_TEMPLATE=1")
-        broken = check(decode(text), example.hand, example.candidates)
+        try:
+            broken = check(decode(text), example.hand, example.candidates)
+        except ValueError as error:
+            raise OllamaError(f"{model}: the constrained answer is no answer: {error}") from error
         if not broken:
             return n
         told = str(broken[0])
     raise GateError(f"{model}: none of {len(examples)} constrained answers keeps the rules; the last one: {told}")
 
 
-def _post(host: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _call(host: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     import httpx
 
     with _translated(host):
-        reply = httpx.post(f"{host}{path}", json=body, timeout=_LOAD_TIMEOUT_S)
+        reply = httpx.request(method, f"{host}{path}", json=body, timeout=_LOAD_TIMEOUT_S)
         content: dict[str, Any] = reply.json()
     if reply.is_error:
         raise OllamaError(f"OLLAMA_HOST {host}: {path}: {content.get('error')} (status {reply.status_code})")

@@ -113,9 +113,7 @@ def test_another_version_is_refused(version: str | None, message: str) -> None:
         register.server_version(host)
 
 
-def test_a_server_that_refuses_is_quoted(
-    chain: dict[str, Artifact], out: Path, recipe: Recipe, no_leftovers: None
-) -> None:
+def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
     def answer(path: str) -> tuple[int, dict[str, object]]:
         if path == "/api/version":
             return 200, {"version": "0.33.0"}
@@ -126,6 +124,7 @@ def test_a_server_that_refuses_is_quoted(
     shutil.rmtree(out / "register", ignore_errors=True)
     with _server(answer) as host, pytest.raises(OllamaError, match=r"llama-quantize binary not found \(status 500\)"):
         register.run(recipe, out, host)
+    assert not [path for path in out.iterdir() if path.name.startswith((".register", "register"))]
 
 
 @pytest.mark.parametrize(
