@@ -11,13 +11,15 @@ from typing import Any
 
 import click
 
-from poem.deck import load_deck
+from poem.deck import Deck, load_deck
 from poem.errors import PoemError
-from poem_build import base, evaluate, register, samples
+from poem_build import base, evaluate, register, samples, table
 from poem_build.artifact import Artifact
 from poem_build.errors import BuildError
 from poem_build.pipeline import STAGES, Stage, run_all
 from poem_build.recipe import Recipe, load_recipe, recipe_names
+
+_PATH = click.Path(path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +42,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
         click.option("--json", "as_json", is_flag=True, help="End with one JSON object instead of a sentence."),
-        click.option("--out", type=click.Path(path_type=Path), help="Folder of the artifacts.  [artifacts/RECIPE]"),
+        click.option("--out", type=_PATH, help="Folder of the artifacts.  [artifacts/RECIPE]"),
         click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
     ):
         command = option(command)
@@ -151,11 +153,19 @@ def recipes_command(as_json: bool) -> None:
             click.echo(f"{row['name']:16} {row['params']:>6}  {row['licence']:10} {row['status']:10} {one.summary}")
 
 
+def _deck_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a sentence."),
+        click.option("--catchphrases", type=_PATH, help="A catchphrases.json; built in otherwise."),
+        click.option("--cards", type=_PATH, help="A cards.json; built in otherwise."),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command("deck")
-@click.option("--cards", type=click.Path(path_type=Path), help="A cards.json; built in otherwise.")
-@click.option("--catchphrases", type=click.Path(path_type=Path), help="A catchphrases.json; built in otherwise.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a sentence.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@_deck_options
 def deck_command(cards: Path | None, catchphrases: Path | None, as_json: bool, debug: bool) -> None:
     """Check a deck and count what is in it."""
     with one_line_errors(debug):
@@ -169,9 +179,55 @@ def deck_command(cards: Path | None, catchphrases: Path | None, as_json: bool, d
         click.echo(json.dumps(told) if as_json else ", ".join(f"{n} {what}" for what, n in told.items()))
 
 
+@cli.group("table")
+def table_group() -> None:
+    """Make, read and write the table of poems that the service falls back on."""
+
+
+@table_group.command("build")
+@click.argument("target", type=_PATH)
+@click.option("--hands", type=click.IntRange(1), default=5000, show_default=True, help="How many distinct hands.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other hands.")
+@_deck_options
+def table_build_command(target: Path, hands: int, seed: int, **options: Any) -> None:
+    """Write TARGET, a table of composed poems."""
+    _print_table(target, lambda deck: table.build(deck, target, hands, seed), **options)
+
+
+@table_group.command("import")
+@click.argument("source", type=_PATH)
+@click.argument("target", type=_PATH)
+@_deck_options
+def table_import_command(source: Path, target: Path, **options: Any) -> None:
+    """Write the table TARGET from SOURCE, a precomputed_poems.json."""
+    _print_table(target, lambda deck: table.import_json(deck, source, target), **options)
+
+
+@table_group.command("export")
+@click.argument("source", type=_PATH)
+@click.argument("target", type=_PATH)
+@_deck_options
+def table_export_command(source: Path, target: Path, **options: Any) -> None:
+    """Write TARGET, a precomputed_poems.json, from the table SOURCE."""
+    _print_table(target, lambda deck: table.export_json(deck, source, target), **options)
+
+
+def _print_table(
+    target: Path,
+    write: Callable[[Deck], int],
+    cards: Path | None,
+    catchphrases: Path | None,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    with one_line_errors(debug):
+        count = write(load_deck(cards, catchphrases))
+        click.echo(json.dumps({"poems": count, "path": str(target)}) if as_json else f"{target}: {count} poems")
+
+
 @cli.command("samples")
 @_options
-@click.option("--to", type=click.Path(path_type=Path), default=Path("docs/samples.md"), show_default=True)
+@click.option("--to", type=_PATH, default=Path("docs/samples.md"), show_default=True)
 def samples_command(recipe: str, out: Path | None, as_json: bool, debug: bool, to: Path) -> None:
     """Write composed and model poems for held-out hands to a file, for anyone to read."""
     with one_line_errors(debug):
