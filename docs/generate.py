@@ -1,6 +1,5 @@
 """The program → the parts of README.md that are generated from it: `make docs` writes them, a test compares."""
 
-import re
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -23,12 +22,9 @@ def generated(text: str) -> str:
         "help": f"```\n{commands}\n```",
         "settings": f"| variable | default | what is allowed |\n|---|---|---|\n{rows}",
     }.items():
-        text = re.sub(
-            f"<!-- {mark} -->.*<!-- /{mark} -->",
-            lambda _, m=mark, c=content: f"<!-- {m} -->\n{c}\n<!-- /{m} -->",
-            text,
-            flags=re.DOTALL,
-        )
+        before, _, rest = text.partition(f"<!-- {mark} -->")
+        after = rest.partition(f"<!-- /{mark} -->")[2]
+        text = f"{before}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{after}"
     return text
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from poem.prompt import prompt_version, system_text
-from poem_build import convert, evaluate, merge, modelfile, quantize, verify
+from poem_build import convert, evaluate, modelfile, quantize, train, verify
 from poem_build.artifact import Artifact
 from poem_build.cli import cli
 from poem_build.converter import gguf
@@ -100,7 +100,7 @@ def test_an_adapter_of_another_shape_is_refused(
 def test_a_base_that_is_not_there_is_refused(out: Path, tmp_path: Path, recipe: Recipe) -> None:
     nowhere = recipe.model_copy(update={"base": recipe.base.model_copy(update={"path": tmp_path / "nowhere"})})
     with pytest.raises(ModelFileError, match=r"nowhere: base\.path: no model there; `poem-build base` makes it"):
-        merge.base_digest(nowhere)
+        train.base_digest(nowhere)
 
 
 def test_the_modelfile_is_the_golden_one_and_says_what_the_request_says(chain: dict[str, Artifact], out: Path) -> None:
