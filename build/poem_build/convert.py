@@ -9,7 +9,7 @@ from poem_build.artifact import Artifact
 from poem_build.chat import chat_template
 from poem_build.converter import converter, gguf, quiet
 from poem_build.errors import GateError, ModelFileError
-from poem_build.recipe import Base, Recipe
+from poem_build.recipe import Recipe
 
 PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
 FILE = "model-f16.gguf"
@@ -22,7 +22,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
 
     def work(folder: Path) -> dict[str, Any]:
         path = folder / FILE
-        convert_folder(merged.path, path, recipe.name, recipe.base)
+        convert_folder(merged.path, path, recipe)
         different = parity.differing_texts(merged.path, path, count)
         if different:
             raise GateError(
@@ -33,11 +33,16 @@ def run(recipe: Recipe, out: Path) -> Artifact:
 
     settings = recipe.base.model_dump(exclude={"path"}) | {"prompt_version": prompt_version(), "name": recipe.name}
     settings |= {"token_parity_texts": count, "chat_template": chat_template(recipe.base.family)}
+    settings |= {"serve": recipe.serve.model_dump()}
     return artifact.make(out, "f16", work, settings=settings, inputs={"merged": merged.digest})
 
 
-def convert_folder(folder: Path, target: Path, name: str, base: Base) -> None:
-    """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know."""
+def convert_folder(folder: Path, target: Path, recipe: Recipe) -> None:
+    """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know.
+
+    The recipe's sampling goes along under llama.cpp's own `general.sampling.*` keys, for engines that read no
+    Modelfile.
+    """
     import torch
 
     conversion = converter()
@@ -53,16 +58,22 @@ def convert_folder(folder: Path, target: Path, name: str, base: Base) -> None:
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             # The converter looks a hash of token ids up, which no tokenizer trained elsewhere can be in.
-            return base.pre_tokenizer
+            return recipe.base.pre_tokenizer
 
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
-            self.gguf_writer.add_string(PROMPT_VERSION_KEY, prompt_version())
+            writer, serve = self.gguf_writer, recipe.serve
+            writer.add_string(PROMPT_VERSION_KEY, prompt_version())
+            writer.add_sampling_temp(serve.temperature)
+            writer.add_sampling_top_k(serve.top_k)
+            writer.add_sampling_top_p(serve.top_p)
+            writer.add_sampling_min_p(serve.min_p)
+            writer.add_sampling_penalty_repeat(serve.repeat_penalty)
 
         def prepare_metadata(self, vocab_only: bool) -> None:
             super().prepare_metadata(vocab_only)
-            self.gguf_writer.add_chat_template(chat_template(base.family))
+            self.gguf_writer.add_chat_template(chat_template(recipe.base.family))
 
     with quiet(), torch.inference_mode():
         # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.
-        Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=name, hparams=hparams).write()
+        Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=recipe.name, hparams=hparams).write()

@@ -35,7 +35,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         free = judge(answers(recipe, path, examples, constrained=False), examples)
         with tempfile.TemporaryDirectory() as work:
             base = Path(work) / "base.gguf"
-            convert_folder(recipe.base.path, base, f"{recipe.name}-base", recipe.base)
+            convert_folder(recipe.base.path, base, recipe)
             base_alone = judge(answers(recipe, base, examples[:50], constrained=False), examples[:50])
         told = {
             "constrained": constrained,

@@ -57,6 +57,7 @@ def test_the_gguf_is_quantized_and_knows_its_prompt(chain: dict[str, Artifact]) 
     reader = gguf().GGUFReader(path)
     assert reader.get_field(convert.PROMPT_VERSION_KEY).contents() == prompt_version()
     assert reader.get_field("general.name").contents() == "mini"
+    assert reader.get_field("general.sampling.temp").contents() == pytest.approx(0.7)
     assert "tools" not in reader.get_field("tokenizer.chat_template").contents()
 
 

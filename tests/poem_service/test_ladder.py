@@ -103,7 +103,7 @@ def test_no_step_ever_spends_what_is_kept_for_the_fallback(
 
 
 def test_a_share_of_the_deadline_is_kept_for_the_fallback() -> None:
-    assert [reserve_s(deadline_s) for deadline_s in (1.0, 4.0, 60.0)] == [0.3, 0.3, 3.0]
+    assert [reserve_s(deadline_s) for deadline_s in (1.0, 4.0, 60.0)] == [0.5, 0.5, 3.0]
 
 
 def test_patience_grows_with_the_pace() -> None:

@@ -1,6 +1,7 @@
 """The service before a real Ollama that has our model; skipped where none answers."""
 
 import os
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -62,9 +63,8 @@ async def test_a_model_that_is_not_there_is_said_so() -> None:
 
 async def test_loading_by_itself_works_and_shows() -> None:
     assert MODEL is not None
-    engine = OllamaEngine(URL, MODEL)
-    await engine.load()
-    facts = await engine.inspect()
-    await engine.aclose()
+    async with aclosing(OllamaEngine(URL, MODEL)) as engine:
+        await engine.load()
+        facts = await engine.inspect()
     assert facts.loaded
     assert facts.vram_share is not None
