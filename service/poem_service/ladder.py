@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from poem_service.errors import Reason
 
-RESERVE_MIN_S = 0.3
+RESERVE_MIN_S = 0.5
 RESERVE_SHARE = 0.05
 ATTEMPTS_MAX = 2
 WORTH_ANOTHER = frozenset({Reason.LOST, Reason.INCOMPLETE, Reason.MALFORMED, Reason.RULES})
