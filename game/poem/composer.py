@@ -27,6 +27,8 @@ _LAYOUTS = (((1, 3, 1), False), ((2, 2, 1), False), ((1, 2, 2), False), ((1, 2, 
 _ENDS_TRIED = 3
 _COUPLETS_TRIED = 2
 _FRAMES_PER_CARD = 4
+# A card with fewer fragments left than a wording of the built-in deck has may take frames as well.
+_FRAGMENTS = 3
 
 # What a sentence gains or loses. Repeating an image jars more than leaving the thread for a sentence.
 _ON_THREAD = 1.0
@@ -46,7 +48,8 @@ def compose(hand: Hand, candidates: Sequence[str], seed: int) -> Composition:
     """A poem for any hand: of the built-in deck from its fragments, of any other from frames.
 
     The same hand, candidates and seed give the same text, in whatever order the pairs come. Raises
-    `CompositionError` only if `candidates` is empty.
+    `CompositionError` if `candidates` is empty or no sentences fit the shape, which the tests rule out for
+    the built-in deck.
     """
     if not candidates:
         raise CompositionError("no title candidates were given; draw them from the deck's catch-copies")
@@ -73,17 +76,19 @@ def _rank(category: str) -> int:
 def _choices(
     pairs: Sequence[Pair], banned: Sequence[str], blocked: Set[Sentence], rng: Random
 ) -> Iterator[list[list[Sentence]]]:
-    """Sentences to choose from for each pair: its fragments first, then with frames added for all pairs."""
+    """Sentences to choose from for each pair: its fragments first, then frames added where those are few."""
     own = [[s for s in _fragments(pair) if s not in blocked] for pair in pairs]
     if all(own):
         yield own
+    if all(len(mine) >= _FRAGMENTS for mine in own):
+        return
     frames = [rng.sample(group, len(group)) for group in words().frames]
     plain = [s for s in rng.sample(words().plain, len(words().plain)) if s not in blocked]
     yield [
         mine
         + _framed(pair, [g[n :: len(pairs)][:_FRAMES_PER_CARD] for g in frames], banned, rng)
         + plain[n :: len(pairs)]
-        if len(mine) < 3
+        if len(mine) < _FRAGMENTS
         else mine
         for n, (pair, mine) in enumerate(zip(pairs, own, strict=True))
     ]

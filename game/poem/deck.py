@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ CANDIDATES = 20
 
 _KANJI_RUN = re.compile(r"[一-鿿々〆]{2,}")
 _KATAKANA_RUN = re.compile(r"[ァ-ヶー]{3,}")
+# A line break of any kind or a control character bends the prompt's lines; a lone surrogate is no UTF-8.
+_NOT_IN_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # A quote or a backslash breaks the output grammar, a character beyond the BMP is dropped by it.
 _NOT_IN_GRAMMAR = re.compile(r'["\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\U00010000-\U0010ffff]')
 
@@ -124,6 +127,8 @@ def _read(path: Path) -> Any:
         raise DeckError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
         raise DeckError(f"{path}: line {error.lineno}: {error.msg}; the file must be one JSON list") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
+        raise DeckError(f"{path}: {error}; the file must be one JSON list") from error
 
 
 def _parse(cards: Any, catchphrases: Any, cards_file: str, catchphrases_file: str) -> Deck:
@@ -149,7 +154,7 @@ def _card(entry: Any, where: str) -> Card:
     where = f"{where} ({card_id})"
     strength = entry.get("strength")
     if not isinstance(strength, int) or isinstance(strength, bool) or strength not in STRENGTHS:
-        raise DeckError(f"{where}: strength must be a whole number from -6 to 5, got {strength!r}")
+        raise DeckError(f"{where}: strength must be a whole number from -6 to 5, got {reprlib.repr(strength)}")
     poems = entry.get("poems")
     if not isinstance(poems, list) or not poems:
         raise DeckError(f"{where}: poems must hold at least one wording; add one")
@@ -171,7 +176,7 @@ def _catchphrases(entries: Any, file: str) -> Iterator[str]:
         raise DeckError(f"{file}: must be a JSON list of at least {CANDIDATES} strings")
     for n, entry in enumerate(entries, 1):
         if not isinstance(entry, str) or not entry.strip():
-            raise DeckError(f"{file}: entry {n} must be a non-empty string, got {entry!r}")
+            raise DeckError(f"{file}: entry {n} must be a non-empty string, got {reprlib.repr(entry)}")
         phrase = unicodedata.normalize("NFC", entry)
         if bad := _NOT_IN_GRAMMAR.search(phrase):
             raise DeckError(
@@ -183,7 +188,9 @@ def _catchphrases(entries: Any, file: str) -> Iterator[str]:
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise DeckError(f"{where}: {key} must be a non-empty string, got {value!r}")
+        raise DeckError(f"{where}: {key} must be a non-empty string, got {reprlib.repr(value)}")
+    if bad := _NOT_IN_LINE.search(value):
+        raise DeckError(f"{where}: {key} holds {bad.group()!r}, which a line of text cannot carry; remove it")
     return unicodedata.normalize("NFC", value)
 
 

@@ -1,10 +1,10 @@
 """What the game can refuse.
 
 PoemError
-├── DeckError         a deck file, or the game's own word files, break the deck's shape
+├── DeckError         a deck file breaks the deck's shape
 ├── HandError         five pairs that are not a hand
 ├── TableError        a table file, or an entry of one, is no good
-└── CompositionError  no composition keeps the shape, whatever rule is waived
+└── CompositionError  no title candidates, or no sentences that fit the shape
 """
 
 
@@ -25,4 +25,4 @@ class TableError(PoemError):
 
 
 class CompositionError(PoemError):
-    """The composer found no poem of the right shape; the built-in word files rule this out."""
+    """No title candidates were given, or no sentences of the word files fit the shape."""

@@ -1,6 +1,7 @@
 """`poems.jsonl` → the poems written by hand for dealt hands: the house's standard.
 
-Twenty of them are held out of every training, so that what a model writes can be read beside them.
+Twenty are marked as held out, so that what a model writes can be read beside them: their pattern keys put
+them in the data set's test split, which no training reads. The tests of `build/` hold the twenty to that.
 """
 
 import json
@@ -14,7 +15,7 @@ from poem.hand import Answer, Hand, hand_of
 
 @dataclass(frozen=True, slots=True)
 class HandWritten:
-    """A hand of the built-in deck, the poem written for it, and whether training may see it."""
+    """A hand of the built-in deck, the poem written for it, and whether it is one of the twenty held out."""
 
     hand: Hand
     answer: Answer

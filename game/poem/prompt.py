@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from poem.hand import Hand, Pair
+from poem.deck import Card, Wording
+from poem.hand import PAIRS, Hand, Pair
+
+# What the version is reckoned from: a hand of no deck, so that only the prompt's own text counts.
+_SAMPLE_CARDS = [Card(f"card-{n}", "区分", "現実", 0, (Wording(f"wording-{n}", "言い換え"),)) for n in range(PAIRS)]
+SAMPLE_HAND = Hand(tuple(Pair(card, card.poems[0]) for card in _SAMPLE_CARDS))
+SAMPLE_TITLES = ("題", "別の題")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,12 @@ def system_text() -> str:
 
 @cache
 def prompt_version() -> str:
-    """12 hex digits: the start of the SHA-256 of both templates.
+    """12 hex digits: the start of the SHA-256 of the prompt of a sample hand, so of all of its text.
 
     A model trained under another version was trained on another prompt than it is asked with.
     """
-    return hashlib.sha256(f"{_template('system.txt')}\0{_template('user.txt')}".encode()).hexdigest()[:12]
+    prompt = render_prompt(SAMPLE_HAND, SAMPLE_TITLES)
+    return hashlib.sha256(f"{prompt.system}\0{prompt.user}".encode()).hexdigest()[:12]
 
 
 @cache

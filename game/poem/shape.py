@@ -77,7 +77,11 @@ def poem_pattern() -> str:
 
     Engines match it against the encoded string: a line break is there as backslash and n.
     """
-    return "^(" + "|".join(_poem(shape, n, "({})", "|", r"\\n") for n, shape in LAYOUTS.items()) + ")$"
+    poems = []
+    for n, shape in LAYOUTS.items():
+        paragraph = "|".join("".join(_sentence(r, "。") for r in alt) for alt in shape)
+        poems.append(r"\\n".join([f"({paragraph})"] * n))
+    return f"^({'|'.join(poems)})$"
 
 
 def answer_schema(titles: Sequence[str]) -> dict[str, object]:
@@ -105,11 +109,6 @@ def answer_grammar(titles: Iterable[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _poem(shape: Shape, count: int, group: str, bar: str, line_break: str) -> str:
-    paragraph = group.format(bar.join("".join(_sentence(r, "。") for r in alt) for alt in shape))
-    return line_break.join([paragraph] * count)
-
-
 def _sentence(window: tuple[int, int], stop: str) -> str:
     low, high = window
     return f"[{_CHARACTERS}]{{{low - 1},{high - 1}}}{stop}"
@@ -122,7 +121,10 @@ def encode(answer: Answer) -> str:
 
 def decode(text: str) -> Answer:
     """The answer in a model's text; raises `ValueError` if it is anything but that one JSON object."""
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the answer is nested too deeply") from error
     if not isinstance(found, dict) or found.keys() != {"title", "poem"}:
         raise ValueError("the answer is not one object of title and poem")
     if not all(isinstance(value, str) for value in found.values()):

@@ -8,7 +8,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -61,14 +61,17 @@ class Table:
     """A table file, open for looking up. Raises `TableError` if the file is not a table."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        uri = f"{path.absolute().as_uri()}?mode=ro"
         try:
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version != VERSION:
-                raise TableError(f"{path}: table version {version}, not {VERSION}; build it again")
-            self._digests = dict(self._db.execute("SELECT id, digest FROM cards"))
-            self._count = int(self._db.execute("SELECT count(*) FROM poems").fetchone()[0])
+            with ExitStack() as on_error:
+                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+                on_error.callback(self._db.close)
+                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                if version != VERSION:
+                    raise TableError(f"{path}: table version {version}, not {VERSION}; build it again")
+                self._digests = dict(self._db.execute("SELECT id, digest FROM cards"))
+                self._count = int(self._db.execute("SELECT count(*) FROM poems").fetchone()[0])
+                on_error.pop_all()
         except sqlite3.Error as error:
             raise TableError(f"{path}: {error}; build or import the table again") from error
 
@@ -121,32 +124,38 @@ def write_table(path: Path, entries: Iterable[Entry], deck: Deck) -> int:
     Raises `TableError` for an entry that breaks a rule or comes twice. An existing file is replaced only
     when the new one is whole, and a service that has it open keeps reading the old one.
     """
-    part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        with closing(sqlite3.connect(part)) as db, db:
-            db.executescript(_SCHEMA)
-            db.execute(f"PRAGMA user_version = {VERSION}")
+    with _replaced_when_whole(path) as part, closing(sqlite3.connect(part)) as db, db:
+        db.executescript(_SCHEMA)
+        db.execute(f"PRAGMA user_version = {VERSION}")
+        try:
             db.executemany("INSERT INTO poems VALUES (?, ?, ?, ?, ?, ?)", _rows(entries, deck))
-            db.executemany("INSERT INTO cards VALUES (?, ?)", [(c.id, card_digest(c)) for c in deck.cards])
-            count = int(db.execute("SELECT count(*) FROM poems").fetchone()[0])
-        part.replace(path)
-    except sqlite3.IntegrityError as error:
-        raise TableError(f"{path}: a hand comes twice ({error}); every hand may have one poem") from error
-    except (sqlite3.Error, OSError) as error:
-        raise TableError(f"{path}: {error}; free some space or give another path") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return count
+        except sqlite3.IntegrityError as error:
+            raise TableError(f"{path}: a hand comes twice ({error}); every hand may have one poem") from error
+        db.executemany("INSERT INTO cards VALUES (?, ?)", [(c.id, card_digest(c)) for c in deck.cards])
+        return int(db.execute("SELECT count(*) FROM poems").fetchone()[0])
 
 
 def export_table(table: Table, deck: Deck, path: Path) -> int:
-    """Write precomputed_poems.json; how many entries it has."""
+    """Write precomputed_poems.json, all or nothing; how many entries it has. Raises `TableError`."""
     entries = [entry.as_json() for entry in table.entries(deck)]
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    part.replace(path)
+    with _replaced_when_whole(path) as part:
+        part.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return len(entries)
+
+
+@contextmanager
+def _replaced_when_whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes that one's place at the end and goes away on any error."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        yield part
+        part.replace(path)
+    except (sqlite3.Error, OSError) as error:
+        raise TableError(f"{path}: {error}; free some space or give another path") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def import_entries(path: Path, deck: Deck) -> Iterator[Entry]:
@@ -155,7 +164,7 @@ def import_entries(path: Path, deck: Deck) -> Iterator[Entry]:
         found = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise TableError(f"{path}: {error.strerror}; give the path of a readable file") from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise TableError(f"{path}: {error}; the file must be one JSON list") from error
     if not isinstance(found, list):
         raise TableError(f"{path}: must be a JSON list of entries")

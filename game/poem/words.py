@@ -22,7 +22,7 @@ _NOUNS = re.compile(r"[一-鿿々〆]{1,6}|[ァ-ヶー]{2,8}")
 class Sentence:
     """A sentence, its length in characters, its threads as a bit mask, its images and its ending.
 
-    There is one object for each text, so identity is equality.
+    Equality is identity: the word files have one object for each text, a framed sentence is compared by text.
     """
 
     text: str

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from poem.composer import compose
+from poem.composer import _choices, compose
 from poem.deck import Card, Wording, builtin_deck, load_deck
 from poem.errors import CompositionError
 from poem.hand import Hand, Pair, deal, draw_candidates
 from poem.rules import check
 from poem.shape import paragraphs, sentences
+from poem.words import sentences_with, words
 
 DECK = builtin_deck()
 
@@ -54,14 +55,23 @@ def test_the_same_hand_and_seed_give_the_same_text_in_any_order() -> None:
 
 
 def test_every_card_has_its_sentence() -> None:
-    from poem.words import words
-
     rng = Random(6)
     for seed in range(500):
         hand = deal(DECK, rng)
         poem = compose(hand, DECK.catchphrases, seed).answer.poem
         for pair in hand.pairs:
             assert any(s.text in poem for s in words().fragments[pair.wording.id])
+
+
+def test_frames_are_offered_only_where_fragments_are_few() -> None:
+    hand = deal(DECK, Random(1))
+    full, few = hand.pairs[0].wording, hand.pairs[1].wording
+    banned = [words().fragments[few.id][0].text]
+    assert len(list(_choices(hand.pairs, [], frozenset(), Random(1)))) == 1
+    own, more = _choices(hand.pairs, banned, sentences_with(banned[0]), Random(1))
+    assert more[0] == own[0] == list(words().fragments[full.id])
+    assert more[1][:2] == own[1] == list(words().fragments[few.id][1:])
+    assert len(more[1]) > 2
 
 
 def test_without_candidates_there_is_no_title() -> None:
@@ -107,7 +117,7 @@ def test_a_wording_of_somebody_elses_is_taken_up() -> None:
     assert found == {"白鳥", "羽根車", "騎士", "硝子", "水夫"}
 
 
-def test_the_giveaway_rule_is_waived_only_when_nothing_avoids_it(tmp_path: Path) -> None:
+def test_the_giveaway_rule_is_waived_only_when_nothing_avoids_it() -> None:
     assert not compose(_foreign(["湖畔"] * 5, ["白鳥の別荘"] * 5), DECK.catchphrases, 1).waived
     assert compose(_foreign(["の", "。", "、", "る", "を"], ["白鳥の別荘"] * 5), DECK.catchphrases, 1).waived
 

@@ -82,6 +82,32 @@ BAD_CARDS = [
         id="empty text",
     ),
     pytest.param(
+        _broken(0, id="a\ud800"),
+        r"cards.json: card 1: id holds '\ud800', which a line of text cannot carry; remove it",
+        id="lone surrogate",
+    ),
+    pytest.param(
+        _broken(0, condition_text="線路\nの脇"),
+        r"cards.json: card 1 (access-01): condition_text holds '\n', which a line of text cannot carry; remove it",
+        id="line break",
+    ),
+    pytest.param(
+        _broken(0, poems=[{"id": "w", "poem_text": "歌\u2028声"}]),
+        r"cards.json: card 1 (access-01): poems 1: poem_text holds '\u2028', which a line of text cannot carry;"
+        " remove it",
+        id="line separator",
+    ),
+    pytest.param(
+        _broken(0, category="交通\x07"),
+        r"cards.json: card 1 (access-01): category holds '\x07', which a line of text cannot carry; remove it",
+        id="control character",
+    ),
+    pytest.param(
+        _broken(0, category=[[[[[[[[]]]]]]]]),
+        "cards.json: card 1 (access-01): category must be a non-empty string, got [[[[[[[...]]]]]]]",
+        id="a list in a list",
+    ),
+    pytest.param(
         [card | {"category": "一つ"} for card in _cards()],
         "cards.json: a hand needs cards of 5 different categories; add categories",
         id="categories",
@@ -92,7 +118,7 @@ BAD_CARDS = [
 @pytest.mark.parametrize(("content", "message"), BAD_CARDS)
 def test_a_bad_deck_is_refused_in_one_line(tmp_path: Path, content: Any, message: str) -> None:
     path = tmp_path / "cards.json"
-    path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    path.write_text(json.dumps(content), "utf-8")
     with pytest.raises(DeckError) as caught:
         load_deck(cards=path)
     assert str(caught.value) == message
@@ -108,7 +134,12 @@ def test_a_catch_copy_that_the_grammar_cannot_carry_is_refused_by_name(tmp_path:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"[1,\n2", "line 2"), (b"\xff", "byte 0 is not UTF-8; save the file as UTF-8")],
+    [
+        (b"[1,\n2", "line 2"),
+        (b"\xff", "byte 0 is not UTF-8; save the file as UTF-8"),
+        (b"[" * 100_000, r"cards\.json: maximum recursion depth exceeded.*; the file must be one JSON list"),
+        (b"9" * 5000, r"cards\.json: Exceeds the limit.*; the file must be one JSON list"),
+    ],
 )
 def test_a_file_that_is_no_json_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "cards.json"

@@ -57,6 +57,11 @@ def test_an_answer_survives_encoding() -> None:
     assert encode(answer).startswith('{"title":"')
 
 
+def test_an_answer_nested_too_deeply_is_no_answer() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        decode("[" * 100_000)
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"title":"a"}', '{"title":"a","poem":1}', '{"title":"a","poem":"b","x":1}', '{"title":"a"']
 )

@@ -114,6 +114,30 @@ def test_an_import_names_the_entry_and_the_field(change: object, message: str, t
         list(import_entries(path, DECK))
 
 
+def test_an_import_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    path.write_text("[" * 100_000, "utf-8")
+    with pytest.raises(TableError, match="the file must be one JSON list"):
+        list(import_entries(path, DECK))
+
+
+def test_an_export_that_fails_is_named_and_leaves_nothing(table: Table, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    (folder / "a_folder.json").mkdir(parents=True)
+    with pytest.raises(TableError, match=r"a_folder\.json: .*; free some space or give another path"):
+        export_table(table, DECK, folder / "a_folder.json")
+    assert [p.name for p in folder.iterdir()] == ["a_folder.json"]
+
+
+@pytest.mark.parametrize("name", ["nowhere/table", "file/table"])
+def test_a_place_that_cannot_be_written_is_named(table: Table, name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TableError, match=r"table: .*; free some space or give another path"):
+        export_table(table, DECK, tmp_path / name)
+    with pytest.raises(TableError, match=r"table: .*; free some space or give another path"):
+        write_table(tmp_path / name, [], DECK)
+
+
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be one" * 99, b""])
 def test_a_file_that_is_no_table_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "table.sqlite3"
