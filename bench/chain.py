@@ -1,5 +1,6 @@
 """Times the chain's stages on a fresh folder: seconds, and each stage's share of the whole."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from poem_build.recipe import load_recipe
 
 
 def main() -> None:
-    """Build `tiny` once from its base, with Ollama if one answers, and print the table."""
+    """Build `tiny` once from its base, with an Ollama of its own where the program is there; print the table."""
     recipe = load_recipe("tiny")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        host = register.address(register.DEFAULT_HOST)
+        os.environ["OLLAMA_MODELS"] = str(out / "ollama-models")
+        host = "http://127.0.0.1:11979"
         with register.running_server(host, out / "ollama.log") as ollama:
             seconds = {name: made.seconds for name, made in run_all(recipe, out, host, ollama)}
     total = sum(seconds.values())

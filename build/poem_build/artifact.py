@@ -1,7 +1,7 @@
 """A stage's work → a directory that is whole or not there, and that says what it was made from.
 
 `artifacts/<recipe>/<stage>/artifact.json` is written last. A directory without one is unfinished and is made
-again; one whose key (stage, revision, settings, digests of the inputs) still holds is kept as it is.
+again; one whose key (stage, settings, digests of the inputs) still holds is kept as it is.
 """
 
 import contextlib
@@ -10,10 +10,13 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 import poem
 from poem_build.errors import ArtifactError
@@ -48,18 +51,32 @@ def make(
     *,
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
-    revision: int = 1,
 ) -> Artifact:
     """The stage's artifact: the one that is there if nothing changed, else what `work` makes.
 
-    `work` is given an empty directory and returns the figures; if it raises, nothing of it stays.
-    `revision` is raised when a change of a stage's code changes what the same inputs give.
+    `work` is given an empty directory and returns the figures; if it raises, nothing of it stays. Raises
+    `ArtifactError` if another process makes the same stage in the same folder.
     """
-    key = _digest({"stage": stage, "revision": revision, "settings": settings, "inputs": inputs})
+    key = _digest({"stage": stage, "settings": settings, "inputs": inputs})
     target = out / stage
     if (found := _whole(target)) and found.key == key:
         return found
     out.mkdir(parents=True, exist_ok=True)
+    with _alone(out, stage):
+        return _make(out, stage, work, key, settings, inputs)
+
+
+def _make(
+    out: Path,
+    stage: str,
+    work: Callable[[Path], Mapping[str, Any]],
+    key: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+) -> Artifact:
+    target = out / stage
+    for left in out.glob(f".{stage}-*"):
+        shutil.rmtree(left)  # of a process that was killed
     unfinished = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=out))
     try:
         start = time.monotonic()
@@ -94,13 +111,39 @@ def sha256(path: Path) -> str:
 
 
 def tree_digest(folder: Path) -> str:
-    """SHA-256 over the names and digests of a folder's files."""
-    return _digest({str(p.relative_to(folder)): sha256(p) for p in sorted(folder.rglob("*")) if p.is_file()})
+    """SHA-256 over the names and digests of a folder's files, a manifest and compiled code aside."""
+    left_out = {MANIFEST, "__pycache__"}
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and left_out.isdisjoint(p.parts))
+    return _digest({str(p.relative_to(folder)): sha256(p) for p in files})
 
 
-def words_digest() -> str:
-    """SHA-256 over the game's own word files: deck, terms, fragments, prompt."""
-    return tree_digest(Path(poem.__file__).parent / "data")
+def game_digest() -> str:
+    """SHA-256 over the game's package, code and words: what is made from hands may change with any of it."""
+    return tree_digest(Path(poem.__file__).parent)
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed versions of packages whose results a stage depends on."""
+    return {package: metadata.version(package) for package in packages}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_text(text, "utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(out: Path, stage: str) -> Iterator[None]:
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ArtifactError(f"{out}: another poem-build is at work there; wait for it before {stage}") from error
 
 
 def _whole(target: Path) -> Artifact | None:

@@ -70,7 +70,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         model.to(torch.bfloat16).save_pretrained(folder)
         return figures | {"parameters": sum(p.numel() for p in model.parameters())}
 
-    made = artifact.make(out, "base", work, settings=spec.model_dump(), inputs={"words": artifact.words_digest()})
+    made = artifact.make(out, "base", work, settings=spec.model_dump(), inputs={"game": artifact.game_digest()})
     _install(made.path, recipe.base.path)
     return made
 
@@ -80,9 +80,13 @@ def _install(made: Path, target: Path) -> None:
     if made.resolve() == target.resolve():
         return
     beside = target.with_name(f".{target.name}")
-    shutil.copytree(made, beside, dirs_exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        shutil.copytree(made, beside)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def corpus(spec: Pretrain) -> Iterator[str]:
@@ -153,6 +157,8 @@ def _pretrain(model: Any, rows: "torch.Tensor", spec: Pretrain) -> dict[str, Any
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.95))
     steps = len(rows) // spec.batch * spec.epochs
+    if not steps:
+        raise RecipeError(f"pretrain.hands: {len(rows)} rows of text are less than a batch of {spec.batch}; add hands")
     # Warm-up over 2 % of the steps, then a cosine down to a tenth.
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,

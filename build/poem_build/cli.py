@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from safetensors import SafetensorError
 
 from poem.deck import Deck, load_deck
 from poem.errors import PoemError
@@ -63,11 +64,12 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         raise click.ClickException(str(error)) from error
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if debug:
             raise
-        where = error.filename or "artifacts"
-        raise click.ClickException(f"{where}: {error.strerror}; free space or correct the permissions") from error
+        where = getattr(error, "filename", None) or "artifacts"
+        told = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise click.ClickException(f"{where}: {told}; free space or correct the permissions") from error
 
 
 def _print(made: Artifact, as_json: bool) -> None:
@@ -105,8 +107,9 @@ def register_command(recipe: str, out: Path | None, as_json: bool, debug: bool, 
     """Create the model in Ollama and prove that it is served as it was trained."""
     with one_line_errors(debug):
         loaded, folder = _load(recipe, out)
-        with register.running_server(register.address(host), folder / "ollama.log"):
-            _print(register.run(loaded, folder, register.address(host)), as_json)
+        address = register.address(host)
+        with register.running_server(address, folder / "ollama.log"):
+            _print(register.run(loaded, folder, address), as_json)
 
 
 @cli.command("run")
@@ -133,15 +136,17 @@ def _print_run(recipe: Recipe, made: list[Artifact], registered: bool, as_json: 
         return
     for one in made:
         _print(one, as_json=False)
-    where = recipe.ollama_model if registered else "no Ollama here: serve it with the embedded engine"
+    where = recipe.ollama_model if registered else register.NONE_HERE
     click.echo(f"{recipe.name}: {sum(seconds.values()):.1f} s: {where}")
 
 
 @cli.command("recipes")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a list.")
-def recipes_command(as_json: bool) -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def recipes_command(as_json: bool, debug: bool) -> None:
     """List the recipes."""
-    found = [load_recipe(name) for name in recipe_names()]
+    with one_line_errors(debug):
+        found = [load_recipe(name) for name in recipe_names()]
     rows = [
         {"name": r.name, "base": str(r.base.path.name), "params": r.params, "licence": r.licence, "status": r.status}
         for r in found

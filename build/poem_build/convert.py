@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from poem.prompt import prompt_version
 from poem_build import artifact, parity
 from poem_build.artifact import Artifact
 from poem_build.chat import chat_template
-from poem_build.converter import converter, gguf, quiet
+from poem_build.converter import VERSION, converter, gguf, quiet
 from poem_build.errors import GateError, ModelFileError
 from poem_build.recipe import Recipe
 
@@ -19,10 +18,11 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     """Convert the merged model; refuses on any text whose token ids differ."""
     merged = artifact.load(out, "merged")
     count = recipe.gate.token_parity_texts
+    version = merged.figures["prompt_version"]
 
     def work(folder: Path) -> dict[str, Any]:
         path = folder / FILE
-        convert_folder(merged.path, path, recipe)
+        convert_folder(merged.path, path, recipe, version)
         different = parity.differing_texts(merged.path, path, count)
         if different:
             raise GateError(
@@ -31,17 +31,17 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             )
         return {"token_parity": {"texts": count, "different": 0}, "bytes": path.stat().st_size}
 
-    settings = recipe.base.model_dump(exclude={"path"}) | {"prompt_version": prompt_version(), "name": recipe.name}
+    settings = recipe.base.model_dump(exclude={"path"}) | {"prompt_version": version, "name": recipe.name}
     settings |= {"token_parity_texts": count, "chat_template": chat_template(recipe.base.family)}
-    settings |= {"serve": recipe.serve.model_dump()}
+    settings |= {"serve": recipe.serve.model_dump(), "converter": VERSION}
     return artifact.make(out, "f16", work, settings=settings, inputs={"merged": merged.digest})
 
 
-def convert_folder(folder: Path, target: Path, recipe: Recipe) -> None:
+def convert_folder(folder: Path, target: Path, recipe: Recipe, version: str) -> None:
     """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know.
 
-    The recipe's sampling goes along under llama.cpp's own `general.sampling.*` keys, for engines that read no
-    Modelfile.
+    `version` is that of the prompt it was trained on. The recipe's sampling goes along under llama.cpp's own
+    `general.sampling.*` keys, for engines that read no Modelfile.
     """
     import torch
 
@@ -63,7 +63,7 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe) -> None:
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
             writer, serve = self.gguf_writer, recipe.serve
-            writer.add_string(PROMPT_VERSION_KEY, prompt_version())
+            writer.add_string(PROMPT_VERSION_KEY, version)
             writer.add_sampling_temp(serve.temperature)
             writer.add_sampling_top_k(serve.top_k)
             writer.add_sampling_top_p(serve.top_p)

@@ -35,20 +35,19 @@ def converter_folder() -> Path:
         _FOLDER.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_FOLDER.parent) as work:
             _unpack(_download(Path(work)), Path(work) / "unpacked")
-            (Path(work) / "unpacked").rename(_FOLDER)
+            if not _FOLDER.is_dir():  # another process may have been quicker
+                (Path(work) / "unpacked").rename(_FOLDER)
     return _FOLDER
 
 
 def converter() -> ModuleType:
     """llama.cpp's `conversion` package."""
-    _importable()
-    return importlib.import_module("conversion")
+    return _imported("conversion")
 
 
 def gguf() -> ModuleType:
     """The `gguf` package that belongs to the converter."""
-    _importable()
-    return importlib.import_module("gguf")
+    return _imported("gguf")
 
 
 @contextlib.contextmanager
@@ -60,10 +59,14 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _importable() -> None:
-    folder = str(converter_folder())
-    if folder not in sys.path:
-        sys.path[:0] = [folder, f"{folder}/gguf-py"]
+def _imported(name: str) -> ModuleType:
+    folder = converter_folder()
+    if str(folder) not in sys.path:
+        sys.path[:0] = [str(folder), str(folder / "gguf-py")]
+    module = importlib.import_module(name)
+    if not Path(str(module.__file__)).is_relative_to(folder):
+        raise ModelFileError(f"{module.__file__}: another package of that name was imported first; only {folder} fits")
+    return module
 
 
 def _download(folder: Path) -> Path:
@@ -92,4 +95,7 @@ def _unpack(archive: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    converter_folder()
+    try:
+        converter_folder()
+    except ModelFileError as error:
+        sys.exit(f"Error: {error}")

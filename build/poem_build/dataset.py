@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from poem.composer import compose
 from poem.deck import CANDIDATES, Deck, builtin_deck
+from poem.errors import HandError
 from poem.hand import PAIRS, Answer, Hand, Pair, deal, draw_candidates
 from poem.pattern import pattern_key
 from poem.prompt import pair_line, prompt_version, render_prompt
@@ -61,7 +62,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         return figures
 
     settings = recipe.dataset.model_dump() | {"prompt_version": prompt_version()}
-    return artifact.make(out, "dataset", work, settings=settings, inputs={"words": artifact.words_digest()})
+    return artifact.make(out, "dataset", work, settings=settings, inputs={"game": artifact.game_digest()})
 
 
 def split_of(hand: Hand) -> Split:
@@ -102,7 +103,7 @@ def read_examples(path: Path) -> list[Example]:
         raise DatasetError(f"{path}: {error.strerror or error}; `poem-build dataset` makes it") from error
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    return [_example(line, f"{path}: line {n}") for n, line in enumerate(text.splitlines(), 1)]
+    return [_example(line, f"{path}: line {n}") for n, line in enumerate(text.rstrip("\n").split("\n"), 1)]
 
 
 def _examples(deck: Deck, split: Split, size: int, seed: int) -> Iterator[Example]:
@@ -118,7 +119,7 @@ def _coverage(examples: list[Example]) -> dict[str, int]:
         "examples": len(examples),
         "cards": len({pair.card.id for example in examples for pair in example.hand.pairs}),
         "wordings": len(wordings),
-        "wording_seen_least": min(wordings.values()),
+        "wording_seen_least": min(wordings[w.id] for card in builtin_deck().cards for w in card.poems),
         "titles": len({example.answer.title for example in examples}),
         "violations": sum(bool(check(e.answer, e.hand, e.candidates)) for e in examples),
     }
@@ -134,7 +135,7 @@ def _example(line: str, where: str) -> Example:
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{where}: messages: must be three objects of role and content") from error
     if roles != ["system", "user", "assistant"]:
-        raise DatasetError(f"{where}: messages: roles must be system, user, assistant, got {', '.join(roles)}")
+        raise DatasetError(f"{where}: messages: roles must be system, user, assistant, got {roles}")
     hand, candidates = _hand(user, where)
     prompt = render_prompt(hand, candidates)
     if (system, user) != (prompt.system, prompt.user):
@@ -155,7 +156,10 @@ def _hand(user: str, where: str) -> tuple[Hand, tuple[str, ...]]:
     if unknown or len(entries) != PAIRS + CANDIDATES + 2:
         told = f"{unknown[0]!r} is no pair of the deck" if unknown else f"{len(entries)} lines"
         raise DatasetError(f"{where}: messages.1.content: {told}; make the data set again with this deck")
-    return Hand(tuple(_pairs_by_line()[text] for text in pairs)), tuple(entries[PAIRS + 2 :])
+    try:
+        return Hand(tuple(_pairs_by_line()[text] for text in pairs)), tuple(entries[PAIRS + 2 :])
+    except HandError as error:
+        raise DatasetError(f"{where}: messages.1.content: {error}; drop the line") from error
 
 
 @cache

@@ -6,7 +6,8 @@ BuildError
 ├── ArtifactError   what an earlier stage left is missing, unfinished or damaged
 ├── ModelFileError  a model, adapter or GGUF file is not what it should be
 ├── GateError       a stage ran, and what it made is not good enough to go on
-└── OllamaError     Ollama is not there, refused, or gave back something else
+├── OllamaError     Ollama is not there, refused, or gave back something else
+└── DemoError       the service that the demo starts does not come up or does not answer
 """
 
 
@@ -36,3 +37,7 @@ class GateError(BuildError):
 
 class OllamaError(BuildError):
     """Ollama is not there, refused, or gave back something else than it was given."""
+
+
+class DemoError(BuildError):
+    """The service that the demo starts does not come up or does not answer."""

@@ -17,6 +17,7 @@ from poem_build.batches import answer_losses, tokenize
 from poem_build.convert import convert_folder
 from poem_build.dataset import Example, hands, read_examples
 from poem_build.errors import GateError
+from poem_build.models import load_model, load_tokenizer
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
 from poem_build.train import base_digest
@@ -35,13 +36,16 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         free = judge(answers(recipe, path, examples, constrained=False), examples)
         with tempfile.TemporaryDirectory() as work:
             base = Path(work) / "base.gguf"
-            convert_folder(recipe.base.path, base, recipe)
+            convert_folder(recipe.base.path, base, recipe, "none")
             base_alone = judge(answers(recipe, base, examples[:50], constrained=False), examples[:50])
         told = {
             "constrained": constrained,
             "unconstrained": free,
             "base_unconstrained": base_alone,
-            "other_hands_cards": _swap(recipe, merged.path, examples),
+            "other_hands_cards": {
+                "model": _swap(recipe, merged.path, examples),
+                "base": _swap(recipe, recipe.base.path, examples),
+            },
         }
         _refuse(recipe, told)
         return told
@@ -59,18 +63,17 @@ def _refuse(recipe: Recipe, told: dict[str, Any]) -> None:
     if share("constrained") < gate.eval_pass:
         raise GateError(f"gate.eval_pass: {share('constrained'):.1%} keep all rules, {gate.eval_pass:.0%} must: {told}")
     if share("base_unconstrained") > gate.base_pass_at_most:
-        raise GateError(f"gate.base_pass_at_most: the base alone passes {share('base_unconstrained'):.1%}")
-    if told["other_hands_cards"]["mean"] <= told["other_hands_cards"]["interval"]:
-        raise GateError(f"the model does not look at the cards: {told['other_hands_cards']}; train longer")
+        raise GateError(f"gate.base_pass_at_most: the base alone passes {share('base_unconstrained'):.1%}: {told}")
+    swap = told["other_hands_cards"]["model"]
+    if swap["mean"] <= swap["interval"]:
+        raise GateError(f"the model does not look at the cards; train longer: {told}")
 
 
 def _swap(recipe: Recipe, folder: Path, examples: list[Example]) -> dict[str, float]:
     """By how many nats a right poem becomes less likely under another hand's cards: mean and half 95 % interval."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = load_model(folder, "float32").eval(), load_tokenizer(folder)
     strangers = hands(builtin_deck(), "test", Random("other hands"))
     differences = []
     with torch.inference_mode():

@@ -3,7 +3,6 @@
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
-from random import Random
 
 from poem_build.errors import ModelFileError
 from poem_build.recipe import Serve
@@ -32,10 +31,8 @@ class Llama:
 
     def generate(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> str | None:
         """The model's text up to its end of turn, or None if it has not ended after `num_predict` tokens."""
-        import llama_cpp
-
-        constraint = llama_cpp.LlamaGrammar.from_string(grammar, verbose=False) if grammar else None
-        self._model.set_seed(Random(seed).getrandbits(31))
+        constraint = self._lib.LlamaGrammar.from_string(grammar, verbose=False) if grammar else None
+        self._model.set_seed(seed)
         found = bytearray()
         tokens = self._model.generate(
             self.tokenize(prompt),
@@ -80,7 +77,9 @@ def play(
         try:
             return pool.submit(_play, path, prompts, grammars, serve, seed).result()
         except BrokenProcessPool as error:
-            raise ModelFileError(f"{path}: llama.cpp died while generating; its vocabulary cannot spell") from error
+            raise ModelFileError(
+                f"{path}: llama.cpp died while generating; a vocabulary that cannot spell the answer, or no memory"
+            ) from error
 
 
 def _play(

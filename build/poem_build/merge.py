@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from poem.prompt import prompt_version
 from poem_build import artifact
 from poem_build.artifact import Artifact
+from poem_build.models import load_adapted, load_model
 from poem_build.recipe import Recipe
 from poem_build.train import base_digest
 
@@ -22,16 +22,14 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     adapter = artifact.load(out, "adapter")
 
     def work(folder: Path) -> dict[str, Any]:
-        import peft
-        from transformers import AutoModelForCausalLM
-
-        model = AutoModelForCausalLM.from_pretrained(recipe.base.path, dtype="auto")
-        merged = peft.PeftModel.from_pretrained(model, adapter.path).merge_and_unload()
+        merged = load_adapted(load_model(recipe.base.path, "auto"), adapter.path).merge_and_unload()
         merged.save_pretrained(folder)
         for pattern in _TOKENIZER_FILES:
             for path in recipe.base.path.glob(pattern):
                 shutil.copy(path, folder)
-        return {"prompt_version": prompt_version(), "dtype": str(merged.dtype).removeprefix("torch.")}
+        return {"prompt_version": adapter.figures["prompt_version"], "dtype": str(merged.dtype).removeprefix("torch.")}
 
     inputs = {"base": base_digest(recipe), "adapter": adapter.digest}
-    return artifact.make(out, "merged", work, settings={"mode": "peft default"}, inputs=inputs)
+    return artifact.make(
+        out, "merged", work, settings={"mode": "peft default"} | artifact.versions("peft"), inputs=inputs
+    )

@@ -17,6 +17,7 @@ from poem_build.artifact import Artifact
 from poem_build.errors import RecipeError
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import MODELFILES, Recipe
+from poem_build.train import check_context
 
 FIELDS_FILE = "create.json"
 _STOPS = {"chatml": ["<|im_end|>"]}
@@ -33,23 +34,20 @@ class Fields:
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
-    """Render both, and put the Modelfile beside the stages' folders."""
-    gguf = artifact.load(out, "gguf")
+    """Render both; the Modelfile stands beside the stages' folders, since it names the GGUF relative to itself."""
+    gguf, adapter = artifact.load(out, "gguf"), artifact.load(out, "adapter")
+    check_context(recipe, adapter.figures["longest"])
     wanted = fields(recipe)
     text = render_modelfile(recipe, wanted)
 
     def work(folder: Path) -> dict[str, Any]:
         (folder / FIELDS_FILE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
-        (folder / "Modelfile").write_text(text, "utf-8")
         return {"prompt_version": prompt_version()}
 
     made = artifact.make(
         out, "modelfile", work, settings=asdict(wanted) | {"modelfile": text}, inputs={"gguf": gguf.digest}
     )
-    # The copy at the contract's place names the GGUF relative to itself; renamed into place, so never half-written.
-    beside = out / ".Modelfile"
-    beside.write_text(text, "utf-8")
-    beside.rename(out / "Modelfile")
+    artifact.write_text(out / "Modelfile", text)
     return made
 
 

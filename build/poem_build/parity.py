@@ -6,6 +6,8 @@ from random import Random
 from poem.deck import builtin_deck
 from poem.words import words
 from poem_build.chat import SPECIAL_TOKENS
+from poem_build.llama import Llama
+from poem_build.models import load_tokenizer
 
 _ODD = (
     "ー々〇〆ヶ・「」『』…―、。"
@@ -41,11 +43,7 @@ def differing_texts(folder: Path, gguf_path: Path, count: int) -> list[str]:
 
     llama.cpp's BPE does not normalize; a tokenizer that does is compared on normalized texts.
     """
-    from transformers import AutoTokenizer
-
-    from poem_build.llama import Llama
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
     normalizer = tokenizer.backend_tokenizer.normalizer
     texts = random_texts(count)
     if normalizer is not None:

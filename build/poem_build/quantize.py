@@ -35,7 +35,13 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             "bytes": {"f16": source.stat().st_size, "Q4_K_M": target.stat().st_size},
         }
 
-    return artifact.make(out, "gguf", work, settings={"type": "Q4_K_M"}, inputs={"f16": f16.digest})
+    return artifact.make(
+        out,
+        "gguf",
+        work,
+        settings={"type": "Q4_K_M"} | artifact.versions("llama-cpp-python"),
+        inputs={"f16": f16.digest},
+    )
 
 
 def tensor_types(path: Path) -> Counter[str]:

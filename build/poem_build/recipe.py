@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from poem_build.errors import RecipeError
 
@@ -33,7 +33,7 @@ class Base(Section):
 class Pretrain(Section):
     """How `poem-build base` makes the weights at `base.path`; only for a base that we make ourselves."""
 
-    vocab_size: Positive
+    vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: Positive
     intermediate_size: Positive
     layers: Positive
@@ -88,7 +88,7 @@ class Gate(Section):
     token_parity_texts: Positive
     smoke_hands: Positive
     smoke_pass: Fraction
-    eval_hands: Positive
+    eval_hands: Annotated[int, Field(ge=2)]
     eval_pass: Fraction
     base_pass_at_most: Fraction
 
@@ -97,7 +97,7 @@ class Recipe(Section):
     """Everything that makes one model."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
-    summary: str
+    summary: Annotated[str, Field(pattern=r"^[^\n\r]+$")]
     licence: str
     params: str
     status: Literal["supported", "experimental"]
@@ -107,6 +107,20 @@ class Recipe(Section):
     train: Train
     serve: Serve
     gate: Gate
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        spec, gate = self.pretrain, self.gate
+        if max(gate.eval_hands, gate.smoke_hands) > self.dataset.test:
+            raise ValueError(f"gate: plays more hands than dataset.test has, {self.dataset.test}")
+        if spec is not None:
+            if spec.hidden_size % 256 or spec.intermediate_size % 256:
+                raise ValueError("pretrain: hidden_size and intermediate_size must be multiples of 256 for K-quants")
+            if spec.hidden_size % spec.heads or spec.heads % spec.kv_heads:
+                raise ValueError("pretrain: heads must divide hidden_size, and kv_heads must divide heads")
+            if self.serve.num_ctx > spec.context:
+                raise ValueError(f"serve.num_ctx: is beyond pretrain.context, {spec.context}")
+        return self
 
     @property
     def ollama_model(self) -> str:
@@ -120,6 +134,10 @@ def load_recipe(name: str) -> Recipe:
     Raises `RecipeError` naming the file, the field and what is allowed.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not RECIPES.is_dir():
+        raise RecipeError(
+            f"{RECIPES}: not there; the build stage runs from a checkout, installed with `pip install -e`"
+        )
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
         raise RecipeError(f"recipe {name!r}: no such recipe; known are {known}, or give the path of a .toml file")
@@ -132,9 +150,10 @@ def load_recipe(name: str) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        told = f", got {first['input']!r}" if first["type"] not in {"missing", "extra_forbidden"} else ""
+        told = f", got {first['input']!r}" if first["type"] not in {"missing", "extra_forbidden", "value_error"} else ""
         remedy = "; remove it or correct its name" if first["type"] == "extra_forbidden" else ""
-        raise RecipeError(f"{path}: {field}: {first['msg']}{told}{remedy}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
     base = recipe.base.model_copy(update={"path": (path.parent / recipe.base.path).resolve()})
     return recipe.model_copy(update={"base": base})
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from poem.prompt import prompt_version
 from poem.rules import check
@@ -26,57 +27,81 @@ from poem_build.recipe import Recipe
 DEFAULT_HOST = "http://127.0.0.1:11434"
 OLDEST = (0, 30)
 """Before 0.30 prompts and output constraints went another way; nothing here was tried on those."""
+NONE_HERE = "no Ollama here: the embedded engine serves it"
+LATEST = "mansion-poem:latest"
+"""The name of the model to serve."""
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+_START_TIMEOUT_S = 30
 _TRIES = 5
 _LOAD_TIMEOUT_S = 600.0
 
 
 def run(recipe: Recipe, out: Path, host: str) -> Artifact:
-    """Upload, create, prove. A model that still stands under the digest it was proved with is left as it is.
+    """Upload, create, prove, and only then give the model its names, `latest` among them.
 
-    Raises `OllamaError` if nothing answers at `host`, or what it serves differs from what it was given.
+    A model that still stands under the digest it was proved with is left as it is. Raises `OllamaError` if nothing
+    answers at `host`, or what it serves differs from what it was given.
     """
-    import ollama
-
     gguf, modelfile, dataset = (artifact.load(out, stage) for stage in ("gguf", "modelfile", "dataset"))
     fields = json.loads((modelfile.path / FIELDS_FILE).read_text("utf-8"))
     version = server_version(host)
-    model = recipe.ollama_model
+    if version is None:
+        raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there; start `ollama serve`")
+    names = (recipe.ollama_model, LATEST)
 
     def work(_: Path) -> dict[str, Any]:
+        import ollama
+
+        unproved = f"{recipe.ollama_model}-unproved"
         with _translated(host), ollama.Client(host, timeout=_LOAD_TIMEOUT_S) as client:
             digest = client.create_blob(gguf.path / GGUF_FILE)
-            client.create(model, files={GGUF_FILE: digest}, **fields)
-            client.copy(model, "mansion-poem:latest")
-        _prove_fields(host, model, fields)
-        examples = read_examples(dataset.path / "test.jsonl")[:_TRIES]
-        _prove_prompt(host, model, examples[0], recipe)
-        tries = _prove_answer(host, model, examples)
-        return {"ollama": version, "model": model, "digest": _digest(host, model), "answer_tries": tries}
+            client.create(unproved, files={GGUF_FILE: digest}, **fields)
+            try:
+                _prove_fields(host, unproved, fields)
+                examples = read_examples(dataset.path / "test.jsonl")[:_TRIES]
+                _prove_prompt(host, unproved, examples[0], recipe)
+                tries = _prove_answer(host, unproved, examples)
+                for name in names:
+                    client.copy(unproved, name)
+            finally:
+                client.delete(unproved)
+        return {"model": names[0], "digest": _digests(host)[names[0]], "answer_tries": tries}
 
     inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest}
-    settings = {"model": model, "host": host}
     with contextlib.suppress(ArtifactError):
-        before = artifact.load(out, "register")
-        if before.figures["digest"] != _digest(host, model):
+        before, now = artifact.load(out, "register"), _digests(host)
+        if any(now.get(name) != before.figures["digest"] for name in names):
             shutil.rmtree(before.path)  # somebody removed or replaced the model since
+    settings = {"model": names[0], "host": host, "ollama": version}
     return artifact.make(out, "register", work, settings=settings, inputs=inputs)
 
 
 def address(host: str) -> str:
-    """The URL that OLLAMA_HOST means to Ollama's own client; 0.0.0.0, which is for listening, means this machine."""
+    """The URL that OLLAMA_HOST means to Ollama's own client; 0.0.0.0, which is for listening, means this machine.
+
+    Raises `OllamaError` if it is none.
+    """
     from ollama._client import _parse_host
 
-    return str(_parse_host(host)).replace("//0.0.0.0", "//127.0.0.1")
+    try:
+        return str(_parse_host(host)).replace("//0.0.0.0", "//127.0.0.1")
+    except ValueError as error:
+        raise OllamaError(f"OLLAMA_HOST {host!r}: {error}; give host, host:port or an http or https URL") from error
 
 
-def server_version(host: str) -> str:
-    """The version of the Ollama at `host`; raises `OllamaError` if none answers or it is too old."""
+def server_version(host: str) -> str | None:
+    """The version of the Ollama at `host`, or None if nothing answers.
+
+    Raises `OllamaError` if what answers is no Ollama, or one that is too old.
+    """
     import httpx
 
     try:
         version = str(httpx.get(f"{host}/api/version", timeout=5).raise_for_status().json()["version"])
+    except httpx.TransportError:
+        return None
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there ({error}); start `ollama serve`") from error
+        raise OllamaError(f"OLLAMA_HOST {host}: what answers there is no Ollama ({error}); correct it") from error
     parts = tuple(int(part) for part in version.split("-")[0].split(".")[:2] if part.isdigit())
     if parts != (0, 0) and parts < OLDEST:  # a build from source calls itself 0.0.0
         raise OllamaError(f"OLLAMA_HOST {host}: Ollama {version} is older than 0.30; update it")
@@ -85,37 +110,48 @@ def server_version(host: str) -> str:
 
 @contextlib.contextmanager
 def running_server(host: str, log: Path) -> Iterator[bool]:
-    """Whether an Ollama answers at `host`; one that is only on PATH is started and stopped again at the end."""
-    with contextlib.suppress(OllamaError):
-        server_version(host)
+    """Whether an Ollama answers at `host`; one that is on PATH is started there for as long, if the host is this one.
+
+    Raises `OllamaError` if what answers is no fit Ollama, or the one that was started stops.
+    """
+    if server_version(host) is not None:
         yield True
-        return
-    if shutil.which("ollama") is None:
+    elif urlsplit(host).hostname not in _THIS_MACHINE or shutil.which("ollama") is None:
         yield False
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
+    else:
+        log.parent.mkdir(parents=True, exist_ok=True)
         # llama.cpp's threads spin while they wait for each other, so half of the cores is what can be spared.
         threads = str(max(1, (os.cpu_count() or 2) // 2))
-        ours = {"OLLAMA_HOST": host, "OLLAMA_NO_CLOUD": "1", "OLLAMA_GO_TEMPLATE": "1", "LLAMA_ARG_THREADS": threads}
-        server = subprocess.Popen(
-            ["ollama", "serve"], stdout=file, stderr=file, env=ours | os.environ | {"OLLAMA_HOST": host}
-        )
+        ours = {"OLLAMA_NO_CLOUD": "1", "OLLAMA_GO_TEMPLATE": "1", "LLAMA_ARG_THREADS": threads}
+        environment = ours | os.environ | {"OLLAMA_HOST": host}
+        with log.open("ab") as file:
+            server = subprocess.Popen(["ollama", "serve"], stdout=file, stderr=file, env=environment)
+        try:
+            _wait_for(host, server, log)
+            yield True
+        finally:
+            stop(server)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that was started here, by force if it does not go."""
+    process.terminate()
     try:
-        yield _answers_within(host, 30)
-    finally:
-        server.terminate()
-        server.wait(30)
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
-def _answers_within(host: str, seconds: float) -> bool:
-    end = time.monotonic() + seconds
+def _wait_for(host: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < end:
-        with contextlib.suppress(OllamaError):
-            server_version(host)
-            return True
+        if server_version(host) is not None:
+            return
+        if server.poll() is not None:
+            break
         time.sleep(0.2)
-    return False
+    raise OllamaError(f"{log}: `ollama serve` did not come up at {host}; the file says why")
 
 
 @contextlib.contextmanager
@@ -131,9 +167,8 @@ def _translated(host: str) -> Iterator[None]:
         raise OllamaError(f"OLLAMA_HOST {host}: {error.error} (status {error.status_code})") from error
 
 
-def _digest(host: str, model: str) -> str | None:
-    models = _call(host, "GET", "/api/tags").get("models", [])
-    return next((found["digest"] for found in models if found["name"] == model), None)
+def _digests(host: str) -> dict[str, str]:
+    return {found["name"]: found["digest"] for found in _call(host, "GET", "/api/tags").get("models", [])}
 
 
 def _prove_fields(host: str, model: str, fields: dict[str, Any]) -> None:

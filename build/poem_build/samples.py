@@ -39,7 +39,7 @@ def write(recipe: Recipe, out: Path, target: Path) -> dict[str, int]:
     for n, (text, example) in enumerate(zip(texts, examples, strict=True), 1):
         lines += _model_poem(n, text, example)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text("\n".join(lines) + "\n", "utf-8")
+    artifact.write_text(target, "\n".join(lines) + "\n")
     return {"composed": _COMPOSED, "model": len(examples)}
 
 

@@ -6,7 +6,8 @@ from random import Random
 
 from poem.composer import compose
 from poem.deck import Deck
-from poem.hand import deal, draw_candidates
+from poem.errors import TableError
+from poem.hand import PAIRS, deal, draw_candidates
 from poem.pattern import pattern_key
 from poem.table import Entry, Table, export_table, import_entries, write_table
 from poem_build.progress import progress
@@ -32,6 +33,9 @@ def export_json(deck: Deck, source: Path, target: Path) -> int:
 
 
 def _composed(deck: Deck, hands: int, seed: int) -> Iterator[Entry]:
+    possible = _possible_hands(deck)
+    if hands > possible:
+        raise TableError(f"--hands {hands}: the deck deals only {possible} different hands; give at most that")
     rng = Random(f"table {seed}")
     seen: set[str] = set()
     while len(seen) < hands:
@@ -39,4 +43,16 @@ def _composed(deck: Deck, hands: int, seed: int) -> Iterator[Entry]:
         key = pattern_key(hand)
         if key not in seen:
             seen.add(key)
-            yield Entry(hand, compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer, "composer")
+            composition = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32))
+            if not composition.waived:  # the table holds what keeps every rule
+                yield Entry(hand, composition.answer, "composer")
+
+
+def _possible_hands(deck: Deck) -> int:
+    """Wordings of five different categories: the fifth elementary symmetric polynomial of the categories' sizes."""
+    ways = [1, *[0] * PAIRS]
+    for cards in deck.categories().values():
+        size = sum(len(card.poems) for card in cards)
+        for n in range(PAIRS, 0, -1):
+            ways[n] += ways[n - 1] * size
+    return ways[PAIRS]

@@ -9,8 +9,10 @@ from poem.prompt import prompt_version
 from poem_build import artifact
 from poem_build.artifact import Artifact
 from poem_build.batches import Tokens, answer_losses, batches, tokenize
+from poem_build.chat import chat_template
 from poem_build.dataset import read_examples
-from poem_build.errors import ModelFileError
+from poem_build.errors import ModelFileError, RecipeError
+from poem_build.models import load_model, load_tokenizer
 from poem_build.progress import progress
 from poem_build.recipe import Recipe, Train
 
@@ -25,14 +27,13 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         import torch
 
         torch.manual_seed(spec.seed)
-        model, tokenizer = load_base(recipe)
+        model, tokenizer = load_model(recipe.base.path, "float32"), load_tokenizer(recipe.base.path)
         train, valid = (
             [tokenize(tokenizer, recipe.base.family, e) for e in read_examples(dataset.path / f"{split}.jsonl")]
             for split in ("train", "valid")
         )
         longest = max(map(len, train + valid))
-        if longest > recipe.serve.num_ctx:
-            raise ModelFileError(f"serve.num_ctx: an example has {longest} tokens, more than {recipe.serve.num_ctx}")
+        check_context(recipe, longest)
         lora = peft.LoraConfig(
             task_type="CAUSAL_LM",
             r=spec.r,
@@ -54,7 +55,8 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             "train_loss": curve,
         }
 
-    settings = spec.model_dump() | {"prompt_version": prompt_version(), "family": recipe.base.family}
+    settings = spec.model_dump() | {"prompt_version": prompt_version()}
+    settings |= {"chat_template": chat_template(recipe.base.family)} | artifact.versions("torch", "peft")
     inputs = {"base": base_digest(recipe), "dataset": dataset.digest}
     return artifact.make(out, "adapter", work, settings=settings, inputs=inputs)
 
@@ -67,16 +69,10 @@ def base_digest(recipe: Recipe) -> str:
     return artifact.tree_digest(recipe.base.path)
 
 
-def load_base(recipe: Recipe) -> tuple[Any, Any]:
-    """The base model in float32 and its tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(recipe.base.path, dtype=torch.float32)
-        return model, AutoTokenizer.from_pretrained(recipe.base.path)
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{recipe.base.path}: base.path: {str(error).splitlines()[0]}") from error
+def check_context(recipe: Recipe, longest: int) -> None:
+    """Raise `RecipeError` if an example of that many tokens does not fit the context that is served."""
+    if longest > recipe.serve.num_ctx:
+        raise RecipeError(f"recipe {recipe.name}: serve.num_ctx: an example has {longest} tokens; give at least that")
 
 
 def mean_loss(model: Any, examples: Sequence[Tokens], size: int) -> float:

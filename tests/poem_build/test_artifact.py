@@ -32,8 +32,8 @@ def test_what_has_not_changed_is_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "s" / "artifact.json").read_text("utf-8"))["inputs"] == {"x": "1"}
 
 
-@pytest.mark.parametrize("change", [{"settings": {"n": 2}}, {"inputs": {"x": "2"}}, {"revision": 2}])
-def test_another_setting_input_or_revision_makes_it_again(tmp_path: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"settings": {"n": 2}}, {"inputs": {"x": "2"}}])
+def test_another_setting_or_input_makes_it_again(tmp_path: Path, change: dict[str, Any]) -> None:
     told: dict[str, Any] = {"settings": {"n": 1}, "inputs": {"x": "1"}}
     artifact.make(tmp_path, "s", _write("a"), **told)
     assert not artifact.make(tmp_path, "s", _write("b"), **(told | change)).reused
@@ -64,7 +64,7 @@ def test_work_that_fails_leaves_the_former_one_and_nothing_else(tmp_path: Path) 
 
     with pytest.raises(ValueError, match="stop"):
         artifact.make(tmp_path, "s", fails, settings={"n": 2}, inputs={})
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "s"]
     assert artifact.load(tmp_path, "s").figures == {"length": 1}
 
 
@@ -82,4 +82,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_leaves_nothing_behind(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         artifact.make(small_disk, "s", _write("x" * 200_000), settings={}, inputs={})
-    assert list(small_disk.iterdir()) == []
+    assert [path.name for path in small_disk.iterdir()] == [".lock"]
+
+
+def test_two_at_once_in_one_folder_do_not_meet(tmp_path: Path) -> None:
+    def second(folder: Path) -> Mapping[str, Any]:
+        with pytest.raises(ArtifactError, match="another poem-build is at work there; wait for it before s"):
+            artifact.make(tmp_path, "s", _never, settings={}, inputs={})
+        return {}
+
+    artifact.make(tmp_path, "s", second, settings={}, inputs={})
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".s-dead").mkdir()
+    artifact.make(tmp_path, "s", _write("a"), settings={}, inputs={})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "s"]
+
+
+def test_a_text_is_written_whole_or_not_at_all(small_disk: Path) -> None:
+    artifact.write_text(small_disk / "a.md", "short")
+    with pytest.raises(OSError, match="No space left"):
+        artifact.write_text(small_disk / "a.md", "x" * 200_000)
+    assert [(path.name, path.read_text("utf-8")) for path in small_disk.iterdir()] == [("a.md", "short")]

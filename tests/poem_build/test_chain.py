@@ -2,21 +2,24 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 from poem.prompt import prompt_version, system_text
-from poem_build import convert, evaluate, modelfile, quantize, train, verify
+from poem_build import convert, evaluate, modelfile, quantize, samples, train, verify
 from poem_build.artifact import Artifact
 from poem_build.cli import cli
 from poem_build.converter import gguf
 from poem_build.dataset import read_examples
-from poem_build.errors import GateError, ModelFileError
-from poem_build.llama import Llama
+from poem_build.errors import GateError, ModelFileError, RecipeError
+from poem_build.llama import Llama, play
+from poem_build.models import load_adapted, load_model, load_tokenizer
 from poem_build.parity import random_texts
 from poem_build.recipe import Recipe, load_recipe
 
@@ -29,7 +32,7 @@ def test_every_stage_is_made_and_then_kept(chain: dict[str, Artifact], out: Path
     told = json.loads(done.output)
     assert (told["stage"], told["reused"], told["path"]) == ("adapter", True, str(out / "adapter"))
     assert all((made.path / "artifact.json").is_file() for made in chain.values())
-    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] in ([], [".lock"])
 
 
 def test_training_lowers_the_loss_on_answers(chain: dict[str, Artifact]) -> None:
@@ -85,17 +88,58 @@ def test_a_gguf_cut_short_is_refused_in_one_line(chain: dict[str, Artifact], tmp
         Llama(cut)
 
 
-def test_an_adapter_of_another_shape_is_refused(
-    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
+def test_an_artifact_that_was_cut_is_not_taken(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe_file: Path
 ) -> None:
     shutil.copytree(out, tmp_path / "out")
     path = tmp_path / "out" / "adapter" / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    done = CliRunner().invoke(cli, ["merge", "--recipe", str(out.parent / "mini.toml"), "--out", str(tmp_path / "out")])
+    done = CliRunner().invoke(cli, ["merge", "--recipe", str(recipe_file), "--out", str(tmp_path / "out")])
     assert (done.exit_code, done.output) == (
         1,
         f"Error: {tmp_path / 'out' / 'adapter'}: not there or unfinished; `poem-build run` makes it\n",
     )
+
+
+def test_an_adapter_of_another_base_and_a_cut_base_are_refused(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_config(Qwen2Config(hidden_size=64, intermediate_size=64, num_hidden_layers=1))
+    with pytest.raises(ModelFileError, match=r"adapter: cannot be loaded: "):
+        load_adapted(model, out / "adapter")
+    shutil.copytree(out / "base", tmp_path / "base")
+    weights = tmp_path / "base" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelFileError, match=r"base: cannot be loaded: "):
+        load_model(tmp_path / "base", "float32")
+    with pytest.raises(ModelFileError, match=r"nowhere: cannot be loaded: "):
+        load_tokenizer(tmp_path / "nowhere")
+
+
+def test_an_engine_that_dies_is_an_error_and_not_the_end(chain: dict[str, Artifact], recipe: Recipe) -> None:
+    # A rule that is not there ends the process; so does a literal that the vocabulary cannot spell.
+    with pytest.raises(ModelFileError, match=r"model-Q4_K_M\.gguf: llama\.cpp died while generating"):
+        play(chain["quantize"].path / quantize.FILE, ["家"], ["root ::= nowhere"], recipe.serve, 0)
+
+
+def test_the_prompts_version_is_that_of_the_training(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    convert.convert_folder(out / "merged", tmp_path / "old.gguf", recipe, "another")
+    assert gguf().GGUFReader(tmp_path / "old.gguf").get_field(convert.PROMPT_VERSION_KEY).contents() == "another"
+
+
+def test_a_context_too_short_for_the_examples_is_refused(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
+    short = recipe.model_copy(update={"serve": recipe.serve.model_copy(update={"num_ctx": 300})})
+    with pytest.raises(RecipeError, match=r"recipe mini: serve\.num_ctx: an example has \d+ tokens"):
+        modelfile.run(short, out)
+
+
+def test_samples_show_every_poem(chain: dict[str, Artifact], out: Path, recipe: Recipe, tmp_path: Path) -> None:
+    assert samples.write(recipe, out, tmp_path / "docs" / "samples.md") == {"composed": 50, "model": 6}
+    text = (tmp_path / "docs" / "samples.md").read_text("utf-8")
+    assert text.count("\n### ") == 56
+    assert [path.name for path in (tmp_path / "docs").iterdir()] == ["samples.md"]
 
 
 def test_a_base_that_is_not_there_is_refused(out: Path, tmp_path: Path, recipe: Recipe) -> None:
@@ -134,8 +178,27 @@ def test_a_model_below_its_gate_is_refused_with_what_it_did(
     chain: dict[str, Artifact], out: Path, recipe: Recipe, no_leftovers: None
 ) -> None:
     strict = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"eval_pass": 1.0, "eval_hands": 6})})
-    with pytest.raises(GateError, match=r"gate\.eval_pass: .* keep all rules, 100% must|does not look at the cards"):
+    with pytest.raises(GateError, match=r"gate\.eval_pass|does not look at the cards"):
         evaluate.run(strict, out)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"constrained": {"passed": 89, "hands": 100}}, r"gate\.eval_pass: 89\.0% keep all rules, 90% must"),
+        ({"base_unconstrained": {"passed": 6, "hands": 50}}, r"gate\.base_pass_at_most: the base alone passes 12\.0%"),
+        ({"other_hands_cards": {"model": {"mean": 1.0, "interval": 1.5}}}, "does not look at the cards"),
+    ],
+)
+def test_each_gate_refuses_on_its_own(change: dict[str, object], message: str | None) -> None:
+    told = {
+        "constrained": {"passed": 90, "hands": 100},
+        "base_unconstrained": {"passed": 5, "hands": 50},
+        "other_hands_cards": {"model": {"mean": 2.0, "interval": 1.5}},
+    } | change
+    with pytest.raises(GateError, match=message) if message else nullcontext():
+        evaluate._refuse(load_recipe("tiny"), told)
 
 
 def test_commands_end_with_one_line_of_error(tmp_path: Path, recipe_file: Path) -> None:

@@ -1,5 +1,4 @@
 import json
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -7,11 +6,12 @@ from typing import Any
 import pytest
 
 from poem.deck import builtin_deck
-from poem.hand import deal
+from poem.hand import deal, hand_of
+from poem.handwritten import handwritten
 from poem.pattern import pattern_key
 from poem.rules import check
 from poem_build import artifact, base
-from poem_build.dataset import SPLITS, hands, read_examples, split_of, write_examples
+from poem_build.dataset import SPLITS, read_examples, split_of, write_examples
 from poem_build.errors import DatasetError
 from poem_build.recipe import Recipe
 
@@ -34,15 +34,19 @@ def test_the_data_set_says_what_it_is(out: Path) -> None:
     assert told["files"]["test"] == artifact.sha256(out / "dataset" / "test.jsonl")
 
 
-def test_a_hand_that_is_held_out_stays_out_of_the_plain_text(recipe: Recipe) -> None:
-    # The text is made from `hands(…, "train")`; what is checked here is the poems that came out of it.
+def test_the_plain_text_of_a_base_holds_training_hands_only_and_nothing_of_the_prompt(recipe: Recipe) -> None:
     assert recipe.pretrain is not None
-    texts = set(base.corpus(recipe.pretrain))
-    assert len(texts) > recipe.pretrain.hands
+    texts = list(base.corpus(recipe.pretrain))
     assert not any("【" in text or '{"title"' in text or "<|im_start|>" in text for text in texts)
-    for hand in islice(hands(DECK, "test", Random(1)), 200):
-        said = [f"{p.card.condition_text}、{p.wording.poem_text}。" for p in hand.pairs]
-        assert not any(all(line in text for line in said) for text in texts)
+    pairs = {f"{c.condition_text}、{w.poem_text}。": (c.id, w.id) for c in DECK.cards for w in c.poems}
+    told = [[pairs[line] for line in text.split("\n") if line in pairs] for text in texts]
+    found = [hand_of(DECK, ids) for ids in told if ids]
+    assert len(found) > recipe.pretrain.hands / 4
+    assert {split_of(hand) for hand in found} == {"train"}
+
+
+def test_poems_by_hand_are_held_out_with_their_hands() -> None:
+    assert [poem.held_out for poem in handwritten()] == [split_of(p.hand) == "test" for p in handwritten()]
 
 
 def test_about_a_thirteenth_of_all_hands_is_held_out() -> None:
@@ -62,6 +66,13 @@ def _line(out: Path) -> Any:
     return json.loads((out / "dataset" / "train.jsonl").read_text("utf-8").splitlines()[0])
 
 
+def _twice(user: dict[str, str]) -> dict[str, str]:
+    """The user message with the first pair in the second's place too."""
+    lines = user["content"].split("\n")
+    lines[2] = lines[1].replace("1. ", "2. ", 1)
+    return user | {"content": "\n".join(lines)}
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -75,6 +86,11 @@ def _line(out: Path) -> Any:
         (
             lambda m: json.dumps({"messages": [m[0], {**m[1], "content": m[1]["content"].replace("→", "=")}, m[2]]}),
             "line 2: messages.1.content: ",
+        ),
+        (lambda m: json.dumps({"messages": [{**m[0], "role": 1}, *m[1:]]}), "line 2: messages: roles must be"),
+        (
+            lambda m: json.dumps({"messages": [m[0], _twice(m[1]), m[2]]}),
+            "line 2: messages.1.content: a hand has five different cards",
         ),
         (
             lambda m: json.dumps({"messages": [*m[:2], {**m[2], "content": "詩"}]}),

@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from poem_build.artifact import sha256
 from poem_build.errors import RecipeError
 from poem_build.recipe import load_recipe, recipe_names
 
@@ -28,6 +30,11 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
         ('family = "chatml"', 'family = "other"', "base.family: Input should be 'chatml', got 'other'"),
         ("[train]", "[train", "not TOML"),
+        ("eval_hands = 2", "eval_hands = 20", "gate: plays more hands than dataset.test has, 6"),
+        ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
+        ("kv_heads = 2", "kv_heads = 3", "pretrain: heads must divide hidden_size, and kv_heads must divide heads"),
+        ("num_ctx = 2048", "num_ctx = 4096", "serve.num_ctx: is beyond pretrain.context, 2048"),
+        ('summary = "the', 'summary = "the\\n', "summary: String should match pattern"),
     ],
 )
 def test_a_bad_recipe_names_file_and_field(tmp_path: Path, recipe_file: Path, old: str, new: str, message: str) -> None:
@@ -51,3 +58,12 @@ def test_a_base_folder_is_named_from_the_recipes_own_place(tmp_path: Path, recip
     line = next(line for line in text.splitlines() if line.startswith("path"))
     (tmp_path / "here.toml").write_text(text.replace(line, 'path = "near"'), "utf-8")
     assert load_recipe(str(tmp_path / "here.toml")).base.path == tmp_path / "near"
+
+
+def test_the_base_that_ships_is_what_its_recipe_makes() -> None:
+    recipe = load_recipe("tiny")
+    assert recipe.pretrain is not None
+    made = json.loads((recipe.base.path / "artifact.json").read_text("utf-8"))
+    assert made["settings"] == recipe.pretrain.model_dump()
+    assert {name: sha256(recipe.base.path / name) for name in made["files"]} == made["files"]
+    assert sum(path.stat().st_size for path in recipe.base.path.iterdir()) <= 16 * 2**20

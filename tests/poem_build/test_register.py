@@ -42,10 +42,11 @@ def test_a_real_ollama_serves_what_was_trained(
     tags = {m["name"]: m["digest"] for m in httpx.get(f"{ollama}/api/tags").json()["models"]}
     assert tags == {"mansion-poem:mini": made.figures["digest"], "mansion-poem:latest": made.figures["digest"]}
     assert register.run(recipe, out, ollama).reused
-    httpx.request("DELETE", f"{ollama}/api/delete", json={"model": "mansion-poem:mini"}).raise_for_status()
-    again = register.run(recipe, out, ollama)
-    assert not again.reused
-    assert again.figures["digest"] == made.figures["digest"]
+    for name in tags:
+        httpx.request("DELETE", f"{ollama}/api/delete", json={"model": name}).raise_for_status()
+        again = register.run(recipe, out, ollama)
+        assert not again.reused
+        assert again.figures["digest"] == made.figures["digest"]
 
 
 def test_another_template_in_the_server_is_noticed(
@@ -105,7 +106,7 @@ def _server(answer: Callable[[str], tuple[int, dict[str, object]]]) -> Iterator[
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [("0.12.3", "Ollama 0.12.3 is older than 0.30; update it"), (None, "no Ollama answers there")],
+    [("0.12.3", "Ollama 0.12.3 is older than 0.30; update it"), (None, "what answers there is no Ollama")],
 )
 def test_another_version_is_refused(version: str | None, message: str) -> None:
     body: dict[str, object] = {"version": version} if version else {}
@@ -113,7 +114,7 @@ def test_another_version_is_refused(version: str | None, message: str) -> None:
         register.server_version(host)
 
 
-def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
+def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, recipe_file: Path) -> None:
     def answer(path: str) -> tuple[int, dict[str, object]]:
         if path == "/api/version":
             return 200, {"version": "0.33.0"}
@@ -122,8 +123,11 @@ def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, 
         return 500, {"error": "llama-quantize binary not found"}
 
     shutil.rmtree(out / "register", ignore_errors=True)
-    with _server(answer) as host, pytest.raises(OllamaError, match=r"llama-quantize binary not found \(status 500\)"):
-        register.run(recipe, out, host)
+    with _server(answer) as host:
+        options = ["--recipe", str(recipe_file), "--out", str(out), "--ollama", host]
+        done = CliRunner().invoke(cli, ["register", *options])
+    assert done.exit_code == 1
+    assert done.output == f"Error: OLLAMA_HOST {host}: llama-quantize binary not found (status 500)\n"
     assert not [path for path in out.iterdir() if path.name.startswith((".register", "register"))]
 
 
@@ -138,3 +142,16 @@ def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, 
 )
 def test_the_address_is_read_as_ollama_reads_it(given: str, address: str) -> None:
     assert register.address(given) == address
+
+
+@pytest.mark.parametrize("bad", ["127.0.0.1:abc", "127.0.0.1:99999", "http://[bad"])
+def test_what_is_no_address_is_refused(bad: str) -> None:
+    with pytest.raises(OllamaError, match="give host, host:port or an http or https URL"):
+        register.address(bad)
+
+
+def test_an_ollama_elsewhere_is_never_started_here(tmp_path: Path) -> None:
+    # RFC 2606: a name that is never there.
+    with register.running_server("http://nowhere.invalid:11434", tmp_path / "log") as there:
+        assert not there
+    assert list(tmp_path.iterdir()) == []
