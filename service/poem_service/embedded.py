@@ -24,8 +24,14 @@ from poem_service.errors import AnswerError, EngineError, Reason, UnavailableErr
 
 CONTEXT = 4096
 ANSWER_TOKENS_MAX = 1024
-# Ollama's defaults, so that both engines sample alike.
-SAMPLING = {"temp": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_penalty": 1.0}
+# What a GGUF says of its sampling, under llama.cpp's own keys; the defaults are Ollama's.
+SAMPLING: dict[str, tuple[str, float]] = {
+    "temp": ("general.sampling.temp", 0.8),
+    "top_k": ("general.sampling.top_k", 40),
+    "top_p": ("general.sampling.top_p", 0.9),
+    "min_p": ("general.sampling.min_p", 0.0),
+    "repeat_penalty": ("general.sampling.penalty_repeat", 1.0),
+}
 
 Emit = Callable[[str | None], None]
 
@@ -148,6 +154,7 @@ class Model:
             raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} cannot be loaded: {error}") from error
         self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
         self._context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
+        self._sampling = {name: type(default)(metadata.get(key, default)) for name, (key, default) in SAMPLING.items()}
         self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", metadata.get(PROMPT_VERSION_KEY))
 
     def answer(self, ask: Ask) -> Iterator[bytes]:
@@ -163,7 +170,7 @@ class Model:
             )
         self._llama.set_seed(ask.seed)
         grammar = self._lib.LlamaGrammar.from_string(answer_grammar(ask.candidates), verbose=False)
-        for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **SAMPLING)):
+        for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **self._sampling)):
             if self._lib.llama_vocab_is_eog(self._vocab, token):
                 return
             if n >= room:
