@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-import gguf
 import numpy as np
 
 from poem.deck import builtin_deck
 from poem.prompt import prompt_version
+from poem_build.converter import gguf as converters_gguf
+
+gguf = converters_gguf()
 
 WIDTH, HEADS, LAYERS, FEED = 64, 2, 1, 128
 TEMPLATE = (
