@@ -38,6 +38,8 @@ class Ollama:
 
     async def start(self) -> None:
         env = {**os.environ, "OLLAMA_HOST": self.host, "OLLAMA_NO_CLOUD": "1", "OLLAMA_NOPRUNE": "1"}
+        # llama.cpp's threads spin; on cores that the players use too, they would stall each other.
+        env.setdefault("LLAMA_ARG_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))
         quiet = asyncio.subprocess.DEVNULL
         self._process = await asyncio.create_subprocess_exec(
             "ollama", "serve", env=env, stdout=quiet, stderr=quiet, start_new_session=True
