@@ -7,7 +7,7 @@ about prompts and answers it has learnt itself.
 
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -22,8 +22,9 @@ from poem_build import artifact, chat
 from poem_build.artifact import Artifact
 from poem_build.dataset import hands
 from poem_build.errors import RecipeError
+from poem_build.models import load_model
 from poem_build.progress import progress
-from poem_build.recipe import Pretrain, Recipe
+from poem_build.recipe import Phase, Pretrain, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -37,42 +38,57 @@ _END_OF_TEXT = "<|endoftext|>"
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
-    """Train tokenizer and weights and leave them as a folder that `from_pretrained` reads."""
+    """Train tokenizer and weights, phase by phase, and put the last one's folder where the recipe names its base.
+
+    Each phase is an artifact of its own, which the next starts from: what is there is not trained again.
+    """
     if recipe.pretrain is None:
         raise RecipeError(f"recipe {recipe.name}: pretrain: not there; only a base that is made here has that table")
-    spec = recipe.pretrain
+    made = None
+    for n, phase in enumerate(recipe.pretrain.phases, 1):
+        made = _phase(recipe.pretrain, phase, out, f"base-{n}", made)
+    assert made is not None  # the recipe has at least one phase
+    _install(made.path, recipe.base.path)
+    return made
 
+
+def _phase(spec: Pretrain, phase: Phase, out: Path, name: str, before: Artifact | None) -> Artifact:
     def work(folder: Path) -> dict[str, Any]:
         import torch
-        from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+        from transformers import PreTrainedTokenizerFast
 
         torch.manual_seed(spec.seed)
-        texts = list(corpus(spec))
         tokenizer = train_tokenizer(spec.vocab_size)
+        model = load_model(before.path, "float32") if before else _untrained(spec, tokenizer)
+        figures = _learn(model, _rows(tokenizer, corpus(phase, spec.seed), phase.row), phase, spec.seed)
+        model.to(torch.bfloat16).save_pretrained(folder)
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=_END_OF_TEXT, model_max_length=spec.context
         ).save_pretrained(folder)
-        config = Qwen2Config(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=spec.hidden_size,
-            intermediate_size=spec.intermediate_size,
-            num_hidden_layers=spec.layers,
-            num_attention_heads=spec.heads,
-            num_key_value_heads=spec.kv_heads,
-            max_position_embeddings=spec.context,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=tokenizer.token_to_id("<|im_end|>"),
-            pad_token_id=tokenizer.token_to_id(_END_OF_TEXT),
-        )
-        model = Qwen2ForCausalLM(config)
-        figures = _pretrain(model, _rows(tokenizer, texts, spec), spec)
-        model.to(torch.bfloat16).save_pretrained(folder)
         return figures | {"parameters": sum(p.numel() for p in model.parameters())}
 
-    made = artifact.make(out, "base", work, settings=spec.model_dump(), inputs={"game": artifact.game_digest()})
-    _install(made.path, recipe.base.path)
-    return made
+    settings = spec.model_dump(exclude={"phases"}) | {"phase": phase.model_dump()}
+    inputs = {"game": artifact.game_digest()} | ({"before": before.digest} if before else {})
+    return artifact.make(out, name, work, settings=settings, inputs=inputs)
+
+
+def _untrained(spec: Pretrain, tokenizer: "Tokenizer") -> Any:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    config = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.kv_heads,
+        max_position_embeddings=spec.context,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id("<|im_end|>"),
+        pad_token_id=tokenizer.token_to_id(_END_OF_TEXT),
+    )
+    return Qwen2ForCausalLM(config)
 
 
 def _install(made: Path, target: Path) -> None:
@@ -89,22 +105,49 @@ def _install(made: Path, target: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def corpus(spec: Pretrain) -> Iterator[str]:
-    """Plain texts: the word list of the deck, then a poem for each of `spec.hands` training hands."""
+def corpus(phase: Phase, seed: int) -> Iterator[str]:
+    """The phase's plain texts, endless variations of three kinds; hands are training hands only.
+
+    `poems`: poems under their titles, four in ten after the wordings they came from, and the deck's word list.
+    `wordings`: wordings of one hand, each followed by one of its sentences. `hands`: all wordings of a hand, some
+    catch-copies, then its title and poem.
+    """
+    rng = Random(f"corpus {seed}")
+    texts = {"poems": _poems, "wordings": _wordings, "hands": _hands}[phase.text](rng)
+    return islice(texts, phase.documents)
+
+
+def _poems(rng: Random) -> Iterator[str]:
     deck = builtin_deck()
-    rng = Random(f"corpus {spec.seed}")
     for card in deck.cards:
         for wording in card.poems:
             said = "".join(s.text for s in words().fragments[wording.id])
             yield f"{card.category}。{card.condition_text}。{wording.poem_text}。{said}"
     yield "\n".join(deck.catchphrases)
-    for hand in islice(hands(deck, "train", rng), spec.hands):
+    for hand in hands(deck, "train", rng):
         answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
         if rng.random() < 0.6:
             yield f"{answer.title}\n{answer.poem}"
         else:
-            spoken = "\n".join(f"{p.card.condition_text}、{p.wording.poem_text}。" for p in hand.pairs)
-            yield f"{spoken}\n{answer.title}\n{answer.poem}"
+            yield "\n".join([*map(_said, hand.pairs), answer.title, answer.poem])
+
+
+def _wordings(rng: Random) -> Iterator[str]:
+    for hand in hands(builtin_deck(), "train", rng):
+        yield "\n".join(_said(p) + rng.choice(words().fragments[p.wording.id]).text for p in hand.pairs)
+
+
+def _hands(rng: Random) -> Iterator[str]:
+    deck = builtin_deck()
+    for hand in hands(deck, "train", rng):
+        titles = draw_candidates(deck, rng)
+        answer = compose(hand, titles, rng.getrandbits(32)).answer
+        shown = titles[: rng.randrange(len(titles))]
+        yield "\n".join([*map(_said, hand.pairs), *shown, answer.title, answer.poem])
+
+
+def _said(pair: Pair) -> str:
+    return f"{pair.card.condition_text}、{pair.wording.poem_text}。"
 
 
 def train_tokenizer(vocab_size: int) -> "Tokenizer":
@@ -139,37 +182,36 @@ def train_tokenizer(vocab_size: int) -> "Tokenizer":
     return tokenizer
 
 
-def _rows(tokenizer: "Tokenizer", texts: list[str], spec: Pretrain) -> "torch.Tensor":
-    """All texts end to end, cut into rows of 256 tokens."""
+def _rows(tokenizer: "Tokenizer", texts: Iterable[str], length: int) -> "torch.Tensor":
+    """All texts end to end, cut into rows: (rows, length)."""
     import torch
 
     end = tokenizer.token_to_id(_END_OF_TEXT)
-    ids = [i for encoding in tokenizer.encode_batch(texts) for i in (*encoding.ids, end)]
-    length = min(256, spec.context)
+    ids = [i for encoding in tokenizer.encode_batch(list(texts)) for i in (*encoding.ids, end)]
     return torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
 
 
-def _pretrain(model: Any, rows: "torch.Tensor", spec: Pretrain) -> dict[str, Any]:
+def _learn(model: Any, rows: "torch.Tensor", phase: Phase, seed: int) -> dict[str, Any]:
+    """Train in place, each row once; the figures' loss, in nats a token, is that of the last twentieth."""
     import torch
 
+    steps = len(rows) // phase.batch
+    if not steps:
+        raise RecipeError(f"pretrain.phases.documents: {len(rows)} rows of text are less than a batch; add documents")
     decay = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.95))
-    steps = len(rows) // spec.batch * spec.epochs
-    if not steps:
-        raise RecipeError(f"pretrain.hands: {len(rows)} rows of text are less than a batch of {spec.batch}; add hands")
+    optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, betas=(0.9, 0.95))
     # Warm-up over 2 % of the steps, then a cosine down to a tenth.
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda n: min((n + 1) / max(1, steps // 50), 0.55 + 0.45 * math.cos(math.pi * n / steps)),
     )
-    generator = torch.Generator().manual_seed(spec.seed)
-    order = torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(spec.epochs)])
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     losses: list[float] = []
     model.train()
-    for n in progress(range(steps), "pretraining"):
-        batch = rows[order[n * spec.batch : (n + 1) * spec.batch]]
+    for n in progress(range(steps), f"pretraining on {phase.text}"):
+        batch = rows[order[n * phase.batch : (n + 1) * phase.batch]]
         loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -178,4 +220,4 @@ def _pretrain(model: Any, rows: "torch.Tensor", spec: Pretrain) -> dict[str, Any
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
     tail = losses[-max(1, steps // 20) :]
-    return {"tokens": rows.numel() * spec.epochs, "steps": steps, "loss": round(sum(tail) / len(tail), 4)}
+    return {"tokens": rows.numel(), "steps": steps, "loss": round(sum(tail) / len(tail), 4)}

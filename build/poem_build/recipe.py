@@ -30,6 +30,16 @@ class Base(Section):
     """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
 
 
+class Phase(Section):
+    """A part of a pretraining: which text, how much of it, and how it is learnt (rows in tokens, batch in rows)."""
+
+    text: Literal["poems", "wordings", "hands"]
+    documents: Positive
+    row: Positive
+    batch: Positive
+    learning_rate: float = Field(gt=0)
+
+
 class Pretrain(Section):
     """How `poem-build base` makes the weights at `base.path`; only for a base that we make ourselves."""
 
@@ -40,11 +50,8 @@ class Pretrain(Section):
     heads: Positive
     kv_heads: Positive
     context: Positive
-    hands: Positive
-    epochs: Positive
-    batch: Positive
-    learning_rate: float = Field(gt=0)
     seed: int = 0
+    phases: Annotated[list[Phase], Field(min_length=1)]
 
 
 class Dataset(Section):
@@ -67,6 +74,8 @@ class Train(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     epochs: Positive
     batch: Positive
+    new_tokens: list[str] = []
+    """Texts whose tokens the base has never met; their embeddings are trained along with the matrices."""
     seed: int = 0
 
 

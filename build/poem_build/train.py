@@ -40,6 +40,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             lora_alpha=spec.lora_alpha,
             lora_dropout=spec.lora_dropout,
             target_modules="all-linear",
+            trainable_token_indices=_token_ids(tokenizer, spec.new_tokens) or None,
         )
         adapted = peft.get_peft_model(model, lora)
         start = mean_loss(adapted, valid, spec.batch)
@@ -67,6 +68,10 @@ def base_digest(recipe: Recipe) -> str:
         remedy = "`poem-build base` makes it" if recipe.pretrain else "give a folder with a model"
         raise ModelFileError(f"{recipe.base.path}: base.path: no model there; {remedy}")
     return artifact.tree_digest(recipe.base.path)
+
+
+def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[int]:
+    return sorted({i for text in texts for i in tokenizer.encode(text, add_special_tokens=False)})
 
 
 def check_context(recipe: Recipe, longest: int) -> None:

@@ -28,10 +28,18 @@ layers = 1
 heads = 4
 kv_heads = 2
 context = 2048
-hands = 100
-epochs = 1
+[[pretrain.phases]]
+text = "poems"
+documents = 340
+row = 256
 batch = 4
 learning_rate = 3e-3
+[[pretrain.phases]]
+text = "hands"
+documents = 20
+row = 256
+batch = 4
+learning_rate = 1e-3
 [dataset]
 train = 24
 valid = 4
@@ -42,6 +50,7 @@ lora_alpha = 16
 learning_rate = 1e-2
 epochs = 1
 batch = 8
+new_tokens = ["<|im_end|>", '{{"title":"']
 [serve]
 num_ctx = 2048
 num_predict = 400

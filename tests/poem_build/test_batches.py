@@ -76,7 +76,7 @@ def test_an_epoch_holds_every_example_once_in_seeded_order() -> None:
 
 
 def test_prompt_and_answer_are_what_the_template_renders(out: Path, recipe: Recipe) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(out / "base")
+    tokenizer = AutoTokenizer.from_pretrained(out / "base-2")
     example = read_examples(out / "dataset" / "valid.jsonl")[0]
     tokens = tokenize(tokenizer, recipe.base.family, example)
     text = tokenizer.decode(tokens.prompt + tokens.answer)

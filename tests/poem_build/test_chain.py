@@ -41,7 +41,7 @@ def test_training_lowers_the_loss_on_answers(chain: dict[str, Artifact]) -> None
 
 
 def test_the_merge_is_the_formula(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
-    base = load_file(out / "base" / "model.safetensors")
+    base = load_file(out / "base-2" / "model.safetensors")
     merged = load_file(out / "merged" / "model.safetensors")
     adapter = load_file(out / "adapter" / "adapter_model.safetensors")
     name = "model.layers.0.mlp.down_proj"
@@ -50,7 +50,10 @@ def test_the_merge_is_the_formula(chain: dict[str, Artifact], out: Path, recipe:
     expected = (base[f"{name}.weight"].float() + (b.float() @ a.float()) * scale).to(torch.bfloat16)
     assert torch.equal(merged[f"{name}.weight"], expected)
     assert not torch.equal(merged[f"{name}.weight"], base[f"{name}.weight"])
-    assert torch.equal(merged["model.embed_tokens.weight"], base["model.embed_tokens.weight"])
+    changed = (merged["model.embed_tokens.weight"] != base["model.embed_tokens.weight"]).any(dim=1)
+    tokenizer = load_tokenizer(out / "base-2")
+    new = {i for text in recipe.train.new_tokens for i in tokenizer.encode(text)}
+    assert set(changed.nonzero().flatten().tolist()) == new
 
 
 def test_the_gguf_is_quantized_and_knows_its_prompt(chain: dict[str, Artifact]) -> None:
@@ -107,7 +110,7 @@ def test_an_adapter_of_another_base_and_a_cut_base_are_refused(
     model = AutoModelForCausalLM.from_config(Qwen2Config(hidden_size=64, intermediate_size=64, num_hidden_layers=1))
     with pytest.raises(ModelFileError, match=r"adapter: cannot be loaded: "):
         load_adapted(model, out / "adapter")
-    shutil.copytree(out / "base", tmp_path / "base")
+    shutil.copytree(out / "base-2", tmp_path / "base")
     weights = tmp_path / "base" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelFileError, match=r"base: cannot be loaded: "):
