@@ -109,11 +109,11 @@ def corpus(phase: Phase, seed: int) -> Iterator[str]:
     """The phase's plain texts, endless variations of three kinds; hands are training hands only.
 
     `poems`: poems under their titles, four in ten after the wordings they came from, and the deck's word list.
-    `wordings`: wordings of one hand, each followed by one of its sentences. `hands`: all wordings of a hand, some
-    catch-copies, then its title and poem.
+    `wordings`: the wordings of a hand, each followed by one of its sentences. `lists`: one to four wordings and then
+    a sentence for each in any order, or all five and then their title and poem.
     """
     rng = Random(f"corpus {seed}")
-    texts = {"poems": _poems, "wordings": _wordings, "hands": _hands}[phase.text](rng)
+    texts = {"poems": _poems, "wordings": _wordings, "lists": _lists}[phase.text](rng)
     return islice(texts, phase.documents)
 
 
@@ -137,13 +137,17 @@ def _wordings(rng: Random) -> Iterator[str]:
         yield "\n".join(_said(p) + rng.choice(words().fragments[p.wording.id]).text for p in hand.pairs)
 
 
-def _hands(rng: Random) -> Iterator[str]:
+def _lists(rng: Random) -> Iterator[str]:
     deck = builtin_deck()
     for hand in hands(deck, "train", rng):
-        titles = draw_candidates(deck, rng)
-        answer = compose(hand, titles, rng.getrandbits(32)).answer
-        shown = titles[: rng.randrange(len(titles))]
-        yield "\n".join([*map(_said, hand.pairs), *shown, answer.title, answer.poem])
+        pairs = hand.pairs[: rng.randint(1, len(hand.pairs))]
+        listed = "\n".join(map(_said, pairs))
+        if len(pairs) == len(hand.pairs):
+            answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
+            yield f"{listed}\n{answer.title}\n{answer.poem}"
+        else:
+            told = [rng.choice(words().fragments[pair.wording.id]).text for pair in pairs]
+            yield listed + "\n" + "".join(rng.sample(told, len(told)))
 
 
 def _said(pair: Pair) -> str:

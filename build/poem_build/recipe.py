@@ -33,7 +33,7 @@ class Base(Section):
 class Phase(Section):
     """A part of a pretraining: which text, how much of it, and how it is learnt (rows in tokens, batch in rows)."""
 
-    text: Literal["poems", "wordings", "hands"]
+    text: Literal["poems", "wordings", "lists"]
     documents: Positive
     row: Positive
     batch: Positive

@@ -35,8 +35,8 @@ row = 256
 batch = 4
 learning_rate = 3e-3
 [[pretrain.phases]]
-text = "hands"
-documents = 20
+text = "lists"
+documents = 60
 row = 256
 batch = 4
 learning_rate = 1e-3
