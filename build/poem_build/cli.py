@@ -30,13 +30,18 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The command's entry point; transformers' and torch's own notes stay off the terminal."""
+    """The command's entry point."""
+    quiet_libraries()
+    cli()
+
+
+def quiet_libraries() -> None:
+    """Keep the notes and bars of transformers, peft and the tokenizers off the terminal; to be called first."""
     # peft asks transformers for something by its old name.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    cli()
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:

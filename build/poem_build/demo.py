@@ -19,7 +19,7 @@ import click
 import httpx
 
 from poem_build import register
-from poem_build.cli import one_line_errors
+from poem_build.cli import one_line_errors, quiet_libraries
 from poem_build.errors import DemoError
 from poem_build.pipeline import run_all
 from poem_build.quantize import FILE as GGUF_FILE
@@ -125,4 +125,5 @@ def _play(url: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    quiet_libraries()
     demo()

@@ -1,13 +1,36 @@
 """A GGUF file → text for a prompt, by llama.cpp in process; what the gates judge a model with."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from poem_build.errors import ModelFileError
 from poem_build.recipe import Serve
 
 _PIECE = 32
+_WARNING = 3  # GGML_LOG_LEVEL_WARN
+
+
+@contextmanager
+def warnings_of_llama() -> Iterator[list[str]]:
+    """What llama.cpp warns of meanwhile, collected instead of printed."""
+    import llama_cpp
+    from llama_cpp._logger import llama_log_callback
+
+    said: list[str] = []
+
+    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
+    def log(level: int, text: bytes, _: Any) -> None:
+        if level >= _WARNING:
+            said.append(text.decode(errors="replace").strip())
+
+    llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
+    try:
+        yield said
+    finally:
+        llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))
 
 
 class Llama:
@@ -18,9 +41,8 @@ class Llama:
 
         self._lib = llama_cpp
         try:
-            self._model = llama_cpp.Llama(
-                str(path), n_ctx=context or 512, vocab_only=vocab_only, verbose=False, logits_all=False
-            )
+            with warnings_of_llama():
+                self._model = llama_cpp.Llama(str(path), n_ctx=context or 512, vocab_only=vocab_only, verbose=False)
         except (ValueError, AssertionError) as error:
             raise ModelFileError(f"{path}: llama.cpp cannot load it; it is cut short or no GGUF") from error
 

@@ -10,6 +10,7 @@ from poem_build.artifact import Artifact
 from poem_build.convert import FILE as F16_FILE
 from poem_build.converter import gguf
 from poem_build.errors import GateError, ModelFileError
+from poem_build.llama import warnings_of_llama
 from poem_build.recipe import Recipe
 
 FILE = "model-Q4_K_M.gguf"
@@ -57,19 +58,7 @@ def _quantize(source: Path, target: Path) -> None:
 
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
-    said: list[str] = []
-
-    @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
-    def log(level: int, text: bytes, _: Any) -> None:
-        if level >= 3:  # GGML_LOG_LEVEL_WARN
-            said.append(text.decode(errors="replace").strip())
-
-    llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
-    try:
+    with warnings_of_llama() as said:
         failed = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
-    finally:
-        from llama_cpp._logger import llama_log_callback
-
-        llama_cpp.llama_log_set(llama_log_callback, ctypes.c_void_p(0))
     if failed:
         raise ModelFileError(f"{source}: llama.cpp would not quantize it: {said[-1] if said else 'no reason given'}")
