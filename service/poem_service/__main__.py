@@ -1,49 +1,65 @@
-"""The environment → a service that listens."""
+"""`poem-service`: the environment → a service that listens; `poem-service doctor` → what is wrong with it."""
 
+import argparse
 import gc
 import os
 import sys
+from importlib import metadata
 
 import uvicorn
-from starlette.applications import Starlette
 
 from poem.errors import PoemError
 from poem_service import jsonlog
 from poem_service.app import build_app
 from poem_service.errors import ServiceError
+from poem_service.server import server_config
 from poem_service.service import Service
 from poem_service.settings import Settings
 
 
 def main() -> None:
-    """`poem-service`: serve until told to stop; one line and status 2 if the settings are no good."""
+    """The command's entry point: one line and status 2 for settings or files that are no good."""
+    asked = _parser().parse_args()
     try:
-        settings = Settings.from_env(os.environ)
-        service = Service.of(settings)
+        if asked.command == "doctor":
+            from poem_service.examination import command
+
+            raise SystemExit(command(os.environ, asked))
+        serve()
     except (ServiceError, PoemError) as error:
         sys.stderr.write(f"poem-service: {error}\n")
         raise SystemExit(2) from None
+
+
+def serve() -> None:
+    """Serve until told to stop."""
+    settings = Settings.from_env(os.environ)
+    service = Service.of(settings)
     jsonlog.set_up()
     gc.collect()
     gc.freeze()  # the deck and the word files stay for ever; no collection needs to walk them
     uvicorn.Server(server_config(build_app(service), settings.host, settings.port)).run()
 
 
-def server_config(app: Starlette, host: str, port: int) -> uvicorn.Config:
-    """How the service listens. Which server, and why: docs/performance.md."""
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=5,
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="poem-service", description="Serve poems. Settings come from the environment; the README lists them."
     )
+    parser.add_argument("--version", action="version", version=metadata.version("mansion-poem"))
+    commands = parser.add_subparsers(dest="command", metavar="doctor")
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is wrong with this installation",
+        description="Say what is wrong with this installation.",
+    )
+    how = doctor.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    how.add_argument("--hand", action="store_true", help="only play a hand at the running service and print the poem")
+    how.add_argument("--support", metavar="FILE", help="also write a file to send to a helper; - prints only that")
+    doctor.add_argument(
+        "--wait", type=float, default=60.0, metavar="S", help="how long a model may take to get ready (default: 60)"
+    )
+    return parser
 
 
 if __name__ == "__main__":

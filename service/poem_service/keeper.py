@@ -73,6 +73,8 @@ class Keeper:
         self.breaker = breaker
         self.engine: Engine | None = None
         self.standing = Standing()
+        self.cold_s: float | None = None
+        """What the last load took, to the first piece of an answer; None if the model was always found loaded."""
         self._nudge = asyncio.Event()
         self._failures = 0
         self._trials = 0
@@ -164,11 +166,16 @@ class Keeper:
         trial_only = self.standing.state is ModelState.READY and facts.loaded
         if not trial_only:
             self._change(Standing(ModelState.LOADING, Reason.LOADING, None, facts))
+        load_s = None
         if not facts.loaded:
+            started = time.monotonic()
             await engine.load()
+            load_s = time.monotonic() - started
             async with asyncio.timeout(INSPECT_S):
                 facts = await engine.inspect()
         pace = await self._pace(engine)
+        if load_s is not None:
+            self.cold_s = load_s + pace.first_s
         if pace.first_s > self._deadline_s / 4:  # most of that was the fixed part, which is kept from now on
             pace = await self._pace(engine)
         self.breaker.succeeded()

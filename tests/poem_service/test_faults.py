@@ -152,6 +152,9 @@ async def test_a_loading_model_is_loaded_by_the_service_alone(ollama: OllamaStan
         await until(service, ModelState.READY)
         assert came_from(await poem_of(client)) == ("model", None)
         assert (ollama.loads, ollama.loads_cut) == (1, 0)
+        ready = (await client.get("/ready")).json()
+        assert ready["cold_s"] >= 1.0
+        assert ready["vram_share"] == 0.25
 
 
 async def test_a_restart_in_between_is_survived(ollama: OllamaStandIn, served: Served) -> None:

@@ -12,9 +12,9 @@ import uvicorn
 
 from poem.deck import builtin_deck
 from poem.hand import Hand, deal
-from poem_service.__main__ import server_config
 from poem_service.app import build_app
 from poem_service.ladder import ModelState
+from poem_service.server import server_config
 from poem_service.service import Service
 from poem_service.settings import Settings
 

@@ -1,0 +1,50 @@
+"""Why the model does not answer → what that means and what to do about it, for the person at the stand."""
+
+from poem_service.errors import Reason
+
+_AGAIN = "サービスを起動し直してください（持ち出し版なら stop のあと start）。"
+
+REMEDIES: dict[Reason, tuple[str, str]] = {
+    Reason.STARTING: ("サービスがモデルを探しています", "一分ほど待ってから、もう一度調べてください。"),
+    Reason.NO_ENGINE: (
+        "モデルを動かすものがありません",
+        "Ollama なら POEM_ENGINE=ollama に、組み込みなら mansion-poem[embedded] を入れて POEM_GGUF を決めてください。",
+    ),
+    Reason.UNREACHABLE: (
+        "Ollama につながりません",
+        f"Ollama が動いているか、OLLAMA_HOST が正しいかを確かめ、{_AGAIN}",
+    ),
+    Reason.MODEL_MISSING: (
+        "モデルが見つからないか、壊れています",
+        "POEM_MODEL（組み込みなら POEM_GGUF）を確かめてください。合っていれば、モデルを入れ直してください。",
+    ),
+    Reason.LOADING: (
+        "モデルを読み込んでいます",
+        "数分待ってから、もう一度調べてください。終わらないときは、ほかのプログラムを閉じてメモリを空けてください。",
+    ),
+    Reason.TOO_SLOW: (
+        "この計算機では、モデルが時間内に書き終わりません",
+        "ほかのプログラムを閉じるか、GPU か小さいモデルを使うか、POEM_DEADLINE_S を 85 まで延ばしてください。",
+    ),
+    Reason.BREAKER_OPEN: (
+        "失敗が続いたので、モデルを休ませています",
+        f"一分ほど待ってから、もう一度調べてください。続くときは、{_AGAIN}",
+    ),
+    Reason.BUSY: ("ほかの人の詩を書いています", "手が空いてから、もう一度調べてください。"),
+    Reason.RATE_LIMITED: (
+        "一分あたりの回数を超えました",
+        "一分ほど待つか、POEM_RATE_LIMIT を大きくしてください。",
+    ),
+    Reason.UPSTREAM_ERROR: ("モデルがエラーを返しました", f"{_AGAIN}続くときは、Ollama のログを見てください。"),
+    Reason.TIMEOUT: (
+        "モデルの返事が途中で止まりました",
+        f"ほかのプログラムを閉じてください。続くときは、{_AGAIN}",
+    ),
+    Reason.LOST: ("モデルとの接続が切れました", f"続くときは、{_AGAIN}"),
+    Reason.INCOMPLETE: ("モデルが最後まで書きませんでした", "続くときは、モデルを作り直してください。"),
+    Reason.MALFORMED: ("モデルの返事が詩の形をしていません", "続くときは、モデルを作り直してください。"),
+    Reason.RULES: (
+        "モデルの詩が決まりを守っていませんでした",
+        "続くときは、モデルの出来を poem-build eval で確かめてください。",
+    ),
+}
