@@ -1,7 +1,8 @@
 """A stage's work → a directory that is whole or not there, and that says what it was made from.
 
 `artifacts/<recipe>/<stage>/artifact.json` is written last. A directory without one is unfinished and is made
-again; one whose key (stage, settings, digests of the inputs) still holds is kept as it is.
+again; one whose key (stage, settings, digests of the inputs) still holds is kept as it is. A stage that takes
+hours keeps its checkpoints in `.<stage>.<key>` beside it, where only the same work finds them again.
 """
 
 import contextlib
@@ -57,7 +58,7 @@ def make(
     `work` is given an empty directory and returns the figures; if it raises, nothing of it stays. Raises
     `ArtifactError` if another process makes the same stage in the same folder.
     """
-    key = _digest({"stage": stage, "settings": settings, "inputs": inputs})
+    key = _key(stage, settings, inputs)
     target = out / stage
     if (found := _whole(target)) and found.key == key:
         return found
@@ -75,9 +76,9 @@ def _make(
     inputs: Mapping[str, str],
 ) -> Artifact:
     target = out / stage
-    for left in out.glob(f".{stage}-*"):
+    for left in out.glob(f".{stage}.unfinished-*"):
         shutil.rmtree(left)  # of a process that was killed
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{stage}-", dir=out))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{stage}.unfinished-", dir=out))
     try:
         start = time.monotonic()
         figures = work(unfinished)
@@ -91,9 +92,20 @@ def _make(
         unfinished.chmod(0o755)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
+        for left in out.glob(f".{stage}.*"):
+            shutil.rmtree(left)  # checkpoints that nothing needs any more
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return made
+
+
+def checkpoint_folder(out: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> Path:
+    """Where the stage's work keeps what it needs to go on after its process was killed; not made here.
+
+    Other settings or inputs have another folder, so no checkpoint is ever taken up by work that it is not from.
+    All of a stage's go when the stage is whole.
+    """
+    return out / f".{stage}.{_key(stage, settings, inputs)[:16]}"
 
 
 def load(out: Path, stage: str) -> Artifact:
@@ -153,6 +165,10 @@ def _whole(target: Path) -> Artifact | None:
         if all(sha256(target / name) == digest for name, digest in found.files.items()):
             return found
     return None
+
+
+def _key(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    return _digest({"stage": stage, "settings": settings, "inputs": inputs})
 
 
 def _digest(value: object) -> str:

@@ -10,13 +10,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from poem_build.chat import render_chat
+from poem_build.cross_entropy import IGNORED, cross_entropy
 from poem_build.dataset import Example
 
 if TYPE_CHECKING:
     import torch
-
-IGNORED = -100
-"""The label that PyTorch's cross entropy leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +57,18 @@ def answer_losses(model: Any, batch: Sequence[Tokens]) -> "tuple[torch.Tensor, t
     import torch
 
     longest = max(len(tokens) for tokens in batch)
-    keep = max(len(tokens.answer) for tokens in batch)
+    # One more than the answer has: the logits of the last place foretell nothing, but cutting them off is a copy.
+    keep = max(len(tokens.answer) for tokens in batch) + 1
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     mask = torch.zeros(len(batch), longest, dtype=torch.long)
     labels = torch.full((len(batch), keep), IGNORED)
     for n, tokens in enumerate(batch):
         ids[n, longest - len(tokens) :] = torch.tensor(tokens.prompt + tokens.answer)
         mask[n, longest - len(tokens) :] = 1
-        labels[n, keep - len(tokens.answer) :] = torch.tensor(tokens.answer)
+        labels[n, keep - 1 - len(tokens.answer) : -1] = torch.tensor(tokens.answer)
     device = next(model.parameters()).device
     ids, mask, labels = ids.to(device), mask.to(device), labels.to(device)
-    logits = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-        logits_to_keep=keep + 1,
-        use_cache=False,
-    ).logits[:, :-1]
-    losses = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )
-    return losses, labels != IGNORED
+    # Without padding the model needs no mask, and attention then skips what lies in the future.
+    padding = {"attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)} if not mask.all() else {}
+    logits = model(input_ids=ids, logits_to_keep=keep, use_cache=False, **padding).logits
+    return cross_entropy(logits, labels)[:, :-1], (labels != IGNORED)[:, :-1]

@@ -17,6 +17,7 @@ from poem.composer import compose
 from poem.deck import CANDIDATES, Deck, builtin_deck
 from poem.errors import HandError
 from poem.hand import PAIRS, Answer, Hand, Pair, deal, draw_candidates
+from poem.handwritten import handwritten
 from poem.pattern import pattern_key
 from poem.prompt import pair_line, prompt_version, render_prompt
 from poem.rules import check
@@ -47,14 +48,16 @@ class Example:
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
-    """Compose the three splits and write them with `dataset.json`."""
+    """Compose the three splits, mix poems written by hand into the first, and write all with `dataset.json`."""
     deck = builtin_deck()
     sizes: dict[Split, int] = {s: getattr(recipe.dataset, s) for s in SPLITS}
 
     def work(folder: Path) -> Mapping[str, Any]:
+        by_hand = _by_hand(deck, recipe.dataset.handwritten, recipe.dataset.seed)
         figures: dict[str, Any] = {"prompt_version": prompt_version(), "teacher": "composer", "cost_usd": 0}
+        figures["handwritten"] = len(by_hand)
         for split, size in sizes.items():
-            examples = list(_examples(deck, split, size, recipe.dataset.seed))
+            examples = [*_examples(deck, split, size, recipe.dataset.seed), *(by_hand if split == "train" else [])]
             write_examples(folder / f"{split}.jsonl", examples)
             figures[split] = _coverage(examples)
         content = figures | {"files": {s: artifact.sha256(folder / f"{s}.jsonl") for s in SPLITS}}
@@ -111,6 +114,22 @@ def _examples(deck: Deck, split: Split, size: int, seed: int) -> Iterator[Exampl
     for _, hand in zip(range(size), hands(deck, split, rng), strict=False):
         candidates = draw_candidates(deck, rng)
         yield Example(hand, candidates, compose(hand, candidates, rng.getrandbits(32)).answer)
+
+
+def _by_hand(deck: Deck, times: int, seed: int) -> list[Example]:
+    """Every poem written by hand for a training hand, so often, its title among other candidates each time."""
+    rng = Random(f"handwritten {seed}")
+    poems = [poem for poem in handwritten() if not poem.held_out and split_of(poem.hand) == "train"]
+    return [
+        Example(poem.hand, _candidates_with(poem.answer.title, deck, rng), poem.answer)
+        for _ in range(times)
+        for poem in poems
+    ]
+
+
+def _candidates_with(title: str, deck: Deck, rng: Random) -> tuple[str, ...]:
+    others = [one for one in draw_candidates(deck, rng) if one != title][: CANDIDATES - 1]
+    return tuple(rng.sample([title, *others], CANDIDATES))
 
 
 def _coverage(examples: list[Example]) -> dict[str, int]:

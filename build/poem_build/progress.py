@@ -1,7 +1,8 @@
 """A loop → the same loop with a bar on a terminal; in a pipe nothing is shown."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,3 +13,26 @@ def progress(items: Iterable[T], what: str) -> Iterator[T]:
     from tqdm import tqdm
 
     yield from tqdm(items, desc=what, leave=False, disable=not sys.stderr.isatty())
+
+
+@contextmanager
+def token_bar(what: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar of tokens with their rate and the time left; what it yields takes the next tokens and a note beside it."""
+    from tqdm import tqdm
+
+    with tqdm(
+        total=total,
+        initial=done,
+        desc=what,
+        unit="tok",
+        unit_scale=True,
+        leave=False,
+        disable=not sys.stderr.isatty(),
+        smoothing=0.1,
+    ) as bar:
+
+        def advance(tokens: int, note: str) -> None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(tokens)
+
+        yield advance

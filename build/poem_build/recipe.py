@@ -12,6 +12,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 MODELFILES = Path(__file__).resolve().parents[2] / "modelfiles"
 
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -60,6 +61,8 @@ class Dataset(Section):
     train: Positive
     valid: Positive
     test: Positive
+    handwritten: Count = 0
+    """How often each poem written by hand that is not held out comes in the training split, besides the composed."""
     seed: int = 0
 
 
@@ -73,10 +76,29 @@ class Train(Section):
     warmup: Fraction = 0.05
     weight_decay: float = Field(default=0.0, ge=0)
     epochs: Positive
+    max_steps: Positive | None = None
+    """Ends the run early, its learning rate falling to zero by then."""
     batch: Positive
+    """Examples a step."""
+    micro_batch: Positive | None = None
+    """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the frozen weights; `auto` takes the one that a short trial finds faster."""
+    evaluate_every: Count = 0
+    """Steps between two looks at the validation loss, the best adapter being kept; 0: only before and after."""
+    patience: Count = 0
+    """Looks without a better loss after which training stops; 0: never."""
+    checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds between two checkpoints; the adapter is the same whatever it is."""
     new_tokens: list[str] = []
     """Texts whose tokens the base has never met; their embeddings are trained along with the matrices."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _looks_to_count(self) -> "Train":
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience: counts looks at the validation loss; give evaluate_every too")
+        return self
 
 
 class Serve(Section):

@@ -50,6 +50,7 @@ lora_alpha = 16
 learning_rate = 1e-2
 epochs = 1
 batch = 8
+dtype = "float32"
 new_tokens = ["<|im_end|>", '{{"title":"']
 [serve]
 num_ctx = 2048

@@ -95,9 +95,32 @@ def test_two_at_once_in_one_folder_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    (tmp_path / ".s-dead").mkdir()
+    (tmp_path / ".s.unfinished-dead").mkdir()
     artifact.make(tmp_path, "s", _write("a"), settings={}, inputs={})
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "s"]
+
+
+def test_checkpoints_are_found_by_the_same_work_alone_and_go_when_it_is_whole(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"settings": {"n": 1}, "inputs": {"x": "1"}}
+    kept = artifact.checkpoint_folder(tmp_path, "s", **told)
+    assert artifact.checkpoint_folder(tmp_path, "s", **told) == kept
+    others = [
+        artifact.checkpoint_folder(tmp_path, stage, **(told | change))
+        for stage, change in (("s", {"settings": {"n": 2}}), ("s", {"inputs": {"x": "2"}}), ("s-2", {}))
+    ]
+    assert len({kept, *others}) == 4
+    for folder in (kept, *others):
+        folder.mkdir()
+        (folder / "step").write_text("state", "utf-8")
+
+    def killed(folder: Path) -> Mapping[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        artifact.make(tmp_path, "s", killed, **told)
+    assert all((folder / "step").is_file() for folder in (kept, *others))
+    artifact.make(tmp_path, "s", _write("a"), **told)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", others[2].name, "s"]
 
 
 def test_a_text_is_written_whole_or_not_at_all(small_disk: Path) -> None:

@@ -15,8 +15,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from poem_build.batches import IGNORED, Tokens, answer_losses, batches, tokenize
+from poem_build.batches import Tokens, answer_losses, batches, tokenize
 from poem_build.chat import render_chat
+from poem_build.cross_entropy import IGNORED
 from poem_build.dataset import read_examples
 from poem_build.recipe import Recipe
 

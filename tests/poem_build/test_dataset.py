@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from poem.deck import builtin_deck
+from poem.deck import CANDIDATES, builtin_deck
 from poem.hand import PAIRS, deal, hand_of
 from poem.handwritten import handwritten
 from poem.pattern import pattern_key
 from poem.rules import check
-from poem_build import artifact, base
+from poem_build import artifact, base, dataset
 from poem_build.dataset import SPLITS, read_examples, split_of, write_examples
 from poem_build.errors import DatasetError
 from poem_build.recipe import Recipe
@@ -47,6 +47,28 @@ def test_the_plain_text_of_a_base_holds_training_hands_only_and_nothing_of_the_p
 
 def test_poems_by_hand_are_held_out_with_their_hands() -> None:
     assert [poem.held_out for poem in handwritten()] == [split_of(p.hand) == "test" for p in handwritten()]
+
+
+def test_poems_by_hand_are_mixed_into_the_training_as_often_as_asked_and_held_out_ones_never(
+    recipe: Recipe, out: Path, tmp_path: Path
+) -> None:
+    mixed = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"handwritten": 3})})
+    made = dataset.run(mixed, tmp_path)
+    read = {split: read_examples(made.path / f"{split}.jsonl") for split in SPLITS}
+    plain = read_examples(out / "dataset" / "train.jsonl")
+    assert read["train"][: len(plain)] == plain
+    added = read["train"][len(plain) :]
+    free = [poem for poem in handwritten() if not poem.held_out]
+    assert [(e.hand, e.answer) for e in added] == [(poem.hand, poem.answer) for poem in free] * 3
+    assert len({(e.hand, e.candidates) for e in added}) == len(added) == 3 * 106
+    assert len({e.candidates.index(e.answer.title) for e in added}) == CANDIDATES
+    held_out = {pattern_key(poem.hand) for poem in handwritten() if poem.held_out}
+    assert len(held_out) == 20
+    assert held_out.isdisjoint(pattern_key(e.hand) for e in (*read["train"], *read["valid"]))
+    told = json.loads((made.path / "dataset.json").read_text("utf-8"))
+    assert (told["handwritten"], told["train"]["examples"]) == (318, 342)
+    for split in ("valid", "test"):
+        assert (made.path / f"{split}.jsonl").read_bytes() == (out / "dataset" / f"{split}.jsonl").read_bytes()
 
 
 def test_about_a_thirteenth_of_all_hands_is_held_out() -> None:

@@ -25,6 +25,12 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
             "rank = 8\nr = 8",
             "train.rank: Extra inputs are not permitted; remove it or correct its name",
         ),
+        (
+            "r = 8",
+            "r = 8\npatience = 2",
+            "train: patience: counts looks at the validation loss; give",
+        ),
+        ('dtype = "float32"', 'dtype = "float16"', "train.dtype: Input should be 'auto', 'float32' or 'bfloat16'"),
         ("r = 8\n", "", "train.r: Field required"),
         ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
