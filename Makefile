@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := service,embedded,build,dev
 
-.PHONY: setup demo test test-all bench check format docs
+# What works with Docker runs before any set-up: the machine's own Python, standard library only.
+STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
+DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.stack
+
+.PHONY: setup demo test test-all test-docker bench check format docs up image rollback sbom
 
 setup: $(READY)
 
@@ -22,10 +26,26 @@ demo: setup
 	@$(BIN)/python -m poem_build.demo --recipe $(RECIPE) $(if $(ONCE),--once)
 
 test: setup
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not docker"
 
 test-all: setup
 	$(BIN)/python -m pytest
+
+# With an Ollama to build on: make test-docker OLLAMA_BASE_IMAGE=ollama/ollama:0.33.0
+test-docker: setup
+	$(BIN)/python -m pytest -m docker
+
+up:
+	@$(DOCKER_STACK) up $(STACK_ARGS)
+
+image:
+	@$(DOCKER_STACK) image $(STACK_ARGS)
+
+rollback:
+	@$(DOCKER_STACK) rollback
+
+sbom: setup
+	@$(BIN)/python -m poem_build.sbom $(STACK_ARGS)
 
 bench: setup
 	$(BIN)/python -m bench

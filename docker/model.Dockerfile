@@ -150,8 +150,9 @@ ARG MODEL_LICENCE
 ARG MODEL_GGUF
 LABEL org.opencontainers.image.title="mansion-poem-service" \
       org.opencontainers.image.description="The service with the model of recipe ${RECIPE} in it" \
-      org.opencontainers.image.licenses="MIT AND (model: ${MODEL_LICENCE})" \
+      org.opencontainers.image.licenses="MIT" \
       mansion-poem.recipe="${RECIPE}" \
+      mansion-poem.licence="${MODEL_LICENCE}" \
       mansion-poem.gguf="${MODEL_GGUF}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
 COPY --from=chosen /model/gguf/model-Q4_K_M.gguf /models/model-Q4_K_M.gguf
@@ -166,6 +167,7 @@ LABEL org.opencontainers.image.title="mansion-poem-model" \
       org.opencontainers.image.description="Ollama with the model of recipe ${RECIPE}" \
       org.opencontainers.image.licenses="${MODEL_LICENCE}" \
       mansion-poem.recipe="${RECIPE}" \
+      mansion-poem.licence="${MODEL_LICENCE}" \
       mansion-poem.gguf="${MODEL_GGUF}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
 COPY docker/serve-model.sh /usr/local/bin/serve-model

@@ -17,8 +17,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 import poem
 from poem_build.errors import ArtifactError
 
@@ -151,6 +149,8 @@ def write_text(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _alone(out: Path, stage: str) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
     try:
         with FileLock(out / ".lock", timeout=0):
             yield

@@ -7,6 +7,7 @@ BuildError
 ├── ModelFileError  a model, adapter or GGUF file is not what it should be
 ├── GateError       a stage ran, and what it made is not good enough to go on
 ├── OllamaError     Ollama is not there, refused, or gave back something else
+├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
 """
 
@@ -37,6 +38,10 @@ class GateError(BuildError):
 
 class OllamaError(BuildError):
     """Ollama is not there, refused, or gave back something else than it was given."""
+
+
+class StackError(BuildError):
+    """Docker, an image or the stack is not what a command needs."""
 
 
 class DemoError(BuildError):
