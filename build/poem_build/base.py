@@ -18,7 +18,7 @@ from poem.deck import builtin_deck
 from poem.hand import Pair, draw_candidates
 from poem.prompt import pair_line, system_text
 from poem.words import all_sentences, words
-from poem_build import artifact, chat
+from poem_build import artifact
 from poem_build.artifact import Artifact
 from poem_build.dataset import hands
 from poem_build.errors import RecipeError
@@ -35,6 +35,7 @@ _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _END_OF_TEXT = "<|endoftext|>"
+_MARKERS = ("<|im_start|>", "<|im_end|>")  # of ChatML, the family of every base made here
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
@@ -43,7 +44,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     Each phase is an artifact of its own, which the next starts from: what is there is not trained again.
     """
     if recipe.pretrain is None:
-        raise RecipeError(f"recipe {recipe.name}: pretrain: not there; only a base that is made here has that table")
+        raise RecipeError(f"recipe {recipe.name}: base.path: is a folder that no [pretrain] says how to make")
     made = None
     for n, phase in enumerate(recipe.pretrain.phases, 1):
         made = _phase(recipe.pretrain, phase, out, f"base-{n}", made)
@@ -174,7 +175,7 @@ def train_tokenizer(vocab_size: int) -> "Tokenizer":
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[_END_OF_TEXT, *chat.SPECIAL_TOKENS],
+        special_tokens=[_END_OF_TEXT, *_MARKERS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         max_token_length=30,
         show_progress=False,

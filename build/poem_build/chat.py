@@ -7,9 +7,6 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from poem_build.recipe import MODELFILES
 
-SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>")
-"""The ChatML markers; a tokenizer made here has them from the start."""
-
 
 def chat_template(family: str) -> str:
     """The Jinja source of the family's template, as tokenizers and GGUF files carry it."""
@@ -17,8 +14,11 @@ def chat_template(family: str) -> str:
 
 
 def render_chat(family: str, messages: list[dict[str, str]], *, answer_follows: bool) -> str:
-    """The messages as one text; with `answer_follows` it ends where the assistant's answer begins."""
-    return str(_compiled(family).render(messages=messages, add_generation_prompt=answer_follows))
+    """The messages as one text; with `answer_follows` it ends where the assistant's answer begins.
+
+    It does not start with the token that opens a text (BOS): whoever tokenizes it adds that one, once.
+    """
+    return str(_compiled(family).render(messages=messages, add_generation_prompt=answer_follows, bos_token=""))
 
 
 @cache

@@ -14,13 +14,14 @@ from safetensors import SafetensorError
 
 from poem.deck import Deck, load_deck
 from poem.errors import PoemError
-from poem_build import base, evaluate, register, samples, table
+from poem_build import evaluate, register, samples, source, table
 from poem_build.artifact import Artifact
 from poem_build.errors import BuildError
 from poem_build.pipeline import STAGES, Stage, run_all
 from poem_build.recipe import Recipe, load_recipe, recipe_names
 
 _PATH = click.Path(path_type=Path)
+_BASE = "poem_build.base"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,11 +45,21 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 
+def _keep_base(context: click.Context, _: click.Parameter, given: str | None) -> None:
+    context.meta[_BASE] = given
+
+
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
         click.option("--json", "as_json", is_flag=True, help="End with one JSON object instead of a sentence."),
         click.option("--out", type=_PATH, help="Folder of the artifacts.  [artifacts/RECIPE]"),
+        click.option(
+            "--base",
+            expose_value=False,
+            callback=_keep_base,
+            help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]",
+        ),
         click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
     ):
         command = option(command)
@@ -88,7 +99,14 @@ def _print(made: Artifact, as_json: bool) -> None:
 
 def _load(recipe: str, out: Path | None) -> tuple[Recipe, Path]:
     loaded = load_recipe(recipe)
-    return loaded, out or Path("artifacts") / loaded.name
+    folder = out or Path("artifacts") / loaded.name
+    if given := click.get_current_context().meta.get(_BASE):
+        return source.override(loaded, given, folder), folder
+    return loaded.with_base(loaded.base, folder), folder
+
+
+def _base_given(recipe: Recipe) -> bool:
+    return recipe.base.brought and click.get_current_context().meta[_BASE] is not None
 
 
 def _stage_command(name: str, stage: Stage, help_text: str) -> None:
@@ -96,12 +114,15 @@ def _stage_command(name: str, stage: Stage, help_text: str) -> None:
     @_options
     def command(recipe: str, out: Path | None, as_json: bool, debug: bool) -> None:
         with one_line_errors(debug):
-            _print(stage(*_load(recipe, out)), as_json)
+            loaded, folder = _load(recipe, out)
+            if name != "base" and _base_given(loaded):
+                source.run(loaded, folder)  # what lies there may be another
+            _print(stage(loaded, folder), as_json)
 
 
 for _name, (_run, _help) in STAGES.items():
     _stage_command(_name, _run, _help)
-_stage_command("base", base.run, "Make the recipe's base from plain text of ours (tiny recipes only).")
+_stage_command("base", source.make, "Bring the recipe's base: made from our text (tiny), fetched, or dequantized.")
 _stage_command("eval", evaluate.run, "Judge the finished model on held-out hands, against its base.")
 
 
@@ -153,7 +174,7 @@ def recipes_command(as_json: bool, debug: bool) -> None:
     with one_line_errors(debug):
         found = [load_recipe(name) for name in recipe_names()]
     rows = [
-        {"name": r.name, "base": str(r.base.path.name), "params": r.params, "licence": r.licence, "status": r.status}
+        {"name": r.name, "base": r.base.name, "params": r.params, "licence": r.licence, "status": r.status}
         for r in found
     ]
     if as_json:

@@ -23,7 +23,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     def work(folder: Path) -> dict[str, Any]:
         path = folder / FILE
         convert_folder(merged.path, path, recipe, version)
-        different = parity.differing_texts(merged.path, path, count)
+        different = parity.differing_texts(merged.path, path, recipe.base.family, count)
         if different:
             raise GateError(
                 f"base.pre_tokenizer: {len(different)} of {count} texts get other token ids in llama.cpp than in "
@@ -31,8 +31,8 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             )
         return {"token_parity": {"texts": count, "different": 0}, "bytes": path.stat().st_size}
 
-    settings = recipe.base.model_dump(exclude={"path"}) | {"prompt_version": version, "name": recipe.name}
-    settings |= {"token_parity_texts": count, "chat_template": chat_template(recipe.base.family)}
+    settings = recipe.base.model_dump(include={"family", "pre_tokenizer"}) | {"prompt_version": version}
+    settings |= {"token_parity_texts": count, "chat_template": chat_template(recipe.base.family), "name": recipe.name}
     settings |= {"serve": recipe.serve.model_dump(), "converter": VERSION}
     return artifact.make(out, "f16", work, settings=settings, inputs={"merged": merged.digest})
 

@@ -20,7 +20,6 @@ from poem_build.recipe import MODELFILES, Recipe
 from poem_build.train import check_context
 
 FIELDS_FILE = "create.json"
-_STOPS = {"chatml": ["<|im_end|>"]}
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ def fields(recipe: Recipe) -> Fields:
     return Fields(
         template=(MODELFILES / f"{family}.ollama.gotmpl").read_text("utf-8"),
         system=system_text(),
-        license=recipe.licence,
-        parameters=recipe.serve.model_dump() | {"stop": _STOPS[family]},
+        license="\n\n".join(filter(None, (recipe.licence, recipe.notice))),
+        parameters=recipe.serve.model_dump() | {"stop": recipe.base.stop},
     )
 
 

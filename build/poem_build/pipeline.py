@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from poem_build import convert, dataset, merge, modelfile, quantize, register, train, verify
+from poem_build import convert, dataset, merge, modelfile, quantize, register, source, train, verify
 from poem_build.artifact import Artifact
 from poem_build.recipe import Recipe
 
@@ -18,11 +18,13 @@ STAGES: dict[str, tuple[Stage, str]] = {
     "modelfile": (modelfile.run, "Render the Modelfile and the body of Ollama's create request."),
     "verify": (verify.run, "Smoke test: load the model and play a few hands."),
 }
-"""How a model is made; `register` follows where an Ollama is."""
+"""How a model is made; a base that has to be brought comes first, and `register` follows where an Ollama is."""
 
 
 def run_all(recipe: Recipe, out: Path, host: str, ollama: bool) -> Iterator[tuple[str, Artifact]]:
     """Every stage's command and artifact as it is finished; `ollama` says whether one answers at `host`."""
+    if recipe.base.brought:
+        yield "base", source.run(recipe, out)
     for name, (stage, _) in STAGES.items():
         yield name, stage(recipe, out)
     if ollama:

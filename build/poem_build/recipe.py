@@ -11,6 +11,8 @@ from poem_build.errors import RecipeError
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 MODELFILES = Path(__file__).resolve().parents[2] / "modelfiles"
 
+HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -25,10 +27,41 @@ class Section(BaseModel):
 class Base(Section):
     """Where the pretrained weights come from, and what the family needs to be talked to."""
 
-    path: Path
-    family: Literal["chatml"]
+    hub: Annotated[str, Field(pattern=HUB_ID)] | None = None
+    """A model of the Hugging Face hub, at a revision (commit, tag or branch)."""
+    revision: str | None = None
+    gguf: Path | None = None
+    """A GGUF file, whose tensors are dequantized."""
+    path: Path = Path()
+    """The folder with weights, config and tokenizer: given, or where what `hub` or `gguf` names is brought."""
+    family: str
+    """Which templates of `modelfiles/` it is talked to with."""
     pre_tokenizer: str
     """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
+    stop: Annotated[list[str], Field(min_length=1)]
+    """What ends a turn in the family's templates: one token each."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Base":
+        given = [key for key in ("hub", "gguf", "path") if key in self.model_fields_set]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of hub, gguf and path must be given, got {', '.join(given) or 'none'}")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("hub and revision go together: the model's id and its commit, tag or branch")
+        if missing := [kind for kind in ("chat.jinja", "ollama.gotmpl") if not _template(self.family, kind).is_file()]:
+            known = ", ".join(sorted(path.name.split(".")[0] for path in MODELFILES.glob("*.chat.jinja")))
+            raise ValueError(f"family: modelfiles/ has no {self.family}.{missing[0]}; families are {known}")
+        return self
+
+    @property
+    def brought(self) -> bool:
+        """Whether `path` is made from what `hub` or `gguf` names."""
+        return self.hub is not None or self.gguf is not None
+
+    @property
+    def name(self) -> str:
+        """The hub's id with its revision, or the name of the file or folder."""
+        return f"{self.hub}@{self.revision}" if self.hub else (self.gguf or self.path).name
 
 
 class Phase(Section):
@@ -130,6 +163,8 @@ class Recipe(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
     summary: Annotated[str, Field(pattern=r"^[^\n\r]+$")]
     licence: str
+    notice: str = ""
+    """What every copy of the model has to carry along besides the licence's name."""
     params: str
     status: Literal["supported", "experimental"]
     base: Base
@@ -152,6 +187,12 @@ class Recipe(Section):
             if self.serve.num_ctx > spec.context:
                 raise ValueError(f"serve.num_ctx: is beyond pretrain.context, {spec.context}")
         return self
+
+    def with_base(self, base: Base, out: Path) -> "Recipe":
+        """The recipe on that base; what has to be brought is brought into a folder of `out`."""
+        if base.brought:
+            base = base.model_copy(update={"path": out / "base"})
+        return self.model_copy(update={"base": base})
 
     @property
     def ollama_model(self) -> str:
@@ -185,8 +226,16 @@ def load_recipe(name: str) -> Recipe:
         remedy = "; remove it or correct its name" if first["type"] == "extra_forbidden" else ""
         message = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
-    base = recipe.base.model_copy(update={"path": (path.parent / recipe.base.path).resolve()})
-    return recipe.model_copy(update={"base": base})
+    return recipe.with_base(_absolute(recipe.base, path.parent), Path("artifacts") / recipe.name)
+
+
+def _absolute(base: Base, start: Path) -> Base:
+    given = base.model_fields_set & {"gguf", "path"}
+    return base.model_copy(update={key: (start / getattr(base, key)).resolve() for key in given})
+
+
+def _template(family: str, kind: str) -> Path:
+    return MODELFILES / f"{family}.{kind}"
 
 
 def recipe_names() -> list[str]:

@@ -87,7 +87,8 @@ def adapt(recipe: Recipe, tokenizer: Any, dtype: str) -> Any:
 def base_digest(recipe: Recipe) -> str:
     """Digest of the base's folder; raises `ModelFileError` if it is not there."""
     if not (recipe.base.path / "config.json").is_file():
-        remedy = "`poem-build base` makes it" if recipe.pretrain else "give a folder with a model"
+        made = recipe.pretrain or recipe.base.brought
+        remedy = "`poem-build base` makes it" if made else "give a folder with a model"
         raise ModelFileError(f"{recipe.base.path}: base.path: no model there; {remedy}")
     return artifact.tree_digest(recipe.base.path)
 

@@ -1,11 +1,12 @@
 """A chain of the real stages at their smallest: a base of one layer, a few dozen examples."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from poem_build import base, dataset
+from poem_build import base, dataset, register
 from poem_build.artifact import Artifact
 from poem_build.pipeline import STAGES
 from poem_build.recipe import Recipe, load_recipe
@@ -20,6 +21,7 @@ status = "experimental"
 path = "{base}"
 family = "chatml"
 pre_tokenizer = "qwen2"
+stop = ["<|im_end|>"]
 [pretrain]
 vocab_size = 1024
 hidden_size = 256
@@ -96,6 +98,21 @@ def out(home: Path, recipe: Recipe) -> Path:
 @pytest.fixture(scope="session")
 def chain(out: Path, recipe: Recipe) -> dict[str, Artifact]:
     return {name: stage(recipe, out) for name, (stage, _) in STAGES.items()}
+
+
+@pytest.fixture(scope="session")
+def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own on a store of its own, if the program is there."""
+    if shutil.which("ollama") is None:
+        pytest.skip("no `ollama` on PATH: nothing is tested against a real one")
+    home = tmp_path_factory.mktemp("ollama")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("OLLAMA_MODELS", str(home / "models"))
+    host = "http://127.0.0.1:11978"
+    with register.running_server(host, home / "ollama.log") as there:
+        assert there, (home / "ollama.log").read_text("utf-8")
+        yield host
+    patch.undo()
 
 
 @pytest.fixture

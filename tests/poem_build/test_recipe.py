@@ -34,7 +34,7 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ("r = 8\n", "", "train.r: Field required"),
         ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
-        ('family = "chatml"', 'family = "other"', "base.family: Input should be 'chatml', got 'other'"),
+        ('family = "chatml"', 'family = "other"', "base: family: modelfiles/ has no other.chat.jinja; families are"),
         ("[train]", "[train", "not TOML"),
         ("eval_hands = 2", "eval_hands = 20", "gate: plays more hands than dataset.test has, 6"),
         ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
