@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import click
@@ -14,14 +15,28 @@ from safetensors import SafetensorError
 
 from poem.deck import Deck, load_deck
 from poem.errors import PoemError
-from poem_build import evaluate, register, samples, source, table
+from poem_build import (
+    evaluate,
+    fidelity_table,
+    readings,
+    register,
+    samples,
+    sampling,
+    serving,
+    serving_table,
+    source,
+    table,
+    talk,
+)
 from poem_build.artifact import Artifact
-from poem_build.errors import BuildError
+from poem_build.errors import BuildError, OllamaError
 from poem_build.pipeline import STAGES, Stage, run_all
 from poem_build.recipe import Recipe, load_recipe, recipe_names
 
 _PATH = click.Path(path_type=Path)
 _BASE = "poem_build.base"
+_IN_TABLES = frozenset({"steps", "quantized"})
+"""Figures that the summary line leaves to the stage's own table."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,7 +109,8 @@ def _print(made: Artifact, as_json: bool) -> None:
         click.echo(json.dumps(told | {"figures": made.figures}, ensure_ascii=False))
     else:
         how = "reused" if made.reused else f"{made.seconds:.1f} s"
-        click.echo(f"{made.stage}: {how}: {made.path}: {json.dumps(made.figures, ensure_ascii=False)}")
+        short = {name: value for name, value in made.figures.items() if name not in _IN_TABLES}
+        click.echo(f"{made.stage}: {how}: {made.path}: {json.dumps(short, ensure_ascii=False)}")
 
 
 def _load(recipe: str, out: Path | None) -> tuple[Recipe, Path]:
@@ -117,7 +133,10 @@ def _stage_command(name: str, stage: Stage, help_text: str) -> None:
             loaded, folder = _load(recipe, out)
             if name != "base" and _base_given(loaded):
                 source.run(loaded, folder)  # what lies there may be another
-            _print(stage(loaded, folder), as_json)
+            made = stage(loaded, folder)
+            if name == "fidelity" and not as_json:
+                click.echo((folder / fidelity_table.FILE).read_text("utf-8"))
+            _print(made, as_json)
 
 
 for _name, (_run, _help) in STAGES.items():
@@ -136,6 +155,35 @@ def register_command(recipe: str, out: Path | None, as_json: bool, debug: bool, 
         address = register.address(host)
         with register.running_server(address, folder / "ollama.log"):
             _print(register.run(loaded, folder, address), as_json)
+
+
+@cli.command("serving")
+@_options
+@_host
+@click.option(
+    "--try", "tried", multiple=True, metavar="NAME=VALUE,…", help="Try sampling settings instead; repeatable."
+)
+@click.option("--hands", type=click.IntRange(2), default=20, show_default=True, help="With --try: hands a combination.")
+def serving_command(
+    recipe: str, out: Path | None, as_json: bool, debug: bool, host: str, tried: tuple[str, ...], hands: int
+) -> None:
+    """Play held-out hands through Ollama and the embedded engine: rules, endings, speed, memory."""
+    with one_line_errors(debug):
+        loaded, folder = _load(recipe, out)
+        address, log = register.address(host), folder / "ollama.log"
+        with register.running_server(address, log) as there:
+            if not there:
+                raise OllamaError(f"OLLAMA_HOST {address}: no Ollama answers there; start `ollama serve`")
+            if tried:
+                settings = sampling.parse(loaded.serve, tried)
+                rows = list(sampling.sweep(loaded, folder, address, settings, hands))
+                click.echo(json.dumps(rows, ensure_ascii=False) if as_json else serving_table.sweep_table(rows))
+                return
+            made = serving.run(loaded, folder, address, log)
+        text = serving_table.write(loaded, folder, made)
+        if not as_json:
+            click.echo(text)
+        _print(made, as_json)
 
 
 @cli.command("run")
@@ -264,3 +312,31 @@ def samples_command(recipe: str, out: Path | None, as_json: bool, debug: bool, t
     with one_line_errors(debug):
         told: dict[str, Any] = samples.write(*_load(recipe, out), to)
         click.echo(json.dumps(told) if as_json else f"{to}: {told['composed']} composed, {told['model']} by the model")
+
+
+@cli.command("readings")
+@click.argument("recipes", nargs=-1, required=True)
+@click.option("--to", type=_PATH, default=Path("docs/readings.md"), show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Another seed, another order and other answers.")
+@click.option("--json", "as_json", is_flag=True, help="End with one JSON object instead of a sentence.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def readings_command(recipes: tuple[str, ...], to: Path, seed: int, as_json: bool, debug: bool) -> None:
+    """Write composer's, RECIPES' and hand-written poems for the held-out hands to a file, to be read blind."""
+    with one_line_errors(debug):
+        told = readings.write([_load(recipe, None) for recipe in recipes], to, seed)
+        click.echo(json.dumps(told) if as_json else f"{to}: {told['hands']} hands, {told['authors']} poems each")
+
+
+@cli.command("chat")
+@click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file.")
+@click.option("--out", type=_PATH, help="Folder of the artifacts.  [artifacts/RECIPE]")
+@click.option("--engine", type=click.Choice(["auto", "ollama", "embedded"]), default="auto", show_default=True)
+@_host
+@click.option("--seed", type=int, help="The same turns get the same answers.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def chat_command(recipe: str, out: Path | None, engine: str, host: str, seed: int | None, debug: bool) -> None:
+    """Talk with the model, or deal it a hand; in a pipe, a line is a turn."""
+    with one_line_errors(debug):
+        loaded, folder = _load(recipe, out)
+        writer = talk.engine_for(loaded, folder, engine, register.address(host))
+        talk.converse(talk.Talk(writer, Random(seed)), f"{loaded.name}: {writer.name}")

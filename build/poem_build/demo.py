@@ -5,12 +5,8 @@ With `--once` it stops after the hand, and the last line on standard output is J
 
 import contextlib
 import json
-import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,10 +18,8 @@ from poem_build import register
 from poem_build.cli import one_line_errors, quiet_libraries
 from poem_build.errors import DemoError
 from poem_build.pipeline import run_all
-from poem_build.quantize import FILE as GGUF_FILE
-from poem_build.recipe import Recipe, load_recipe
-
-_READY_WITHIN_S = 120
+from poem_build.recipe import load_recipe
+from poem_build.served import serving
 
 
 @click.command()
@@ -48,50 +42,15 @@ def demo(recipe: str, once: bool, port: int, host: str, debug: bool) -> None:
                 click.echo(f"{name:10} {'reused' if made.reused else f'{made.seconds:6.1f} s'}")
             if not ollama:
                 click.echo(register.NONE_HERE)
-            with _service(loaded, out, port, address if ollama else None) as url:
-                played = _play(url) | {"engine": "ollama" if ollama else "embedded"}
+            with serving(loaded, out, port, address if ollama else None) as service:
+                played = _play(service.url) | {"engine": "ollama" if ollama else "embedded"}
                 if not once:
-                    click.echo(f"serving at {url} until Ctrl-C")
+                    click.echo(f"serving at {service.url} until Ctrl-C")
                     with contextlib.suppress(KeyboardInterrupt):
                         while True:
                             time.sleep(3600)
         if once:
             click.echo(json.dumps(played | {"stages": stages}, ensure_ascii=False))
-
-
-@contextlib.contextmanager
-def _service(recipe: Recipe, out: Path, port: int, ollama: str | None) -> Iterator[str]:
-    """The service as a process of its own, answering from the model."""
-    # What the user has set for a service of their own is not for this one.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("POEM_")}
-    environment |= {"POEM_PORT": str(port), "POEM_ENGINE": "ollama" if ollama else "embedded"}
-    if ollama:
-        environment |= {"OLLAMA_HOST": ollama, "POEM_MODEL": recipe.ollama_model}
-    else:
-        environment |= {"POEM_GGUF": str(out / "gguf" / GGUF_FILE)}
-    log = out / "service.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, "-m", "poem_service"], env=environment, stdout=file, stderr=file)
-    try:
-        url = f"http://localhost:{port}"
-        _wait_for_model(url, process, log)
-        yield url
-    finally:
-        register.stop(process)
-
-
-def _wait_for_model(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + _READY_WITHIN_S
-    told: Any = "no answer"
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise DemoError(f"{log}: the service stopped; the file's last lines say why")
-        with contextlib.suppress(httpx.HTTPError, ValueError):
-            told = httpx.get(f"{url}/ready", timeout=5).json()
-            if told.get("answers_from") == "model":
-                return
-        time.sleep(0.1)
-    raise DemoError(f"{url}/ready: the model does not answer after {_READY_WITHIN_S} s: {told}; see {log}")
 
 
 def _refuse_taken(port: int) -> None:

@@ -6,6 +6,7 @@ BuildError
 ├── ArtifactError   what an earlier stage left is missing, unfinished or damaged
 ├── ModelFileError  a model, adapter or GGUF file is not what it should be
 ├── GateError       a stage ran, and what it made is not good enough to go on
+├── UnfinishedError a model's answer did not end within the tokens it has
 ├── OllamaError     Ollama is not there, refused, or gave back something else
 ├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
@@ -34,6 +35,10 @@ class ModelFileError(BuildError):
 
 class GateError(BuildError):
     """A stage ran, and what it made is not good enough to go on."""
+
+
+class UnfinishedError(BuildError):
+    """A model's answer did not end within the tokens it has."""
 
 
 class OllamaError(BuildError):

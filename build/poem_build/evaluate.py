@@ -4,19 +4,19 @@ Three questions: how many hands does it answer within all rules, with the shape 
 does the base alone; and does the right poem become less likely when the prompt shows another hand's cards.
 """
 
-import math
 import tempfile
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from poem.deck import builtin_deck
-from poem_build import artifact
+from poem_build import artifact, gates
 from poem_build.artifact import Artifact
 from poem_build.batches import answer_losses, tokenize
 from poem_build.convert import convert_folder
 from poem_build.dataset import Example, hands, read_examples
 from poem_build.errors import GateError
+from poem_build.interval import mean_interval
 from poem_build.models import load_model, load_tokenizer
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
@@ -25,7 +25,10 @@ from poem_build.verify import answers, judge
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
-    """Play `gate.eval_hands` held-out hands; refuses a model below the recipe's gate, or a base above its own."""
+    """Play `gate.eval_hands` held-out hands; refuses a model below the recipe's gate, or a base above its own.
+
+    The model of a training that was cut short is only reported on.
+    """
     gguf, merged, dataset = (artifact.load(out, stage) for stage in ("gguf", "merged", "dataset"))
     gate = recipe.gate
 
@@ -47,7 +50,8 @@ def run(recipe: Recipe, out: Path) -> Artifact:
                 "base": _swap(recipe, recipe.base.path, examples),
             },
         }
-        _refuse(recipe, told)
+        if not gates.cut_short(out):
+            _refuse(recipe, told)
         return told
 
     inputs = {"gguf": gguf.digest, "dataset": dataset.digest, "base": base_digest(recipe)}
@@ -82,11 +86,5 @@ def _swap(recipe: Recipe, folder: Path, examples: list[Example]) -> dict[str, fl
             pair = [tokenize(tokenizer, recipe.base.family, e) for e in (example, other)]
             right, wrong = answer_losses(model, pair)[0].sum(dim=1).tolist()
             differences.append(wrong - right)
-    mean = sum(differences) / len(differences)
-    deviation = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1))
     lower = sum(d > 0 for d in differences)
-    return {
-        "mean": round(mean, 2),
-        "interval": round(1.96 * deviation / math.sqrt(len(differences)), 2),
-        "share_lower": round(lower / len(differences), 3),
-    }
+    return mean_interval(differences) | {"share_lower": round(lower / len(differences), 3)}

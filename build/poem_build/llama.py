@@ -4,10 +4,13 @@ import ctypes
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from poem_build.errors import ModelFileError
+from poem_build.errors import ModelFileError, UnfinishedError
 from poem_build.recipe import Serve
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _PIECE = 32
 _WARNING = 3  # GGML_LOG_LEVEL_WARN
@@ -53,9 +56,18 @@ class Llama:
 
     def generate(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> str | None:
         """The model's text up to its end of turn, or None if it has not ended after `num_predict` tokens."""
+        try:
+            return b"".join(self.pieces(prompt, serve, seed, grammar)).decode(errors="replace")
+        except UnfinishedError:
+            return None
+
+    def pieces(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> Iterator[bytes]:
+        """The same, token by token: pieces of UTF-8 that need not end with a character.
+
+        Raises `UnfinishedError` if the model has not ended after `num_predict` tokens.
+        """
         constraint = self._lib.LlamaGrammar.from_string(grammar, verbose=False) if grammar else None
         self._model.set_seed(seed)
-        found = bytearray()
         tokens = self._model.generate(
             self.tokenize(prompt),
             top_k=serve.top_k,
@@ -67,11 +79,29 @@ class Llama:
         )
         for n, token in enumerate(tokens):
             if self._ends(token):
-                return found.decode(errors="replace")
+                return
             if n >= serve.num_predict:
-                break
-            found += self._piece(token)
-        return None
+                raise UnfinishedError(f"the model had not ended after {n} tokens; raise serve.num_predict")
+            yield self._piece(token)
+
+    def answer_logits(self, prompt: Sequence[int], answer: Sequence[int], rows: int = 64) -> "Iterator[np.ndarray]":
+        """What each token of the answer is drawn from: float32 logits, at most (`rows`, vocabulary) at a time.
+
+        A large vocabulary's logits over a whole poem are hundreds of megabytes. What the prompt has in common with
+        the one before is not evaluated again.
+        """
+        import numpy as np
+
+        model = self._model
+        ids, first = [*prompt, *answer[:-1]], len(prompt) - 1
+        known = model.longest_token_prefix(model.input_ids[: model.n_tokens].tolist(), ids[:first])
+        model.n_tokens = known
+        model.eval(ids[known:first])
+        for start in range(first, len(ids), rows):
+            part = ids[start : start + rows]
+            model._batch.set_batch(batch=part, n_past=start, logits_all=True)
+            model._ctx.decode(model._batch)
+            yield np.ctypeslib.as_array(model._ctx.get_logits(), shape=(len(part), model._n_vocab)).copy()
 
     def _ends(self, token: int) -> bool:
         return bool(self._lib.llama_vocab_is_eog(self._model._model.vocab, token))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from poem_build import convert, dataset, merge, modelfile, quantize, register, source, train, verify
+from poem_build import convert, dataset, fidelity, merge, modelfile, quantize, register, source, train, verify
 from poem_build.artifact import Artifact
 from poem_build.recipe import Recipe
 
@@ -15,6 +15,7 @@ STAGES: dict[str, tuple[Stage, str]] = {
     "merge": (merge.run, "Merge base and adapter."),
     "convert": (convert.run, "Convert to an f16 GGUF; refuses if token ids differ."),
     "quantize": (quantize.run, "Quantize to Q4_K_M."),
+    "fidelity": (fidelity.run, "Show what each step from base to Q4_K_M lost; refuses where it is unfaithful."),
     "modelfile": (modelfile.run, "Render the Modelfile and the body of Ollama's create request."),
     "verify": (verify.run, "Smoke test: load the model and play a few hands."),
 }

@@ -3,7 +3,7 @@
 import ctypes
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from poem_build import artifact
 from poem_build.artifact import Artifact
@@ -14,6 +14,8 @@ from poem_build.llama import warnings_of_llama
 from poem_build.recipe import Recipe
 
 FILE = "model-Q4_K_M.gguf"
+Quantization = Literal["Q8_0", "Q5_K_M", "Q4_K_M"]
+"""llama.cpp's names of the mixtures, from large to small."""
 _K_QUANTS = frozenset({"Q4_K", "Q5_K", "Q6_K"})
 
 
@@ -25,7 +27,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         source, target = f16.path / F16_FILE, folder / FILE
         if (kinds := tensor_types(source)).keys() & _K_QUANTS:
             raise ModelFileError(f"{source}: holds {dict(kinds)}; quantize from f16, bf16 or f32")
-        _quantize(source, target)
+        quantize_file(source, target, "Q4_K_M")
         found = tensor_types(target)
         matrices = {kind: n for kind, n in found.items() if kind != "F32"}
         if not matrices.keys() & _K_QUANTS:
@@ -53,11 +55,12 @@ def tensor_types(path: Path) -> Counter[str]:
         raise ModelFileError(f"{path}: no whole GGUF ({error}); `poem-build convert` makes it again") from error
 
 
-def _quantize(source: Path, target: Path) -> None:
+def quantize_file(source: Path, target: Path, kind: Quantization) -> None:
+    """Quantize by llama.cpp as it chooses the tensors' types itself; raises `ModelFileError` if it refuses."""
     import llama_cpp
 
     params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
+    params.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
     with warnings_of_llama() as said:
         failed = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params))
     if failed:

@@ -155,6 +155,14 @@ class Gate(Section):
     eval_hands: Annotated[int, Field(ge=2)]
     eval_pass: Fraction
     base_pass_at_most: Fraction
+    fidelity_poems: Annotated[int, Field(ge=2)] = 40
+    """Held-out poems on which every step from base to Q4_K_M is measured."""
+    nll_within: float = Field(default=1e-3, gt=0)
+    """By how many nats a token the f16 GGUF may differ from transformers."""
+    serving_hands: Annotated[int, Field(ge=2)] = 100
+    """Hands that the report on serving plays through Ollama, with the schema and without."""
+    embedded_hands: Positive = 20
+    """How many of them it plays through the embedded engine."""
 
 
 class Recipe(Section):

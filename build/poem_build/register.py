@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 from poem.prompt import prompt_version
 from poem.rules import check
 from poem.shape import answer_schema, decode
-from poem_build import artifact
+from poem_build import artifact, fidelity_table, gates, parity
 from poem_build.artifact import Artifact
 from poem_build.chat import render_chat
 from poem_build.convert import PROMPT_VERSION_KEY
 from poem_build.dataset import Example, read_examples
 from poem_build.errors import ArtifactError, GateError, OllamaError
+from poem_build.llama import Llama
 from poem_build.modelfile import FIELDS_FILE
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
@@ -42,7 +43,9 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
     A model that still stands under the digest it was proved with is left as it is. Raises `OllamaError` if nothing
     answers at `host`, or what it serves differs from what it was given.
     """
-    gguf, modelfile, dataset = (artifact.load(out, stage) for stage in ("gguf", "modelfile", "dataset"))
+    merged, gguf, modelfile, dataset = (
+        artifact.load(out, stage) for stage in ("merged", "gguf", "modelfile", "dataset")
+    )
     fields = json.loads((modelfile.path / FIELDS_FILE).read_text("utf-8"))
     version = server_version(host)
     if version is None:
@@ -60,20 +63,25 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
                 _prove_fields(host, unproved, fields)
                 examples = read_examples(dataset.path / "test.jsonl")[:_TRIES]
                 _prove_prompt(host, unproved, examples[0], recipe)
-                tries = _prove_answer(host, unproved, examples)
+                _prove_counts(host, unproved, merged.path, gguf.path / GGUF_FILE, examples[0], recipe)
+                tries = _prove_answer(host, unproved, examples, asked=not gates.cut_short(out))
                 for name in names:
                     client.copy(unproved, name)
             finally:
                 client.delete(unproved)
-        return {"model": names[0], "digest": _digests(host)[names[0]], "answer_tries": tries}
+        counts = {"texts": recipe.gate.token_parity_texts, "different": 0}
+        return {"model": names[0], "digest": digests(host)[names[0]], "token_counts": counts, "answer_tries": tries}
 
     inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest}
     with contextlib.suppress(ArtifactError):
-        before, now = artifact.load(out, "register"), _digests(host)
+        before, now = artifact.load(out, "register"), digests(host)
         if any(now.get(name) != before.figures["digest"] for name in names):
             shutil.rmtree(before.path)  # somebody removed or replaced the model since
-    settings = {"model": names[0], "host": host, "ollama": version}
-    return artifact.make(out, "register", work, settings=settings, inputs=inputs)
+    settings = {"model": names[0], "host": host, "ollama": version, "texts": recipe.gate.token_parity_texts}
+    made = artifact.make(out, "register", work, settings=settings, inputs=inputs)
+    with contextlib.suppress(ArtifactError):
+        fidelity_table.write(recipe, out)
+    return made
 
 
 def address(host: str) -> str:
@@ -167,13 +175,14 @@ def _translated(host: str) -> Iterator[None]:
         raise OllamaError(f"OLLAMA_HOST {host}: {error.error} (status {error.status_code})") from error
 
 
-def _digests(host: str) -> dict[str, str]:
-    return {found["name"]: found["digest"] for found in _call(host, "GET", "/api/tags").get("models", [])}
+def digests(host: str) -> dict[str, str]:
+    """The models that are there, by name, and their digests."""
+    return {found["name"]: found["digest"] for found in call(host, "GET", "/api/tags").get("models", [])}
 
 
 def _prove_fields(host: str, model: str, fields: dict[str, Any]) -> None:
     """`show` must give back template, system and parameters as they were sent, and the prompt's version."""
-    shown = _call(host, "POST", "/api/show", {"model": model})
+    shown = call(host, "POST", "/api/show", {"model": model})
     for name in ("template", "system"):
         if fields[name] != shown.get(name):
             raise OllamaError(f"{model}: {name}: sent {fields[name]!r}, `show` gives back {shown.get(name)!r}")
@@ -194,14 +203,36 @@ def _prove_fields(host: str, model: str, fields: dict[str, Any]) -> None:
 def _prove_prompt(host: str, model: str, example: Example, recipe: Recipe) -> None:
     """The prompt that Ollama renders must be, byte for byte, the one that was trained on."""
     body = {"model": model, "messages": example.messages()[:-1], "stream": False, "_debug_render_only": True}
-    rendered = _call(host, "POST", "/api/chat", body).get("_debug_info", {}).get("rendered_template")
+    rendered = call(host, "POST", "/api/chat", body).get("_debug_info", {}).get("rendered_template")
     trained = render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
     if rendered != trained:
         raise OllamaError(f"{model}: Ollama renders {rendered!r}, the model was trained on {trained!r}")
 
 
-def _prove_answer(host: str, model: str, examples: list[Example]) -> int:
-    """One of a few held-out hands must be answered whole and within the rules; returns how many it took."""
+def _prove_counts(host: str, model: str, merged: Path, gguf: Path, example: Example, recipe: Recipe) -> None:
+    """Ollama must find as many tokens in the prompt, and in any text, as llama.cpp does in process."""
+    body = {"model": model, "messages": example.messages()[:-1], "options": {"num_predict": 1}, "stream": False}
+    body |= {"format": {"type": "boolean"}}  # an answer cut amid a character is dropped, count and all
+    found = call(host, "POST", "/api/chat", body).get("prompt_eval_count")
+    trained = render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
+    expected = len(Llama(gguf, vocab_only=True).tokenize(trained))
+    if found != expected:
+        raise GateError(f"{model}: Ollama's prompt has {found} tokens, the trained one {expected}; is BOS there twice?")
+    count = recipe.gate.token_parity_texts
+    with _translated(host):
+        different = parity.miscounted_texts(host, model, merged, gguf, recipe.base.family, count)
+    if different:
+        raise GateError(
+            f"{model}: gate.token_parity_texts: Ollama counts other tokens than llama.cpp in {len(different)} of "
+            f"{count} texts, {different[0]!r} for one; it reads this vocabulary otherwise, so try another Ollama"
+        )
+
+
+def _prove_answer(host: str, model: str, examples: list[Example], *, asked: bool) -> int | None:
+    """One of a few held-out hands must be answered whole and within the rules; returns how many it took.
+
+    None if none was; an error if that much is `asked` of the model.
+    """
     told = "no answer"
     for n, example in enumerate(examples, 1):
         body = {
@@ -212,7 +243,7 @@ def _prove_answer(host: str, model: str, examples: list[Example]) -> int:
             "stream": False,
             "think": False,
         }
-        reply = _call(host, "POST", "/api/chat", body)
+        reply = call(host, "POST", "/api/chat", body)
         if not reply.get("done") or reply.get("done_reason") != "stop":
             told = f"done {reply.get('done')}, done_reason {reply.get('done_reason')!r}"
             continue
@@ -226,10 +257,13 @@ def _prove_answer(host: str, model: str, examples: list[Example]) -> int:
         if not broken:
             return n
         told = str(broken[0])
+    if not asked:
+        return None
     raise GateError(f"{model}: none of {len(examples)} constrained answers keeps the rules; the last one: {told}")
 
 
-def _call(host: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def call(host: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ollama's answer to one request, whole; raises `OllamaError` for any other."""
     import httpx
 
     with _translated(host):

@@ -19,26 +19,12 @@ from poem_build.errors import OllamaError
 from poem_build.recipe import Recipe
 
 
-@pytest.fixture(scope="module")
-def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of our own on a store of its own, if the program is there."""
-    if shutil.which("ollama") is None:
-        pytest.skip("no `ollama` on PATH: registration against the real one is not tested")
-    home = tmp_path_factory.mktemp("ollama")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("OLLAMA_MODELS", str(home / "models"))
-    host = "http://127.0.0.1:11978"
-    with register.running_server(host, home / "ollama.log") as there:
-        assert there, (home / "ollama.log").read_text("utf-8")
-        yield host
-    patch.undo()
-
-
 def test_a_real_ollama_serves_what_was_trained(
     chain: dict[str, Artifact], out: Path, recipe: Recipe, ollama: str
 ) -> None:
     made = register.run(recipe, out, ollama)
     assert made.figures["model"] == "mansion-poem:mini"
+    assert made.figures["token_counts"] == {"texts": 50, "different": 0}
     tags = {m["name"]: m["digest"] for m in httpx.get(f"{ollama}/api/tags").json()["models"]}
     assert tags == {"mansion-poem:mini": made.figures["digest"], "mansion-poem:latest": made.figures["digest"]}
     assert register.run(recipe, out, ollama).reused

@@ -1,0 +1,10 @@
+"""Whether a gate may refuse: what only a whole training can reach is let pass for one that was cut short on purpose."""
+
+from pathlib import Path
+
+from poem_build import artifact
+
+
+def cut_short(out: Path) -> bool:
+    """Whether `train.max_steps` ended the training of this folder's adapter; its gates then report only."""
+    return artifact.load(out, "adapter").settings.get("max_steps") is not None
