@@ -73,10 +73,14 @@ class Compose:
 
     def config(self) -> dict[str, Any]:
         """The stack as Compose understands it, `.env` included."""
-        done = _run("compose", *self.files, "config", "--format", "json", env=self.env)
+        return dict(json.loads(self.ask("config", "--format", "json")))
+
+    def ask(self, *args: str) -> str:
+        """What `docker compose` prints for this stack; raises `StackError` with the last line of its complaint."""
+        done = _run("compose", *self.files, *args, env=self.env)
         if done.returncode:
-            raise StackError(f"docker compose config: {_last(done)}")
-        return dict(json.loads(done.stdout))
+            raise StackError(f"docker compose {args[0]}: {_last(done)}")
+        return done.stdout.strip()
 
     def show(self, *args: str) -> None:
         show("compose", *self.files, *args, env=self.env)
