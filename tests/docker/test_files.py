@@ -1,0 +1,181 @@
+"""The files of the stack agree with each other and with the code; what needs no engine is told here."""
+
+import hashlib
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from poem_build.containers import EMBEDDED, OVERRIDES, Compose
+from poem_service.settings import VARIABLES
+from support.process import ROOT
+
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.values(), EMBEDDED))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF"}
+"""What the image's labels say of the artifacts; a stand has no reason to."""
+OF_THE_CONTAINER = {"POEM_HOST", "POEM_GGUF", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"}
+"""Settings that the stack itself decides: where it listens in its container, its engine, its model."""
+
+
+def variables(text: str) -> dict[str, str]:
+    """Name → default of every variable that a Compose file asks for."""
+    return {name: default or "" for name, default in re.findall(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}", text)}
+
+
+def test_every_dockerfile_is_clean() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    command = [str(part) for part in (hadolint, "--config", ROOT / ".hadolint.yaml", *DOCKERFILES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert len(DOCKERFILES) == 3
+
+
+def test_stages_of_one_name_are_one_stage() -> None:
+    """Dockerfiles have no include: what two of them share stands in both, and BuildKit builds it once."""
+    stages: dict[str, str] = {}
+    shared = []
+    for file in DOCKERFILES:
+        text = re.sub(r"(?m)^#.*\n", "", file.read_text("utf-8"))
+        for stage in re.split(r"(?m)^(?=FROM )", text)[1:]:
+            name = stage.splitlines()[0].split(" AS ")[1]
+            if name in stages:
+                shared.append(name)
+                assert stage.strip() == stages[name].strip(), f"{file.name}: {name}"
+            stages[name] = stage
+    assert {"llama", "build", "service"} <= set(shared)
+
+
+def test_versions_are_pinned_and_agree() -> None:
+    texts = {file.name: file.read_text("utf-8") for file in (*DOCKERFILES, *COMPOSE_FILES, ROOT / ".env.example")}
+    assert [name for name, text in texts.items() if ":latest" in text] == []
+    for text in texts.values():
+        assert "syntax=" not in text
+        assert "<<EOF" not in text
+    assert variables(texts["compose.yaml"])["POEM_VERSION"] == PROJECT["version"]
+    (wanted,) = {line for line in PROJECT["optional-dependencies"]["embedded"] if line.startswith("llama-cpp-python")}
+    for file in DOCKERFILES:
+        assert f"ARG LLAMA_CPP_PYTHON={wanted.partition('==')[2]}\n" in texts[file.name]
+    bases = set(re.findall(r"(?:ARG|FROM) (?:[A-Z_]+_IMAGE=)?([a-z/]+:\S+)", "".join(texts.values())))
+    assert bases == {"python:3.11-slim-bookworm", "ollama/ollama:0.33.0"}
+
+
+def test_the_example_environment_names_every_value_with_its_default() -> None:
+    asked: dict[str, str] = {}
+    for file in COMPOSE_FILES:
+        for name, default in variables(file.read_text("utf-8")).items():
+            assert asked.setdefault(name, default) == default or name == "RENDER_GROUP", f"{file.name}: {name}"
+    example = (ROOT / ".env.example").read_text("utf-8")
+    shown = dict(re.findall(r"(?m)^#([A-Z_]+)=(.*)$", example))
+    assert set(shown) == set(asked) - SET_BY_MAKE
+    differing = {name for name, default in asked.items() if default and name in shown and shown[name] != default}
+    assert differing == {"RENDER_GROUP"}
+
+
+def test_every_setting_of_the_service_can_be_changed() -> None:
+    given = set(re.findall(r"(?m)^      ([A-Z_]+): ", (ROOT / "compose.yaml").read_text("utf-8")))
+    assert set(VARIABLES) - given - OF_THE_CONTAINER == {"POEM_PORT"}  # that is `ports`
+
+
+@pytest.mark.parametrize(
+    ("gpu", "stack", "profile"),
+    [
+        (gpu, stack, p)
+        for (gpu, stack), p in itertools.product(
+            [("", ""), ("nvidia", ""), ("amd", ""), ("", "embedded")], ["", "build"]
+        )
+    ],
+)
+def test_compose_understands_every_combination(gpu: str, stack: str, profile: str) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    compose = Compose(gpu, stack, {"RENDER_GROUP": "105", "COMPOSE_PROFILES": profile, "COMPOSE_PROJECT_NAME": "test"})
+    config = compose.config()
+    services: dict[str, Any] = config["services"]
+    wanted = {"service"} | ({"ollama"} if not stack else set()) | ({"build"} if profile else set())
+    assert set(services) == wanted
+    for name in wanted - {"build"}:
+        one = services[name]
+        assert one["read_only"]
+        assert one["user"] == "10001:10001"
+        assert one["cap_drop"] == ["ALL"]
+        assert one["security_opt"] == ["no-new-privileges:true"]
+        assert one["restart"] == "unless-stopped"
+        assert one["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+        assert int(one["mem_limit"]) > 0
+        assert one["healthcheck"]["test"]
+    assert [name for name, one in services.items() if one.get("ports")] == ["service"]
+    assert services["service"]["ports"][0]["host_ip"] == "127.0.0.1"
+    assert set(services["service"]["networks"]) == ({"front"} if stack else {"front", "model"})
+    if not stack:
+        assert config["networks"]["model"]["internal"]
+        assert set(services["ollama"]["networks"]) == {"model"}
+    match gpu:
+        case "nvidia":
+            (device,) = services["ollama"]["deploy"]["resources"]["reservations"]["devices"]
+            assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+        case "amd":
+            assert [device["source"] for device in services["ollama"]["devices"]] == ["/dev/kfd", "/dev/dri"]
+            assert services["ollama"]["group_add"] == ["105", "44"]
+
+
+def test_the_prover_has_what_registering_imports() -> None:
+    """model.Dockerfile names the packages of its `proved` stage one by one, to do without torch."""
+    dockerfile = (ROOT / "docker" / "model.Dockerfile").read_text("utf-8")
+    (named,) = re.findall(r"/opt/register/bin/pip install --constraint constraints.txt (.+)", dockerfile)
+    have = {"mansion-poem"}
+    open_ends = named.split()
+    while open_ends:
+        name = canonicalize_name(open_ends.pop())
+        if name not in have:
+            have.add(name)
+            needs = map(Requirement, metadata.requires(name) or [])
+            open_ends += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    tops = metadata.packages_distributions()
+    absent = [top for top, owners in tops.items() if have.isdisjoint(map(canonicalize_name, owners))]
+    script = (
+        "import sys\n"
+        "for name in sys.argv[1:]: sys.modules[name] = None\n"
+        "import httpx, ollama\n"
+        "import poem_build.cli, poem_build.chat, poem_build.dataset, poem_build.register\n"
+    )
+    env = {"PYTHONPATH": f"{ROOT / 'game'}:{ROOT / 'build'}"}
+    kept = {"poem", "poem_build"}
+    command = [sys.executable, "-c", script, *(name for name in absent if name not in kept)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_store_is_kept_as_far_as_its_manifests_name_it(tmp_path: Path) -> None:
+    source = tmp_path / "models"
+    (source / "blobs").mkdir(parents=True)
+    (source / "manifests" / "library" / "m").mkdir(parents=True)
+    names = []
+    for content in (b"GGUF weights", b"{}", b"orphan"):
+        names.append(hashlib.sha256(content).hexdigest())
+        (source / "blobs" / f"sha256-{names[-1]}").write_bytes(content)
+    manifest = f'{{"config":{{"digest":"sha256:{names[1]}"}},"layers":[{{"digest":"sha256:{names[0]}"}}]}}'
+    (source / "manifests" / "library" / "m" / "tag").write_text(manifest)
+    command = [
+        str(part) for part in ("sh", ROOT / "docker" / "store.sh", source, tmp_path / "weights", tmp_path / "rest")
+    ]
+    subprocess.run(command, check=True)
+    kept = {str(p.relative_to(tmp_path)): p.stat().st_mtime for p in tmp_path.rglob("*") if "models" not in p.parts}
+    wanted = {f"weights/blobs/sha256-{names[0]}", f"rest/blobs/sha256-{names[1]}", "rest/manifests/library/m/tag"}
+    assert {name for name in kept if (tmp_path / name).is_file()} == wanted
+    assert set(kept.values()) == {0.0}
+
+    (source / "blobs" / f"sha256-{names[0]}").write_bytes(b"GGUF damaged")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"sha256-{names[0]}: not what its name says" in done.stderr
