@@ -1,0 +1,92 @@
+# shellcheck shell=sh disable=SC2034  # what is set here is used where this is read in
+# What start, stop and doctor share. Everything they print is for the person at the stand.
+# The folder of the bundle is the working directory; .env beside compose.yaml names the images and what is expected.
+
+# Another project's choices in the environment must not reach this one's compose.
+unset RECIPE SERVICE_IMAGE OLLAMA_IMAGE COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES COMPOSE_ENV_FILES COMPOSE_PATH_SEPARATOR COMPOSE_IGNORE_ORPHANS
+GREEN='' YELLOW='' RED='' PLAIN=''
+if [ -t 1 ]; then
+  GREEN=$(printf '\033[32m') YELLOW=$(printf '\033[33m') RED=$(printf '\033[31m') PLAIN=$(printf '\033[0m')
+fi
+COPY_AGAIN='tar ファイルをもう一度コピーし、ここに広げ直してください。読み込みの済んだ分は、やり直しになりません。'
+
+ok() { printf '%s○ %s%s\n' "$GREEN" "$1" "$PLAIN"; }
+note() { printf '%s△ %s%s\n   → %s\n' "$YELLOW" "$1" "$PLAIN" "$2"; }
+bad() { printf '%s× %s%s\n   → %s\n' "$RED" "$1" "$PLAIN" "$2"; }
+step() { printf '・ %s\n' "$1"; }
+
+# setting NAME: its value in .env; as for compose, the environment goes first.
+setting() {
+  eval "found=\${$1-}"
+  # shellcheck disable=SC2154  # eval sets it
+  [ -n "$found" ] || found=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1 | tr -d '\r"')
+  printf '%s' "$found"
+}
+
+# image_of PART, digest_of PART: what .env expects of the image of a compose service.
+image_of() { setting "$(upper "$1")_IMAGE"; }
+digest_of() { setting "$(upper "$1")_IMAGE_DIGEST"; }
+upper() { printf '%s' "$1" | tr '[:lower:]-' '[:upper:]_'; }
+
+sha256() {
+  if command -v sha256sum >/dev/null 2>&1; then sha256sum "$@"; else shasum -a 256 "$@"; fi
+}
+
+# size FILE: for a reader.
+size() { du -h "$1" 2>/dev/null | awk '{ print $1 "B" }'; }
+
+# engine_fault: why the engine cannot be used, and on the next line what to do; nothing when it can.
+engine_fault() {
+  if ! command -v docker >/dev/null 2>&1; then
+    echo 'Docker が見つかりません。'
+    echo 'Docker Desktop（Linux では Docker Engine）を入れてから、もう一度どうぞ。'
+    return
+  fi
+  if ! platform=$(docker version --format '{{.Server.Os}}/{{.Server.Arch}}' 2>&1); then
+    case $platform in
+      *'permission denied'*)
+        echo 'Docker を使う許可がありません。'
+        echo "端末で sudo ./$(basename "$0") とするか、この利用者を docker グループに入れてください。" ;;
+      *)
+        echo 'Docker が動いていません。'
+        echo 'Docker Desktop を開いて（Linux では sudo systemctl start docker）、一分ほど待ってから、もう一度どうぞ。' ;;
+    esac
+    return
+  fi
+  wanted=$(setting BUNDLE_PLATFORM)
+  if [ "$platform" != "$wanted" ]; then
+    echo "このパソコンの Docker は $platform です。この持ち出し版は $wanted 用です。"
+    echo "$wanted のパソコンで使うか、$platform の機械で make bundle をして、それを使ってください。"
+    return
+  fi
+  if ! docker compose version >/dev/null 2>&1; then
+    echo 'Docker Compose が見つかりません。'
+    echo 'Docker Desktop を新しくするか、docker-compose-plugin を入れてください。'
+  fi
+}
+
+# is_loaded PART: whether the engine has the very image that .env expects. Layers are named by their content.
+is_loaded() {
+  found=$(docker image inspect --format '{{range .RootFS.Layers}}{{println .}}{{end}}' "$(image_of "$1")" 2>/dev/null) || return 1
+  [ "$(printf '%s\n' "$found" | grep . | sha256 | cut -d ' ' -f 1)" = "$(digest_of "$1")" ]
+}
+
+# sums_are_whole: SHA256SUMS ends with a line that counts the others.
+sums_are_whole() {
+  [ "$(tail -n 1 SHA256SUMS 2>/dev/null)" = "# $(grep -c '^[0-9a-f]' SHA256SUMS 2>/dev/null) files" ]
+}
+
+# wrong_files GREP-ARGUMENTS: of the lines of SHA256SUMS so chosen, the names that are missing, cut or changed.
+wrong_files() {
+  grep '^[0-9a-f]' SHA256SUMS | grep -E "$@" | LC_ALL=C sha256 -c - 2>/dev/null | sed -n 's/: FAILED.*$//p'
+}
+
+# what_is_wrong FILE
+what_is_wrong() { if [ -e "$1" ]; then echo "$1 が壊れています（途中で切れたか、中身が変わっています）。"; else echo "$1 がありません。"; fi; }
+
+# May be changed at the stand: a difference there is no fault.
+CHANGEABLE='  (\.env|files/.*)$'
+IMAGE_ARCHIVE='  images/'
+
+address() { echo "http://localhost:$(setting POEM_PORT | grep . || echo 3001)"; }
+# end

@@ -1,0 +1,79 @@
+@echo off
+rem The same as start, for Windows with Docker Desktop. NOT RUN YET: it was written and read, never tried on Windows.
+setlocal EnableExtensions EnableDelayedExpansion
+chcp 65001 >nul
+cd /d "%~dp0"
+
+for /f "usebackq eol=# tokens=1,* delims==" %%a in (".env") do set "%%a=%%b"
+if not defined POEM_PORT set "POEM_PORT=3001"
+echo マンションポエム（%RECIPE%）
+
+where docker >nul 2>&1
+if errorlevel 1 (
+  call :fail "Docker が見つかりません。" "Docker Desktop を入れてから、もう一度どうぞ。"
+  exit /b 1
+)
+set "PLATFORM="
+for /f "delims=" %%p in ('docker version --format "{{.Server.Os}}/{{.Server.Arch}}" 2^>nul') do set "PLATFORM=%%p"
+if not defined PLATFORM (
+  call :fail "Docker が動いていません。" "Docker Desktop を開いて、一分ほど待ってから、もう一度どうぞ。"
+  exit /b 1
+)
+if not "%PLATFORM%"=="%BUNDLE_PLATFORM%" (
+  call :fail "このパソコンの Docker は %PLATFORM% です。この持ち出し版は %BUNDLE_PLATFORM% 用です。" "%BUNDLE_PLATFORM% のパソコンで使ってください。"
+  exit /b 1
+)
+echo ○ Docker が動いています
+
+for %%n in (%BUNDLE_PARTS%) do (
+  call :load %%n
+  if errorlevel 1 exit /b 1
+)
+echo ○ イメージが入っています
+
+echo ・ 動かしています
+docker compose up --detach --remove-orphans
+if errorlevel 1 (
+  call :fail "動かせませんでした。" "上の英語の行に port とあれば、.env の POEM_PORT を 3002 などに変えて、もう一度 start.cmd を動かしてください。"
+  exit /b 1
+)
+start "" "http://localhost:%POEM_PORT%"
+echo ・ モデルの準備を待っています（ページはもう使えます）
+docker compose exec -T service poem-service doctor --hand --wait 300
+if errorlevel 1 (
+  call :fail "サービスが答えません。" "札や表を書き換えたのなら、元のファイルに戻してください。"
+  exit /b 1
+)
+echo 準備完了  http://localhost:%POEM_PORT%
+pause
+exit /b 0
+
+rem An image that is there under the bundle's own name is the bundle's own.
+:load
+set "IMAGE_OF=%~1_IMAGE"
+docker image inspect "!%IMAGE_OF%!" >nul 2>&1
+if not errorlevel 1 exit /b 0
+set "ARCHIVE=images/%~1.tar.gz"
+set "WANTED="
+for /f "usebackq tokens=1,2" %%h in ("SHA256SUMS") do if "%%i"=="%ARCHIVE%" set "WANTED=%%h"
+echo ・ 確かめています: %ARCHIVE%
+set "FOUND="
+for /f "delims=" %%h in ('certutil -hashfile "%ARCHIVE:/=\%" SHA256 2^>nul ^| findstr /r /x "[0-9a-f ]*"') do set "FOUND=%%h"
+if defined FOUND set "FOUND=%FOUND: =%"
+if not "%FOUND%"=="%WANTED%" (
+  call :fail "%ARCHIVE% がないか、壊れています（途中で切れたか、中身が変わっています）。" "このファイルをもう一度コピーしてください。"
+  exit /b 1
+)
+echo ・ 読み込んでいます: %ARCHIVE%
+docker load --quiet --input "%ARCHIVE:/=\%"
+if errorlevel 1 (
+  call :fail "%ARCHIVE% を読み込めません。" "Docker Desktop の設定でディスクの空きを %BUNDLE_DISK_MIB% MB ほど作り、もう一度 start.cmd を動かしてください。"
+  exit /b 1
+)
+exit /b 0
+
+:fail
+echo × %~1
+echo    → %~2
+pause
+exit /b 1
