@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label of a place that does not count."""
 
-_ROWS = 16
-"""Rows turned at a time: 17 MB of float32 at 262,144 logits a row."""
+_ROWS = 2
+"""Rows turned at a time: 2 MB of float32 at 262,144 logits a row, which the processor's cache holds."""
 
 
 def cross_entropy(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
@@ -49,9 +49,10 @@ def _function() -> Any:
                 strict=True,
             )
             for rows, wanted, total, outer in parts:
-                found = (rows.float() - total).exp_()
+                found = rows.float().sub_(total).exp_()  # the logits themselves where they are float32, else a copy
                 found.scatter_add_(1, wanted.clamp(min=0), torch.full_like(total, -1.0))
-                rows.copy_(found.mul_(outer).masked_fill_(wanted == IGNORED, 0.0))
+                found.mul_(outer).masked_fill_(wanted == IGNORED, 0.0)
+                rows.copy_(found)
             return logits, None
 
     return InPlace
