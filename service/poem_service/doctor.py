@@ -173,6 +173,10 @@ def _prompt(report: Report, ready: Mapping[str, Any]) -> None:
 
 
 def _gpu(report: Report, ready: Mapping[str, Any]) -> None:
+    if ready["gpu_lost"]:
+        remedy = "GPU のドライバーを確かめて、起動しなおしてください。CPU のままでも遊べますが、遅くなります。"
+        report.add("gpu", State.BAD, "GPU を使う設定ですが、モデルは CPU で動いています", remedy)
+        return
     share = ready["vram_share"]
     seen = (
         "分かりません"
@@ -185,7 +189,7 @@ def _gpu(report: Report, ready: Mapping[str, Any]) -> None:
 
 
 def _hand(report: Report, played: Played, ready: Mapping[str, Any]) -> None:
-    seen = f"「{played.answer.title}」{how_served(played, ready)}（{played.seconds:.1f} 秒）"
+    seen = f"「{played.answer.title}」{played.seconds:.1f} 秒、{how_served(played, ready)}"
     if played.violations:
         remedy = "この詩を添えて、開発者に知らせてください（--support）。"
         report.add("hand", State.BAD, f"{seen}。決まりに反しています: {played.violations[0]}", remedy)
@@ -213,8 +217,8 @@ def how_served(played: Played, ready: Mapping[str, Any]) -> str:
     """Who answered, in plain Japanese."""
     match played.source:
         case "model":
-            return f"モデルが答えました: {ready['model']}"
+            return f"モデルが答えています（{ready['model']}）"
         case "table":
-            return "控えの表から答えました"
+            return "控えの表から答えています"
         case "composed":
-            return "その場で組み立てて答えました"
+            return "その場で組み立てて答えています"

@@ -105,6 +105,7 @@ async def ready(request: Request) -> Response:
             "tokens_per_s": round(1 / pace.piece_s, 1) if pace and pace.piece_s > 0 else None,
             "answer_s": round(pace.answer_s, 2) if pace else None,
             "vram_share": facts.vram_share if facts else None,
+            "gpu_lost": service.gpu_lost,
             "cold_s": None if (cold_s := service.keeper.cold_s) is None else round(cold_s, 2),
             "breaker": breaker,
             "table": None

@@ -77,6 +77,12 @@ class Service:
         if self.table is not None:
             self.table.close()
 
+    @property
+    def gpu_lost(self) -> bool:
+        """Whether a GPU is expected and the model is loaded without one."""
+        facts = self.keeper.standing.facts
+        return self.settings.gpu == "expected" and facts is not None and facts.vram_share == 0
+
     def _warm_up(self) -> None:
         """Read the composer's word files now: a tenth of a second that no player should wait for."""
         hand, titles = deal(self.deck, Random(0)), draw_candidates(self.deck, Random(0))
@@ -103,6 +109,9 @@ class Service:
         metrics.watch("poem_model_ready", "1 if the model is asked", lambda: keeper.standing.state is ModelState.READY)
         metrics.watch("poem_model_tokens_per_second", "The model's pace", tokens_per_s)
         metrics.watch("poem_model_vram_share", "Share of the model in video memory", vram)
+        metrics.watch(
+            "poem_gpu_lost", "1 if a GPU is expected and the model is loaded without one", lambda: self.gpu_lost
+        )
         metrics.watch(
             "poem_log_rows_lost",
             "Rows the generation log could not keep",

@@ -34,6 +34,7 @@ class Settings:
     game_dist: Path | None = None
     allowed_origins: tuple[str, ...] = ()
     max_active: int = 1
+    gpu: Literal["any", "expected"] = "any"
     openai_url: str | None = None
     openai_key: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
@@ -186,6 +187,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "POEM_GAME_DIST": ("game_dist", _folder, "a folder that holds an index.html"),
     "POEM_ALLOWED_ORIGINS": ("allowed_origins", _origins, "origins such as https://example.jp, comma-separated, or *"),
     "POEM_MAX_ACTIVE": ("max_active", _active, "a whole number from 1 to 1024"),
+    "POEM_GPU": ("gpu", _choice("any", "expected"), "any, or expected: a model without a GPU is then reported as lost"),
     "POEM_OPENAI_URL": ("openai_url", _url, "an http or https URL"),
     "POEM_OPENAI_KEY": ("openai_key", _key, "8 to 512 visible ASCII characters"),
     "POEM_API_KEY": ("api_key", _key, "8 to 512 visible ASCII characters"),

@@ -24,8 +24,8 @@ COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.va
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF"}
 """What the image's labels say of the artifacts; a stand has no reason to."""
-OF_THE_CONTAINER = {"POEM_HOST", "POEM_GGUF", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"}
-"""Settings that the stack itself decides: where it listens in its container, its engine, its model."""
+OF_THE_CONTAINER = {"POEM_HOST", "POEM_GPU", "POEM_GGUF", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"}
+"""Settings that the stack itself decides: where it listens in its container, its engine, its model, its GPU."""
 
 
 def variables(text: str) -> dict[str, str]:

@@ -66,6 +66,14 @@ async def test_a_running_service_with_a_model_is_well() -> None:
     assert 'poem_answers_total{reason="",source="model"} 2.0' in report.metrics
 
 
+async def test_a_lost_gpu_is_a_fault() -> None:
+    async with OllamaStandIn(size_vram=0) as ollama:
+        environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama", "POEM_GPU": "expected"}
+        async with service(environ) as (url, _):
+            report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+    assert found(report)["gpu"] is State.BAD
+
+
 async def test_a_service_that_asks_for_a_key_is_asked_with_it() -> None:
     environ = ENGINELESS | {"POEM_API_KEY": "a-key-of-the-stand"}
     async with service(environ) as (url, _):
@@ -169,7 +177,7 @@ async def test_no_ollama_is_red_with_what_to_do_and_the_hand_is_answered() -> No
     assert found(report)["model"] is State.BAD
     assert remedy(report, "model") == REMEDIES[Reason.UNREACHABLE][1]
     assert found(report)["hand"] is State.OK
-    assert "その場で組み立てて答えました" in seen(report, "hand")
+    assert "その場で組み立てて答えています" in seen(report, "hand")
 
 
 async def test_a_model_that_is_not_there_is_not_waited_for() -> None:
@@ -277,7 +285,10 @@ async def test_one_hand_is_played_and_says_who_answered() -> None:
             played = await asyncio.to_thread(run, "--hand", **environ)
     assert (played.returncode, played.stderr) == (0, "")
     assert played.stdout.startswith("「")
-    assert played.stdout.endswith("\n\nモデルが答えました: mansion-poem:latest\n")
+    assert played.stdout.endswith("\n\nモデルが答えています（mansion-poem:latest）\n")
+    async with service(ENGINELESS) as (url, _):
+        played = await asyncio.to_thread(run, "--hand", POEM_PORT=url.rpartition(":")[2], **ENGINELESS)
+    assert played.stdout.endswith("\n\nその場で組み立てて答えています（モデルを動かすものがありません）\n")
     nobody = run("--hand", "--wait", "0", **alone(**ENGINELESS))
     assert nobody.returncode == 1
     assert nobody.stderr == "poem-service: サービスが答えません。起動してから、もう一度試してください。\n"

@@ -157,6 +157,20 @@ async def test_a_loading_model_is_loaded_by_the_service_alone(ollama: OllamaStan
         assert ready["vram_share"] == 0.25
 
 
+async def test_a_lost_gpu_is_told(ollama: OllamaStandIn) -> None:
+    settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S, gpu="expected")
+    async with serving(settings) as (service, client):
+        await until(service, ModelState.READY)
+        assert (await client.get("/ready")).json()["gpu_lost"] is False
+        assert "\npoem_gpu_lost 0.0\n" in (await client.get("/metrics")).text
+        ollama.size_vram = 0
+        service.keeper.look_now()
+        while not (await client.get("/ready")).json()["gpu_lost"]:
+            await asyncio.sleep(0.02)
+        assert "\npoem_gpu_lost 1.0\n" in (await client.get("/metrics")).text
+        assert came_from(await poem_of(client)) == ("model", None)
+
+
 async def test_a_restart_in_between_is_survived(ollama: OllamaStandIn, served: Served) -> None:
     service, client = served
     await ollama.stop()

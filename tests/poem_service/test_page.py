@@ -1,5 +1,6 @@
 """The page in a real browser, at the width of a phone and of a desk; skipped where there is no Chromium."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ async def test_a_hand_is_played_from_deal_to_poem(width: int, height: int, tmp_p
                 await page.run("document.getElementById('next').click()")
                 await page.until("document.getElementById('result').hidden")
                 assert page.complaints == []
+
+
+async def test_a_lost_gpu_is_told_to_the_staff(tmp_path: Path) -> None:
+    async with OllamaStandIn() as ollama:
+        settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=20, gpu="expected")
+        async with serving(settings) as (service, client):
+            await until(service, ModelState.READY)
+            async with browsing(tmp_path, str(client.base_url), 390, 844) as page:
+                await page.until("document.querySelectorAll('fieldset').length === 5")
+                assert await page.run("document.getElementById('gpu').hidden")
+                ollama.size_vram = 0
+                while not service.gpu_lost:
+                    service.keeper.look_now()
+                    await asyncio.sleep(0.02)
+                await page.run("document.getElementById('deal').click()")
+                await page.until("!document.getElementById('gpu').hidden")
 
 
 async def test_a_service_that_is_gone_is_said_in_japanese(tmp_path: Path) -> None:

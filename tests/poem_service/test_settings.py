@@ -26,6 +26,7 @@ BAD = {
     "POEM_GAME_DIST": "/no/such/folder",
     "POEM_ALLOWED_ORIGINS": "example.jp",
     "POEM_MAX_ACTIVE": "0",
+    "POEM_GPU": "yes",
     "POEM_OPENAI_URL": "localhost:8080",
     "POEM_OPENAI_KEY": "short",
     "POEM_API_KEY": "クリップ",

@@ -275,6 +275,7 @@ class OllamaStandIn:
     behave: Behaviour = right
     digest: str = "sha256:first"
     version: str | None = field(default_factory=prompt_version)
+    size_vram: int = 25
     models: tuple[str, ...] = (MODEL,)
     loaded: bool = True
     load_s: float = 0.0
@@ -367,7 +368,9 @@ class OllamaStandIn:
             await asyncio.gather(working, leaving, return_exceptions=True)
 
     def _facts(self, path: str) -> dict[str, Any]:
-        named = [{"name": name, "digest": self.digest, "size": 100, "size_vram": 25} for name in self.models]
+        named = [
+            {"name": name, "digest": self.digest, "size": 100, "size_vram": self.size_vram} for name in self.models
+        ]
         match path:
             case "/api/tags":
                 return {"models": named}
