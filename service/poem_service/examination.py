@@ -11,6 +11,7 @@ from pathlib import Path
 
 from poem_service.doctor import examine, how_served, play_one
 from poem_service.errors import EngineError
+from poem_service.remedies import REMEDIES
 from poem_service.report import as_text, support_file
 from poem_service.visit import StrangerError
 
@@ -47,7 +48,8 @@ def _hand(environ: Mapping[str, str], wait_s: float) -> int:
         sys.stderr.write("poem-service: サービスが答えません。起動してから、もう一度試してください。\n")
         return 1
     played, ready = found
-    _print(f"「{played.answer.title}」\n\n{played.answer.poem}\n\n{how_served(played, ready)}")
+    how = how_served(played, ready) + (f"（{REMEDIES[played.reason][0]}）" if played.reason else "")
+    _print(f"「{played.answer.title}」\n\n{played.answer.poem}\n\n{how}")
     return 0
 
 

@@ -108,7 +108,7 @@ def test_a_start_that_was_interrupted_goes_on(at: Stand) -> None:
     started = at.script("start")
     assert started.returncode == 0, started.stdout
     assert READY in started.stdout
-    assert started.stdout.splitlines()[-1] == "モデルが答えました: mansion-poem:tiny"
+    assert started.stdout.splitlines()[-1] == "モデルが答えています（mansion-poem:tiny）"
 
 
 def test_it_serves_from_its_own_files_and_opened_the_page(at: Stand) -> None:
