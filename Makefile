@@ -10,7 +10,7 @@ EXTRAS := service,embedded,build,dev
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.stack
 
-.PHONY: setup demo test test-all test-docker bench check format docs up image rollback sbom
+.PHONY: setup demo real test test-all test-docker bench check format docs up image rollback bundle sbom
 
 setup: $(READY)
 
@@ -24,6 +24,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: setup
 	@$(BIN)/python -m poem_build.demo --recipe $(RECIPE) $(if $(ONCE),--once)
+
+real: setup
+	@$(BIN)/python -m poem_build.real $(if $(STEPS),--steps $(STEPS))
 
 test: setup
 	$(BIN)/python -m pytest -m "not long and not docker"
@@ -43,6 +46,9 @@ image:
 
 rollback:
 	@$(DOCKER_STACK) rollback
+
+bundle: setup image
+	@$(BIN)/python -m poem_build.bundle $(STACK_ARGS)
 
 sbom: setup
 	@$(BIN)/python -m poem_build.sbom $(STACK_ARGS)

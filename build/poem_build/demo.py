@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,42 +19,55 @@ from poem_build import register
 from poem_build.cli import one_line_errors, quiet_libraries
 from poem_build.errors import DemoError
 from poem_build.pipeline import run_all
-from poem_build.recipe import load_recipe
+from poem_build.recipe import Recipe, load_recipe
 from poem_build.served import serving
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command that ends with a hand is told: where to listen, and where Ollama is."""
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--ollama", "host", envvar="OLLAMA_HOST", default=register.DEFAULT_HOST, show_default=True),
+        click.option("--port", envvar="POEM_PORT", default=3001, show_default=True, help="Where the service listens."),
+    ):
+        command = option(command)
+    return command
 
 
 @click.command()
 @click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file.")
 @click.option("--once", is_flag=True, help="Stop after one hand.")
-@click.option("--port", envvar="POEM_PORT", default=3001, show_default=True, help="Where the service listens.")
-@click.option("--ollama", "host", envvar="OLLAMA_HOST", default=register.DEFAULT_HOST, show_default=True)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@options
 def demo(recipe: str, once: bool, port: int, host: str, debug: bool) -> None:
     """Make the model, serve it and play one hand."""
     with one_line_errors(debug):
+        refuse_taken(port)
         loaded = load_recipe(recipe)
-        out = Path("artifacts") / loaded.name
-        address = register.address(host)
-        _refuse_taken(port)
-        with register.running_server(address, out / "ollama.log") as ollama:
-            stages = {}
-            for name, made in run_all(loaded, out, address, ollama):
-                stages[name] = 0.0 if made.reused else made.seconds
-                click.echo(f"{name:10} {'reused' if made.reused else f'{made.seconds:6.1f} s'}")
-            if not ollama:
-                click.echo(register.NONE_HERE)
-            with serving(loaded, out, port, address if ollama else None) as service:
-                played = _play(service.url) | {"engine": "ollama" if ollama else "embedded"}
-                if not once:
-                    click.echo(f"serving at {service.url} until Ctrl-C")
-                    with contextlib.suppress(KeyboardInterrupt):
-                        while True:
-                            time.sleep(3600)
-        if once:
-            click.echo(json.dumps(played | {"stages": stages}, ensure_ascii=False))
+        show(loaded, Path("artifacts") / loaded.name, port, host, once=once)
 
 
-def _refuse_taken(port: int) -> None:
+def show(recipe: Recipe, out: Path, port: int, host: str, *, once: bool) -> None:
+    """Make what is not there, serve it and play one hand; with `once` the last line printed is JSON."""
+    address = register.address(host)
+    with register.running_server(address, out / "ollama.log") as ollama:
+        stages = {}
+        for name, made in run_all(recipe, out, address, ollama):
+            stages[name] = 0.0 if made.reused else made.seconds
+            click.echo(f"{name:10} {'reused' if made.reused else f'{made.seconds:6.1f} s'}")
+        if not ollama:
+            click.echo(register.NONE_HERE)
+        with serving(recipe, out, port, address if ollama else None) as service:
+            played = _play(service.url) | {"engine": "ollama" if ollama else "embedded"}
+            if not once:
+                click.echo(f"serving at {service.url} until Ctrl-C")
+                with contextlib.suppress(KeyboardInterrupt):
+                    while True:
+                        time.sleep(3600)
+    if once:
+        click.echo(json.dumps(played | {"stages": stages}, ensure_ascii=False))
+
+
+def refuse_taken(port: int) -> None:
     """Refuse before the long work, and before somebody else's service is taken for ours."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
