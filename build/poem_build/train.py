@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from poem.prompt import prompt_version
-from poem_build import artifact
+from poem_build import artifact, curve
 from poem_build.artifact import Artifact
 from poem_build.batches import tokenize
 from poem_build.chat import chat_template
@@ -23,7 +23,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     """Train the adapter, from its last checkpoint if a process was killed at it.
 
     The figures are losses in nats a token: of the training answers in twentieths of the run, of the validation
-    answers before, after and at every look between.
+    answers before, after and at every look between; loss.png shows them.
     """
     dataset = artifact.load(out, "dataset")
     spec = recipe.train
@@ -48,6 +48,8 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         fit = Fit(adapted, train, valid, spec)
         fit.run(Checkpoints(kept))
         adapted.save_pretrained(folder)
+        title = f"{recipe.name}: LoRA r {spec.r}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
+        curve.draw(folder / curve.FILE, title, fit.train, fit.valid, fit.kept[0])
         return {
             "prompt_version": prompt_version(),
             "tokens": fit.tokens,

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from poem_build import artifact
+from poem_build import artifact, curve
 from poem_build.artifact import Artifact
 
 COMMAND = [sys.executable, "-c", "from poem_build.cli import main; main()", "train"]
@@ -79,6 +79,13 @@ def test_killed_three_times_it_ends_with_the_same_adapter(
     subprocess.run([*COMMAND, "--recipe", longer, "--out", folder], check=True, capture_output=True)
     assert artifact.load(folder, "adapter").figures["steps"]["resumed_at"] == STEPS
     _same(folder, whole)
+
+
+def test_the_adapter_comes_with_a_picture_of_its_losses(whole: Artifact) -> None:
+    assert curve.FILE in whole.files
+    header = (whole.path / curve.FILE).read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (960, 540)
 
 
 @pytest.mark.long
