@@ -65,7 +65,7 @@ class Fit:
         with token_bar("training", total, self.tokens) as bar:
             while self.step < len(self.plan) and not self._out_of_patience():
                 batch = self.plan[self.step]
-                self.train.append(self._descend(batch))
+                self.train.append(self.descend(batch))
                 if self.step == len(self.plan) or (every and not self.step % every):
                     self._look()
                 if time.monotonic() - saved >= self.spec.checkpoint_s:
@@ -80,7 +80,7 @@ class Fit:
         """The step whose adapter is kept, and its validation loss."""
         return min(self.valid[1:], key=lambda look: look[1]) if self.spec.evaluate_every else self.valid[-1]
 
-    def _descend(self, batch: Sequence[Tokens]) -> float:
+    def descend(self, batch: Sequence[Tokens]) -> float:
         """One step; returns the batch's mean loss before it."""
         import torch
 
