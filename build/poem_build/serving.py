@@ -127,7 +127,6 @@ def ask(
         "options": dict(options or {}) | {"seed": seed},
         "stream": False,
         "think": False,
-        "keep_alive": -1,
     }
     if constrained:
         body["format"] = answer_schema(example.candidates)

@@ -214,6 +214,7 @@ def engine_for(recipe: Recipe, out: Path, kind: str, host: str) -> Engine:
     if there and recipe.ollama_model in register.digests(host):
         return Ollama(host, recipe.ollama_model)
     if kind == "ollama":
-        told = f"{recipe.ollama_model} is not there; `poem-build register` makes it" if there else "no Ollama answers"
+        missing = f"{recipe.ollama_model} is not there; `poem-build register` makes it"
+        told = missing if there else "no Ollama answers; start `ollama serve`"
         raise OllamaError(f"OLLAMA_HOST {host}: {told}")
     return Embedded(recipe, artifact.load(out, "gguf").path / GGUF_FILE)
