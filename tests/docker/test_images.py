@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def test_the_service_holds_its_extra_and_nothing_else(built: Built) -> None:
     image = built.image("service")
     listed = built.sh(image, "ls -d /opt/mansion-poem/lib/python3*/site-packages/*.dist-info").split()
     there = {canonicalize_name(Path(line).name.split("-")[0]) for line in listed}
-    assert there == closure("mansion-poem", {extra(built)})
+    assert there == closure(extra(built))
     tops = built.sh(image, "ls -d /opt/mansion-poem/lib/python3*/site-packages/*").split()
     assert {Path(top).name for top in tops} & {"poem", "poem_service", "poem_build", "torch"} == {
         "poem",
@@ -116,7 +117,7 @@ def test_the_bill_of_materials_names_every_package_and_the_model(built: Built, t
         assert {name for kind, name in found if kind == "pkg:deb"} == set(debian)
         if service == "service":
             python = {canonicalize_name(name) for kind, name in found if kind == "pkg:pypi"}
-            assert closure("mansion-poem", {extra(built)}) - python == set()
+            assert closure(extra(built)) - python == set()
         models = [c for c in bill["components"] if c["type"] == "machine-learning-model"]
         holds = built.image(service) == built.holder
         assert [model["hashes"][0]["content"] for model in models] == [
@@ -124,22 +125,29 @@ def test_the_bill_of_materials_names_every_package_and_the_model(built: Built, t
         ] * holds
 
 
-def closure(name: str, extras: set[str]) -> set[str]:
-    """The distribution and all it needs here, by canonical name."""
-    found: set[str] = {canonicalize_name(name)}
-    open_ends = [(name, extras)]
-    seen: set[tuple[str, frozenset[str]]] = set()
+def closure(extra: str) -> set[str]:
+    """The project with an extra, and all that needs here, by canonical name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    found: set[str] = {canonicalize_name(project["name"])}
+    open_ends = [Requirement(line) for line in project["optional-dependencies"][extra]]
+    seen: set[str] = set()
     while open_ends:
-        one, wanted = open_ends.pop()
-        if (one, frozenset(wanted)) in seen:
+        needed = open_ends.pop()
+        if str(needed) in seen:
             continue
-        seen.add((one, frozenset(wanted)))
-        for line in metadata.requires(one) or []:
-            needed = Requirement(line)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in (wanted or {""})):
-                found.add(canonicalize_name(needed.name))
-                open_ends.append((needed.name, set(needed.extras)))
+        seen.add(str(needed))
+        name = canonicalize_name(needed.name)
+        if name in found and name == canonicalize_name(project["name"]):
+            lines = [line for one in needed.extras for line in project["optional-dependencies"][one]]
+        else:
+            lines = [line for line in metadata.requires(name) or [] if _here(Requirement(line), needed.extras)]
+        found.add(name)
+        open_ends += map(Requirement, lines)
     return found
+
+
+def _here(needed: Requirement, extras: set[str]) -> bool:
+    return needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in (extras or {""}))
 
 
 def files(built: Built, image: str) -> list[str]:

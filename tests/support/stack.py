@@ -39,8 +39,9 @@ class Built:
         return self.image(self.compose.holder)
 
     def sh(self, image: str, script: str) -> str:
-        """What a shell script prints in a fresh container, cut off from everything."""
-        command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image, "-c", script]
+        """What a shell script prints in a fresh container of root's, cut off from everything."""
+        run = ["docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh"]
+        command = [*run, image, "-c", script]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
