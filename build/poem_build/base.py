@@ -1,25 +1,26 @@
 """Plain text of ours → a small pretrained base: a tokenizer and a Qwen2-shaped model that speak like our poems.
 
-The text is composed poems under their titles, poems after the wordings they came from, and the word list of
-the deck. It holds no prompt, no JSON and none of the held-out hands, so whatever the adapter is later seen to do
-about prompts and answers it has learnt itself.
+The text is composed poems under their titles, sentences and poems after the wordings they came from, and the word
+list of the deck. It holds no prompt, no JSON and none of the held-out hands, so whatever the adapter is later seen to
+do about prompts and answers it has learnt itself.
 """
 
 import math
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from poem.composer import compose
 from poem.deck import builtin_deck
-from poem.hand import Pair, draw_candidates
+from poem.hand import PAIRS, Pair, draw_candidates
 from poem.prompt import pair_line, system_text
 from poem.words import all_sentences, words
 from poem_build import artifact
 from poem_build.artifact import Artifact
+from poem_build.batches import Tokens, answer_losses, batches
 from poem_build.dataset import hands
 from poem_build.errors import RecipeError
 from poem_build.models import load_model
@@ -27,7 +28,6 @@ from poem_build.progress import progress
 from poem_build.recipe import Phase, Pretrain, Recipe
 
 if TYPE_CHECKING:
-    import torch
     from tokenizers import Tokenizer
 
 # The split of Qwen2's tokenizer, which llama.cpp calls "qwen2".
@@ -36,6 +36,15 @@ _SPLIT = (
 )
 _END_OF_TEXT = "<|endoftext|>"
 _MARKERS = ("<|im_start|>", "<|im_end|>")  # of ChatML, the family of every base made here
+# How many catch-copies stand between wordings and poem: from none to speak of to as far as the prompt has them.
+_TITLES = (1, 5, 20)
+
+
+class Text(NamedTuple):
+    """Plain text of which only the second part is learnt: to say it, after what was shown."""
+
+    shown: str
+    said: str
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
@@ -61,7 +70,7 @@ def _phase(spec: Pretrain, phase: Phase, out: Path, name: str, before: Artifact 
         torch.manual_seed(spec.seed)
         tokenizer = train_tokenizer(spec.vocab_size)
         model = load_model(before.path, "float32") if before else _untrained(spec, tokenizer)
-        figures = _learn(model, _rows(tokenizer, corpus(phase, spec.seed), phase.row), phase, spec.seed)
+        figures = _learn(model, [_tokens(tokenizer, text) for text in corpus(phase, spec.seed)], phase, spec.seed)
         model.to(torch.bfloat16).save_pretrained(folder)
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=_END_OF_TEXT, model_max_length=spec.context
@@ -106,53 +115,58 @@ def _install(made: Path, target: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def corpus(phase: Phase, seed: int) -> Iterator[str]:
+def corpus(phase: Phase, seed: int) -> Iterator[Text]:
     """The phase's plain texts, endless variations of three kinds; hands are training hands only.
 
-    `poems`: poems under their titles, four in ten after the wordings they came from, and the deck's word list.
-    `wordings`: the wordings of a hand, each followed by one of its sentences. `lists`: one to four wordings and then
-    a sentence for each in any order, or all five and then their title and poem.
+    `poems`: the deck's word list, then poems under their titles, nothing shown. `wordings`: one or two wordings,
+    then a sentence for each. `lists`: up to five wordings and some catch-copies, then as many sentences in any
+    order, or all five, then a title out of those and the poem. What is shown is not learnt: it is drawn at random,
+    and its noise would hide the little that it tells about what follows (docs/log.md).
     """
     rng = Random(f"corpus {seed}")
     texts = {"poems": _poems, "wordings": _wordings, "lists": _lists}[phase.text](rng)
     return islice(texts, phase.documents)
 
 
-def _poems(rng: Random) -> Iterator[str]:
+def _poems(rng: Random) -> Iterator[Text]:
     deck = builtin_deck()
     for card in deck.cards:
         for wording in card.poems:
             said = "".join(s.text for s in words().fragments[wording.id])
-            yield f"{card.category}。{card.condition_text}。{wording.poem_text}。{said}"
-    yield "\n".join(deck.catchphrases)
+            yield Text("", f"{card.category}。{card.condition_text}。{wording.poem_text}。{said}")
     for hand in hands(deck, "train", rng):
         answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
-        if rng.random() < 0.6:
-            yield f"{answer.title}\n{answer.poem}"
-        else:
-            yield "\n".join([*map(_said, hand.pairs), answer.title, answer.poem])
+        yield Text("", f"{answer.title}\n{answer.poem}")
 
 
-def _wordings(rng: Random) -> Iterator[str]:
+def _wordings(rng: Random) -> Iterator[Text]:
     for hand in hands(builtin_deck(), "train", rng):
-        yield "\n".join(_said(p) + rng.choice(words().fragments[p.wording.id]).text for p in hand.pairs)
+        pairs = rng.sample(hand.pairs, rng.randint(1, 2))
+        yield Text(_listed(pairs), _sentences(pairs, rng))
 
 
-def _lists(rng: Random) -> Iterator[str]:
+def _lists(rng: Random) -> Iterator[Text]:
     deck = builtin_deck()
     for hand in hands(deck, "train", rng):
-        pairs = hand.pairs[: rng.randint(1, len(hand.pairs))]
-        listed = "\n".join(map(_said, pairs))
-        if len(pairs) == len(hand.pairs):
-            answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
-            yield f"{listed}\n{answer.title}\n{answer.poem}"
+        titles = rng.sample(deck.catchphrases, rng.choice(_TITLES))
+        poem = rng.random() < 0.5
+        pairs = rng.sample(hand.pairs, PAIRS if poem else rng.randint(1, PAIRS))
+        shown = _listed(pairs) + "".join(f"{title}\n" for title in titles)
+        if poem:
+            answer = compose(hand, titles, rng.getrandbits(32)).answer
+            yield Text(shown, f"{answer.title}\n{answer.poem}")
         else:
-            told = [rng.choice(words().fragments[pair.wording.id]).text for pair in pairs]
-            yield listed + "\n" + "".join(rng.sample(told, len(told)))
+            yield Text(shown, _sentences(pairs, rng))
 
 
-def _said(pair: Pair) -> str:
-    return f"{pair.card.condition_text}、{pair.wording.poem_text}。"
+def _listed(pairs: Sequence[Pair]) -> str:
+    return "".join(f"{pair.card.condition_text}、{pair.wording.poem_text}。\n" for pair in pairs)
+
+
+def _sentences(pairs: Sequence[Pair], rng: Random) -> str:
+    """A sentence for each wording, in any order."""
+    told = [rng.choice(words().fragments[pair.wording.id]).text for pair in pairs]
+    return "".join(rng.sample(told, len(told)))
 
 
 def train_tokenizer(vocab_size: int) -> "Tokenizer":
@@ -187,37 +201,31 @@ def train_tokenizer(vocab_size: int) -> "Tokenizer":
     return tokenizer
 
 
-def _rows(tokenizer: "Tokenizer", texts: Iterable[str], length: int) -> "torch.Tensor":
-    """All texts end to end, cut into rows: (rows, length)."""
+def _tokens(tokenizer: "Tokenizer", text: Text) -> Tokens:
+    shown, said = (tokenizer.encode(part).ids for part in text)
+    (end,) = tokenizer.encode(_END_OF_TEXT).ids
+    return Tokens((end, *shown), (*said, end))
+
+
+def _learn(model: Any, texts: Sequence[Tokens], phase: Phase, seed: int) -> dict[str, Any]:
+    """Train in place, each text once; the figures' loss, in nats a token said, is that of the last twentieth."""
     import torch
 
-    end = tokenizer.token_to_id(_END_OF_TEXT)
-    ids = [i for encoding in tokenizer.encode_batch(list(texts)) for i in (*encoding.ids, end)]
-    return torch.tensor(ids[: len(ids) // length * length]).view(-1, length)
-
-
-def _learn(model: Any, rows: "torch.Tensor", phase: Phase, seed: int) -> dict[str, Any]:
-    """Train in place, each row once; the figures' loss, in nats a token, is that of the last twentieth."""
-    import torch
-
-    steps = len(rows) // phase.batch
-    if not steps:
-        raise RecipeError(f"pretrain.phases.documents: {len(rows)} rows of text are less than a batch; add documents")
     decay = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() == 1]
     groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=phase.learning_rate, betas=(0.9, 0.95))
+    steps = math.ceil(len(texts) / phase.batch)
     # Warm-up over 2 % of the steps, then a cosine down to a tenth.
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda n: min((n + 1) / max(1, steps // 50), 0.55 + 0.45 * math.cos(math.pi * n / steps)),
     )
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     losses: list[float] = []
     model.train()
-    for n in progress(range(steps), f"pretraining on {phase.text}"):
-        batch = rows[order[n * phase.batch : (n + 1) * phase.batch]]
-        loss = model(input_ids=batch, labels=batch).loss
+    for batch in progress(list(batches(texts, phase.batch, str(seed))), f"pretraining on {phase.text}"):
+        found, said = answer_losses(model, batch)
+        loss = found.sum() / said.sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -225,4 +233,4 @@ def _learn(model: Any, rows: "torch.Tensor", phase: Phase, seed: int) -> dict[st
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
     tail = losses[-max(1, steps // 20) :]
-    return {"tokens": rows.numel(), "steps": steps, "loss": round(sum(tail) / len(tail), 4)}
+    return {"tokens": sum(map(len, texts)), "steps": steps, "loss": round(sum(tail) / len(tail), 4)}

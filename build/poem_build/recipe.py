@@ -65,11 +65,10 @@ class Base(Section):
 
 
 class Phase(Section):
-    """A part of a pretraining: which text, how much of it, and how it is learnt (rows in tokens, batch in rows)."""
+    """A part of a pretraining: which text, how much of it, and how it is learnt (batch in documents)."""
 
     text: Literal["poems", "wordings", "lists"]
     documents: Positive
-    row: Positive
     batch: Positive
     learning_rate: float = Field(gt=0)
 
@@ -155,7 +154,7 @@ class Gate(Section):
     eval_hands: Annotated[int, Field(ge=2)]
     eval_pass: Fraction
     base_pass_at_most: Fraction
-    fidelity_poems: Annotated[int, Field(ge=2)] = 40
+    fidelity_poems: Annotated[int, Field(ge=2)] = 20
     """Held-out poems on which every step from base to Q4_K_M is measured."""
     nll_within: float = Field(default=1e-3, gt=0)
     """By how many nats a token the f16 GGUF may differ from transformers."""

@@ -33,13 +33,11 @@ context = 2048
 [[pretrain.phases]]
 text = "poems"
 documents = 340
-row = 256
 batch = 4
 learning_rate = 3e-3
 [[pretrain.phases]]
 text = "lists"
 documents = 60
-row = 256
 batch = 4
 learning_rate = 1e-3
 [dataset]
@@ -101,16 +99,20 @@ def chain(out: Path, recipe: Recipe) -> dict[str, Artifact]:
 
 
 @pytest.fixture(scope="session")
-def ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ollama_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ollama") / "ollama.log"
+
+
+@pytest.fixture(scope="session")
+def ollama(ollama_log: Path) -> Iterator[str]:
     """A server of our own on a store of its own, if the program is there."""
     if shutil.which("ollama") is None:
         pytest.skip("no `ollama` on PATH: nothing is tested against a real one")
-    home = tmp_path_factory.mktemp("ollama")
     patch = pytest.MonkeyPatch()
-    patch.setenv("OLLAMA_MODELS", str(home / "models"))
+    patch.setenv("OLLAMA_MODELS", str(ollama_log.parent / "models"))
     host = "http://127.0.0.1:11978"
-    with register.running_server(host, home / "ollama.log") as there:
-        assert there, (home / "ollama.log").read_text("utf-8")
+    with register.running_server(host, ollama_log) as there:
+        assert there, ollama_log.read_text("utf-8")
         yield host
     patch.undo()
 
