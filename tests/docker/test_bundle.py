@@ -24,6 +24,8 @@ pytestmark = [
         not stand.possible(), reason="needs root, dockerd, unshare and ip for an engine without a network"
     ),
 ]
+MODELS = ("mansion-poem:tiny", "model-Q4_K_M.gguf")
+"""What the stack with Ollama calls the model, and what the embedded one does."""
 READY = "準備完了  http://localhost:3001"
 
 
@@ -108,7 +110,7 @@ def test_a_start_that_was_interrupted_goes_on(at: Stand) -> None:
     started = at.script("start")
     assert started.returncode == 0, started.stdout
     assert READY in started.stdout
-    assert started.stdout.splitlines()[-1] == "モデルが答えています（mansion-poem:tiny）"
+    assert started.stdout.splitlines()[-1] in {f"モデルが答えています（{name}）" for name in MODELS}
 
 
 def test_it_serves_from_its_own_files_and_opened_the_page(at: Stand) -> None:
@@ -142,7 +144,7 @@ def test_the_doctor_finds_nothing_wrong_and_says_what_it_saw(at: Stand) -> None:
     for line in (
         "○ イメージ mansion-poem-service:",
         "○ service が動いています",
-        "○ モデル: mansion-poem:tiny",
+        "○ モデル: ",
         "○ 一手: ",
     ):
         assert line in found.stdout
@@ -179,7 +181,8 @@ def test_a_deck_that_was_spoilt_is_named_and_a_good_one_is_taken(at: Stand) -> N
     cards.write_bytes(kept)
     assert spoilt.returncode == 1
     assert "△ files/cards.json が、はじめの内容と違います。" in spoilt.stdout
-    assert "× サービスが答えません（poem-service: cards.json" in spoilt.stdout
+    assert "× サービスが答えません（" in spoilt.stdout
+    assert "cards.json: not JSON" in spoilt.stdout
     assert seen.returncode == 1
     assert "× service が" in seen.stdout
     assert at.script("stop").returncode == 0
