@@ -182,7 +182,7 @@ def test_a_deck_that_was_spoilt_is_named_and_a_good_one_is_taken(at: Stand) -> N
     assert spoilt.returncode == 1
     assert "△ files/cards.json が、はじめの内容と違います。" in spoilt.stdout
     assert "× サービスが答えません（" in spoilt.stdout
-    assert "cards.json: not JSON" in spoilt.stdout
+    assert "the file must be one JSON list" in spoilt.stdout
     assert seen.returncode == 1
     assert "× service が" in seen.stdout
     assert at.script("stop").returncode == 0
