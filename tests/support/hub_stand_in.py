@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 _INFO = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
+_TREE = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/tree/(?P<revision>[^/?]+)")
 _FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<commit>[0-9a-f]{40})/(?P<file>[^?]+)")
 
 
@@ -34,7 +35,7 @@ def hub(model: str, revision: str, folder: Path) -> Iterator[str]:
             pass
 
         def _answer(self) -> None:
-            asked = _INFO.match(self.path) or _FILE.match(self.path)
+            asked = _INFO.match(self.path) or _TREE.match(self.path) or _FILE.match(self.path)
             if asked and asked["id"].startswith("gated/"):
                 self._send(401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
             elif asked and asked["id"] != model:
@@ -42,6 +43,12 @@ def hub(model: str, revision: str, folder: Path) -> Iterator[str]:
             elif asked and asked.re is _INFO and asked["revision"] in (revision, commit):
                 siblings = [{"rfilename": path.name} for path in sorted(folder.iterdir())]
                 self._send(200, json.dumps({"id": model, "sha": commit, "siblings": siblings}).encode())
+            elif asked and asked.re is _TREE and asked["revision"] in (revision, commit):
+                tree = [
+                    {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": commit}
+                    for path in sorted(folder.iterdir())
+                ]
+                self._send(200, json.dumps(tree).encode())
             elif asked and asked.re is _FILE and (folder / asked["file"]).is_file():
                 content = (folder / asked["file"]).read_bytes()
                 etag = hashlib.sha1(content).hexdigest()
