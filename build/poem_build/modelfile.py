@@ -1,7 +1,8 @@
-"""A recipe → the Modelfile, and the same fields as the body of Ollama's `POST /api/create`.
+"""A recipe → the Modelfile, the same fields as the body of Ollama's `POST /api/create`, and what Ollama must count.
 
 Ollama's HTTP API takes no Modelfile text, and its Modelfile parser drops characters such as U+3000 that the API
-keeps. So the fields are the truth, the Modelfile is for people with the `ollama` command.
+keeps. So the fields are the truth, the Modelfile is for people with the `ollama` command. The token counts are taken
+here, where the tokenizer is, so that a model can be registered where there is neither that nor llama.cpp.
 """
 
 import json
@@ -12,14 +13,19 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from poem.prompt import prompt_version, system_text
-from poem_build import artifact
+from poem_build import artifact, parity
 from poem_build.artifact import Artifact
+from poem_build.chat import render_chat
+from poem_build.dataset import Example, read_examples
 from poem_build.errors import RecipeError
+from poem_build.llama import Llama
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import MODELFILES, Recipe
 from poem_build.train import check_context
 
 FIELDS_FILE = "create.json"
+COUNTS_FILE = "token_counts.json"
+"""`{"prompt": tokens of the first held-out hand's prompt, "texts": [[text, tokens], …]}`, as llama.cpp counts."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,33 @@ class Fields:
 
 def run(recipe: Recipe, out: Path) -> Artifact:
     """Render both; the Modelfile stands beside the stages' folders, since it names the GGUF relative to itself."""
-    gguf, adapter = artifact.load(out, "gguf"), artifact.load(out, "adapter")
+    gguf, adapter, merged, dataset = (artifact.load(out, stage) for stage in ("gguf", "adapter", "merged", "dataset"))
     check_context(recipe, adapter.figures["longest"])
     wanted = fields(recipe)
     text = render_modelfile(recipe, wanted)
+    count = recipe.gate.token_parity_texts
 
     def work(folder: Path) -> dict[str, Any]:
         (folder / FIELDS_FILE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
+        path = gguf.path / GGUF_FILE
+        prompt = trained_prompt(recipe, read_examples(dataset.path / "test.jsonl")[0])
+        counts = {
+            "prompt": len(Llama(path, vocab_only=True).tokenize(prompt)),
+            "texts": parity.token_counts(merged.path, path, recipe.base.family, count),
+        }
+        (folder / COUNTS_FILE).write_text(json.dumps(counts, ensure_ascii=False) + "\n", "utf-8")
         return {"prompt_version": prompt_version()}
 
-    made = artifact.make(
-        out, "modelfile", work, settings=asdict(wanted) | {"modelfile": text}, inputs={"gguf": gguf.digest}
-    )
+    settings = asdict(wanted) | {"modelfile": text, "texts": count}
+    inputs = {made.stage: made.digest for made in (gguf, merged, dataset)}
+    made = artifact.make(out, "modelfile", work, settings=settings, inputs=inputs)
     artifact.write_text(out / "Modelfile", text)
     return made
+
+
+def trained_prompt(recipe: Recipe, example: Example) -> str:
+    """The text of a hand's prompt, up to where the answer begins."""
+    return render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
 
 
 def fields(recipe: Recipe) -> Fields:

@@ -64,23 +64,30 @@ def differing_texts(folder: Path, gguf_path: Path, family: str, count: int) -> l
     return different
 
 
-def miscounted_texts(host: str, model: str, folder: Path, gguf_path: Path, family: str, count: int) -> list[str]:
-    """Those of `count` random texts for which Ollama's `prompt_eval_count` is not llama.cpp's number of tokens.
+def token_counts(folder: Path, gguf_path: Path, family: str, count: int) -> list[tuple[str, int]]:
+    """`count` random texts, and how many tokens llama.cpp finds in each, the one that opens a text among them.
 
-    Ollama tells no ids, but counts the whole prompt, cached or not, with the token that opens it. Since it takes
-    off one that is written out there, no text begins with a special token.
+    Ollama takes off an opening token that is written out, so no text begins with a special token.
+    """
+    llama = Llama(gguf_path, vocab_only=True)
+    texts = (f"家{text}" for text in random_texts(count, special_tokens(load_tokenizer(folder), family)))
+    return [(text, len(llama.tokenize(text))) for text in texts]
+
+
+def miscounted_texts(host: str, model: str, counts: Sequence[tuple[str, int]]) -> list[str]:
+    """Those of the texts in which Ollama's `prompt_eval_count` is another number of tokens than the one beside it.
+
+    Ollama tells no ids, but counts the whole prompt, cached or not.
     """
     import httpx
 
-    llama = Llama(gguf_path, vocab_only=True)
-    texts = [f"家{text}" for text in random_texts(count, special_tokens(load_tokenizer(folder), family))]
     # num_predict 0 would mean no limit. An answer cut amid a character is dropped, count and all, so it is a boolean.
     asked = {"model": model, "raw": True, "stream": False, "options": {"num_predict": 1}, "format": {"type": "boolean"}}
     different = []
     with httpx.Client(base_url=host, timeout=600) as client:
-        for text in progress(texts, "counting tokens in Ollama"):
+        for text, expected in progress(counts, "counting tokens in Ollama"):
             reply = client.post("/api/generate", json=asked | {"prompt": text}).raise_for_status().json()
-            if reply.get("prompt_eval_count") != len(llama.tokenize(text)):
+            if reply.get("prompt_eval_count") != expected:
                 different.append(text)
     return different
 

@@ -16,12 +16,10 @@ from poem.rules import check
 from poem.shape import answer_schema, decode
 from poem_build import artifact, fidelity_table, gates, parity
 from poem_build.artifact import Artifact
-from poem_build.chat import render_chat
 from poem_build.convert import PROMPT_VERSION_KEY
 from poem_build.dataset import Example, read_examples
 from poem_build.errors import ArtifactError, GateError, OllamaError
-from poem_build.llama import Llama
-from poem_build.modelfile import FIELDS_FILE
+from poem_build.modelfile import COUNTS_FILE, FIELDS_FILE, trained_prompt
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
 
@@ -43,10 +41,8 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
     A model that still stands under the digest it was proved with is left as it is. Raises `OllamaError` if nothing
     answers at `host`, or what it serves differs from what it was given.
     """
-    merged, gguf, modelfile, dataset = (
-        artifact.load(out, stage) for stage in ("merged", "gguf", "modelfile", "dataset")
-    )
-    fields = json.loads((modelfile.path / FIELDS_FILE).read_text("utf-8"))
+    gguf, modelfile, dataset = (artifact.load(out, stage) for stage in ("gguf", "modelfile", "dataset"))
+    fields, counts = (json.loads((modelfile.path / name).read_text("utf-8")) for name in (FIELDS_FILE, COUNTS_FILE))
     version = server_version(host)
     if version is None:
         raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there; start `ollama serve`")
@@ -63,21 +59,21 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
                 _prove_fields(host, unproved, fields)
                 examples = read_examples(dataset.path / "test.jsonl")[:_TRIES]
                 _prove_prompt(host, unproved, examples[0], recipe)
-                _prove_counts(host, unproved, merged.path, gguf.path / GGUF_FILE, examples[0], recipe)
+                _prove_counts(host, unproved, examples[0], counts)
                 tries = _prove_answer(host, unproved, examples, asked=not gates.cut_short(out))
                 for name in names:
                     client.copy(unproved, name)
             finally:
                 client.delete(unproved)
-        counts = {"texts": recipe.gate.token_parity_texts, "different": 0}
-        return {"model": names[0], "digest": digests(host)[names[0]], "token_counts": counts, "answer_tries": tries}
+        counted = {"texts": len(counts["texts"]), "different": 0}
+        return {"model": names[0], "digest": digests(host)[names[0]], "token_counts": counted, "answer_tries": tries}
 
     inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest}
     with contextlib.suppress(ArtifactError):
         before, now = artifact.load(out, "register"), digests(host)
         if any(now.get(name) != before.figures["digest"] for name in names):
             shutil.rmtree(before.path)  # somebody removed or replaced the model since
-    settings = {"model": names[0], "host": host, "ollama": version, "texts": recipe.gate.token_parity_texts}
+    settings = {"model": names[0], "host": host, "ollama": version}
     made = artifact.make(out, "register", work, settings=settings, inputs=inputs)
     with contextlib.suppress(ArtifactError):
         fidelity_table.write(recipe, out)
@@ -204,27 +200,25 @@ def _prove_prompt(host: str, model: str, example: Example, recipe: Recipe) -> No
     """The prompt that Ollama renders must be, byte for byte, the one that was trained on."""
     body = {"model": model, "messages": example.messages()[:-1], "stream": False, "_debug_render_only": True}
     rendered = call(host, "POST", "/api/chat", body).get("_debug_info", {}).get("rendered_template")
-    trained = render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
+    trained = trained_prompt(recipe, example)
     if rendered != trained:
         raise OllamaError(f"{model}: Ollama renders {rendered!r}, the model was trained on {trained!r}")
 
 
-def _prove_counts(host: str, model: str, merged: Path, gguf: Path, example: Example, recipe: Recipe) -> None:
-    """Ollama must find as many tokens in the prompt, and in any text, as llama.cpp does in process."""
+def _prove_counts(host: str, model: str, example: Example, counts: dict[str, Any]) -> None:
+    """Ollama must find as many tokens in the prompt, and in any text, as llama.cpp did where the model was made."""
     body = {"model": model, "messages": example.messages()[:-1], "options": {"num_predict": 1}, "stream": False}
     body |= {"format": {"type": "boolean"}}  # an answer cut amid a character is dropped, count and all
-    found = call(host, "POST", "/api/chat", body).get("prompt_eval_count")
-    trained = render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
-    expected = len(Llama(gguf, vocab_only=True).tokenize(trained))
+    found, expected = call(host, "POST", "/api/chat", body).get("prompt_eval_count"), counts["prompt"]
     if found != expected:
         raise GateError(f"{model}: Ollama's prompt has {found} tokens, the trained one {expected}; is BOS there twice?")
-    count = recipe.gate.token_parity_texts
     with _translated(host):
-        different = parity.miscounted_texts(host, model, merged, gguf, recipe.base.family, count)
+        different = parity.miscounted_texts(host, model, counts["texts"])
     if different:
         raise GateError(
             f"{model}: gate.token_parity_texts: Ollama counts other tokens than llama.cpp in {len(different)} of "
-            f"{count} texts, {different[0]!r} for one; it reads this vocabulary otherwise, so try another Ollama"
+            f"{len(counts['texts'])} texts, {different[0]!r} for one; it reads this vocabulary otherwise, so try "
+            "another Ollama"
         )
 
 

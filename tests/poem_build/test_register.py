@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from poem_build import register
 from poem_build.artifact import Artifact
 from poem_build.cli import cli
-from poem_build.errors import OllamaError
+from poem_build.dataset import read_examples
+from poem_build.errors import GateError, OllamaError
 from poem_build.recipe import Recipe
 
 
@@ -44,6 +45,18 @@ def test_another_template_in_the_server_is_noticed(
         register._prove_fields(ollama, "mansion-poem:mini", fields | {"template": "{{ .Prompt }}"})
     with pytest.raises(OllamaError, match="mansion-poem:mini: parameters: sent"):
         register._prove_fields(ollama, "mansion-poem:mini", fields | {"parameters": {"num_ctx": 1}})
+
+
+def test_other_token_counts_are_noticed(chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str) -> None:
+    register.run(recipe, out, ollama)
+    counts = json.loads((out / "modelfile" / "token_counts.json").read_text("utf-8"))
+    example = read_examples(out / "dataset" / "test.jsonl")[0]
+    with pytest.raises(GateError, match=r"mansion-poem:mini: Ollama's prompt has \d+ tokens, the trained one \d+"):
+        register._prove_counts(ollama, "mansion-poem:mini", example, counts | {"prompt": counts["prompt"] + 1})
+    text, count = counts["texts"][0]
+    planted = counts | {"texts": [[text, count + 1], *counts["texts"][1:]]}
+    with pytest.raises(GateError, match="Ollama counts other tokens than llama.cpp in 1 of 50 texts"):
+        register._prove_counts(ollama, "mansion-poem:mini", example, planted)
 
 
 def test_without_an_ollama_the_command_says_so(out: Path, chain: dict[str, Artifact], recipe_file: Path) -> None:
