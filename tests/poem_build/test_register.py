@@ -55,7 +55,7 @@ def test_other_token_counts_are_noticed(chain: dict[str, Artifact], recipe: Reci
         register._prove_counts(ollama, "mansion-poem:mini", example, counts | {"prompt": counts["prompt"] + 1})
     text, count = counts["texts"][0]
     planted = counts | {"texts": [[text, count + 1], *counts["texts"][1:]]}
-    with pytest.raises(GateError, match="Ollama counts other tokens than llama.cpp in 1 of 50 texts"):
+    with pytest.raises(GateError, match=r"Ollama counts other tokens than llama\.cpp in 1 of 50 texts"):
         register._prove_counts(ollama, "mansion-poem:mini", example, planted)
 
 
