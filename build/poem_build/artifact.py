@@ -85,8 +85,8 @@ def _make(
             str(path.relative_to(unfinished)): sha256(path) for path in sorted(unfinished.rglob("*")) if path.is_file()
         }
         made = Artifact(stage, key, settings, inputs, files, figures, seconds, target)
-        manifest = {name: value for name, value in asdict(made).items() if name not in {"path", "reused"}}
-        (unfinished / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        content = {name: value for name, value in asdict(made).items() if name not in {"path", "reused"}}
+        (unfinished / MANIFEST).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
         unfinished.chmod(0o755)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
@@ -109,6 +109,17 @@ def checkpoint_folder(out: Path, stage: str, settings: Mapping[str, Any], inputs
 def load(out: Path, stage: str) -> Artifact:
     """The finished artifact of an earlier stage; raises `ArtifactError` naming the command that makes it."""
     found = _whole(out / stage)
+    if found is None:
+        raise ArtifactError(f"{out / stage}: not there or unfinished; `poem-build run` makes it")
+    return found
+
+
+def manifest(out: Path, stage: str) -> Artifact:
+    """What an earlier stage says of itself, its files aside: an image carries the word of a stage, not its weights.
+
+    Raises `ArtifactError` naming the command that makes it.
+    """
+    found = _told(out / stage)
     if found is None:
         raise ArtifactError(f"{out / stage}: not there or unfinished; `poem-build run` makes it")
     return found
@@ -159,11 +170,16 @@ def _alone(out: Path, stage: str) -> Iterator[None]:
 
 
 def _whole(target: Path) -> Artifact | None:
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        content = json.loads((target / MANIFEST).read_text("utf-8"))
-        found = Artifact(**content, path=target, reused=True)
-        if all(sha256(target / name) == digest for name, digest in found.files.items()):
+    found = _told(target)
+    with contextlib.suppress(OSError):
+        if found and all(sha256(target / name) == digest for name, digest in found.files.items()):
             return found
+    return None
+
+
+def _told(target: Path) -> Artifact | None:
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Artifact(**json.loads((target / MANIFEST).read_text("utf-8")), path=target, reused=True)
     return None
 
 

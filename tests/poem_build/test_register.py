@@ -47,6 +47,17 @@ def test_another_template_in_the_server_is_noticed(
         register._prove_fields(ollama, "mansion-poem:mini", fields | {"parameters": {"num_ctx": 1}})
 
 
+def test_it_takes_no_more_than_what_goes_into_an_image(
+    chain: dict[str, Artifact], recipe: Recipe, out: Path, tmp_path: Path, ollama: str
+) -> None:
+    for stage in ("dataset", "gguf", "modelfile", "verify"):
+        shutil.copytree(out / stage, tmp_path / stage)
+    for stage in ("adapter", "merged", "f16"):
+        (tmp_path / stage).mkdir()
+        shutil.copy(out / stage / "artifact.json", tmp_path / stage)
+    assert register.run(recipe, tmp_path, ollama).figures == register.run(recipe, out, ollama).figures
+
+
 def test_other_token_counts_are_noticed(chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str) -> None:
     register.run(recipe, out, ollama)
     counts = json.loads((out / "modelfile" / "token_counts.json").read_text("utf-8"))
