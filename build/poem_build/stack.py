@@ -32,7 +32,7 @@ def up(recipe: str | None, gpu: str, stack: str) -> None:
     """Start the stack, building first what is missing; returns when the page answers."""
     containers.check_engine()
     containers.check_gpu(gpu)
-    compose, config = _settled(recipe, gpu, stack)
+    compose, config = settled(recipe, gpu, stack)
     _check_port(compose, config)
     missing = [name for name, service in config["services"].items() if containers.image(service["image"]) is None]
     if missing:
@@ -61,7 +61,7 @@ def image(recipe: str | None, gpu: str, stack: str) -> None:
     named = recipe or _recipe(Compose(gpu, stack).config())
     _make_artifacts(named, gpu or ("nvidia" if containers.nvidia_ready() else ""))
     made = whole(named)
-    compose, config = _settled(named, gpu, stack)
+    compose, config = settled(named, gpu, stack)
     tag = config["services"][compose.holder]["image"]
     before = containers.image(tag)
     compose.show("build", compose.holder)
@@ -107,7 +107,7 @@ def whole(recipe: str) -> dict[str, artifact.Artifact]:
     return found
 
 
-def _settled(recipe: str | None, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
+def settled(recipe: str | None, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
     """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
     env = {"RECIPE": recipe} if recipe else {}
     recipe = _recipe(Compose(gpu, stack, env).config())

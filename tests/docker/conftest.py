@@ -6,8 +6,7 @@ import os
 import pytest
 
 from poem_build import containers
-from poem_build.containers import Compose
-from poem_build.stack import image
+from poem_build.stack import image, settled
 from support.stack import Built
 
 RECIPE = "tiny"
@@ -26,10 +25,10 @@ def built(engine: None) -> Built:
         pytest.fail(f"OLLAMA_BASE_IMAGE: {base} is not here; build or pull it, or unset it to test the embedded stack")
     kind = "" if base else "embedded"
     image(RECIPE, "", kind)
-    compose = Compose("", kind, {"RECIPE": RECIPE})
+    compose, config = settled(RECIPE, "", kind)
     if not kind:
         compose.show("build", "service")
-    return Built(kind, compose, compose.config())
+    return Built(kind, compose, config)
 
 
 def pytest_report_header() -> str:
