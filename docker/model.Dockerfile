@@ -103,7 +103,7 @@ COPY --from=chosen /model /model
 RUN --mount=type=bind,from=ollama,target=/base \
     PATH=$PATH:/base/usr/local/bin:/base/usr/bin PYTHONPATH=game:build HOME=/tmp OLLAMA_MODELS=/tmp/models \
     /opt/register/bin/python -c 'from poem_build.cli import main; main()' register --recipe "${RECIPE}" --out /model \
- && store /tmp/models /store/weights /store/rest
+ && store /tmp/models /store/weights/models /store/rest/models
 
 FROM scratch AS wheels-service
 
@@ -171,8 +171,8 @@ LABEL org.opencontainers.image.title="mansion-poem-model" \
       mansion-poem.gguf="${MODEL_GGUF}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
 COPY docker/serve-model.sh /usr/local/bin/serve-model
-COPY --from=proved /store/weights /models
-COPY --from=proved /store/rest /models
+COPY --from=proved /store/weights /
+COPY --from=proved /store/rest /
 COPY --from=provenance /provenance /usr/share/mansion-poem
 COPY --from=proved /model/register/artifact.json /usr/share/mansion-poem/register/artifact.json
 ENV OLLAMA_HOST=0.0.0.0:11434 OLLAMA_MODELS=/models OLLAMA_NOPRUNE=1 OLLAMA_NO_CLOUD=1 OLLAMA_GO_TEMPLATE=1 \
