@@ -60,10 +60,12 @@ def compose(hand: Hand, candidates: Sequence[str], seed: int) -> Composition:
     for waived in (False, True):
         banned = copied if waived else terms + copied
         blocked = frozenset[Sentence]().union(*map(sentences_with, banned))
+        spanning = [term for term in banned if "。" in term[:-1]]  # where two sentences meet
         for choices in _choices(pairs, banned, blocked, rng):
             for thread in _threads(choices, rng):
                 for layout in rng.sample(_LAYOUTS, len(_LAYOUTS)):
-                    if poem := _poem(choices, thread, *layout, blocked, rng):
+                    poem = _poem(choices, thread, *layout, blocked, rng)
+                    if poem and not any(term in poem for term in spanning):
                         title = _title(candidates, thread, poem, rng)
                         return Composition(Answer(title, poem), waived)
     raise CompositionError("no composition fits the shape; the word files lack sentences of some length")

@@ -104,6 +104,14 @@ def test_somebody_elses_deck_is_answered_within_the_rules(texts: list[str], word
     assert check(composition.answer, hand, DECK.catchphrases, waived) == []
 
 
+def test_a_term_is_avoided_where_two_sentences_meet() -> None:
+    hand = _foreign(["1", "1", "1", "1", "。扉"], ["1", "1", "一", "1", "1"])
+    for seed in range(20):
+        composition = compose(hand, DECK.catchphrases, seed)
+        assert not composition.waived
+        assert check(composition.answer, hand, DECK.catchphrases) == []
+
+
 def test_a_wording_of_somebody_elses_is_taken_up() -> None:
     hand = _foreign(
         ["湖畔", "風車", "石畳", "温室", "灯台"], ["白鳥の別荘", "羽根車の歌", "騎士の靴音", "硝子の楽園", "水夫の星座"]
