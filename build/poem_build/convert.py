@@ -1,5 +1,6 @@
 """A model folder → an f16 GGUF that tokenizes as transformers does and says which prompt it was trained on."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from poem_build.recipe import Recipe
 
 PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
 FILE = "model-f16.gguf"
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
@@ -27,7 +29,8 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         if different:
             raise GateError(
                 f"base.pre_tokenizer: {len(different)} of {count} texts get other token ids in llama.cpp than in "
-                f"transformers, {different[0]!r} for one; name the split that the tokenizer makes"
+                f"transformers, or do not come back from them, {different[0]!r} for one; name the split that the "
+                "tokenizer makes"
             )
         return {"token_parity": {"texts": count, "different": 0}, "bytes": path.stat().st_size}
 
@@ -59,6 +62,13 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, version: str) -> 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             # The converter looks a hash of token ids up, which no tokenizer trained elsewhere can be in.
             return recipe.base.pre_tokenizer
+
+        def get_vocab_base(self) -> tuple[list[str], list[int], str]:
+            # The converter takes byte tokens for words here; llama.cpp would write `<0xE3>` out, and an answer's
+            # grammar could not be kept where a character has no token of its own.
+            tokens, types, split = super().get_vocab_base()
+            byte = gguf().TokenType.BYTE
+            return tokens, [byte if _BYTE.fullmatch(t) else kind for t, kind in zip(tokens, types, strict=True)], split
 
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()

@@ -54,6 +54,10 @@ class Llama:
         ids: list[int] = self._model.tokenize(text.encode(), add_bos=bos, special=True)
         return ids
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The text that the tokens write; control tokens write nothing."""
+        return b"".join(map(self._piece, ids)).decode(errors="replace")
+
     def generate(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> str | None:
         """The model's text up to its end of turn, or None if it has not ended after `num_predict` tokens."""
         try:

@@ -1,5 +1,6 @@
 """A model folder, its GGUF and an Ollama → the texts that they tokenize differently."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -46,17 +47,21 @@ def random_texts(count: int, special: Sequence[str], seed: int = 0) -> list[str]
 def differing_texts(folder: Path, gguf_path: Path, family: str, count: int) -> list[str]:
     """Those of `count` random texts, and of the prompt, whose token ids differ between transformers and llama.cpp.
 
+    A text also differs if llama.cpp does not write it again from the ids, special tokens aside.
+
     Texts are compared without the token that opens one (BOS), the prompt with it, as it is trained on and asked
     with: it must not be there twice. llama.cpp's BPE does not normalize; a tokenizer that does so by a rule of
     Unicode is compared on normalized texts.
     """
     tokenizer, llama = load_tokenizer(folder), Llama(gguf_path, vocab_only=True)
     normalize = _normalizer(tokenizer)
-    different = [
-        text
-        for text in map(normalize, random_texts(count, special_tokens(tokenizer, family)))
-        if tokenizer.encode(text, add_special_tokens=False) != llama.tokenize(text, bos=False)
-    ]
+    special = special_tokens(tokenizer, family)
+    silent = re.compile("|".join(map(re.escape, special)))
+    different = []
+    for text in map(normalize, random_texts(count, special)):
+        ids = llama.tokenize(text, bos=False)
+        if tokenizer.encode(text, add_special_tokens=False) != ids or llama.text(ids) != silent.sub("", text):
+            different.append(text)
     prompt = render_chat(family, render_prompt(SAMPLE_HAND, SAMPLE_TITLES).messages(), answer_follows=True)
     ids = tokenizer.encode(prompt)
     if ids != llama.tokenize(prompt) or ids.count(tokenizer.bos_token_id) > 1:
