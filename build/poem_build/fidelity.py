@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from poem_build import artifact, fidelity_table, gates
+from poem_build import artifact, fidelity_table, gates, imatrix
 from poem_build.artifact import Artifact
 from poem_build.batches import Tokens, answer_losses, tokenize
 from poem_build.convert import FILE as F16_FILE
@@ -62,7 +62,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         poems = [tokenize(tokenizer, recipe.base.family, example) for example in examples]
         seen = by_transformers(recipe.base.path, adapter.path, merged.path, poems)
         with tempfile.TemporaryDirectory(dir=folder) as room:
-            files = _quantized(f16.path / F16_FILE, gguf.path / GGUF_FILE, Path(room))
+            files = _quantized(f16.path / F16_FILE, gguf.path, Path(room))
             seen |= by_llama(files, poems)
             sizes = {name: path.stat().st_size for name, path in files.items()}
         return figures(seen, sum(len(poem.answer) for poem in poems), sizes)
@@ -155,12 +155,12 @@ def _asked(model: Any, poems: Sequence[Tokens]) -> Seen:
 
 
 def _quantized(f16: Path, served: Path, room: Path) -> dict[str, Path]:
-    """The f16 GGUF, its quantizations made in `room`, and the served one as it is."""
+    """The f16 GGUF, its quantizations made in `room` by the same importance matrix, and the served one as it is."""
     files = {"f16": f16}
     for kind in get_args(Quantization):
-        files[kind] = served if kind == SERVED else room / f"{kind}.gguf"
+        files[kind] = served / GGUF_FILE if kind == SERVED else room / f"{kind}.gguf"
         if kind != SERVED:
-            quantize_file(f16, files[kind], kind)
+            quantize_file(f16, files[kind], kind, served / imatrix.FILE)
     return files
 
 
