@@ -175,9 +175,10 @@ COPY --from=proved /store/weights /
 COPY --from=proved /store/rest /
 COPY --from=provenance /provenance /usr/share/mansion-poem
 COPY --from=proved /model/register/artifact.json /usr/share/mansion-poem/register/artifact.json
-# LLAMA_ARG_SWA_FULL: a cache that slides with the window has lost the instructions when the next hand asks for them.
+# The LLAMA_ARG_ variables keep the instructions in the cache: one that slides with the window has lost them when the next
+# hand comes, and a prompt that is put aside in memory comes back as a window only.
 ENV OLLAMA_HOST=0.0.0.0:11434 OLLAMA_MODELS=/models OLLAMA_NOPRUNE=1 OLLAMA_NO_CLOUD=1 OLLAMA_GO_TEMPLATE=1 \
-    OLLAMA_KEEP_ALIVE=-1 OLLAMA_MAX_LOADED_MODELS=1 LLAMA_ARG_SWA_FULL=1 HOME=/tmp
+    OLLAMA_KEEP_ALIVE=-1 OLLAMA_MAX_LOADED_MODELS=1 LLAMA_ARG_SWA_FULL=1 LLAMA_ARG_CACHE_RAM=0 HOME=/tmp
 USER 10001:10001
 EXPOSE 11434
 ENTRYPOINT ["serve-model"]

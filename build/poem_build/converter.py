@@ -71,7 +71,7 @@ def _imported(name: str) -> ModuleType:
 
 def _download(folder: Path) -> Path:
     wanted = f"llama-cpp-python=={VERSION}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", wanted]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", wanted]
     done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True, check=False)
     archives = list(folder.glob("*.tar.gz"))
     if done.returncode or not archives:

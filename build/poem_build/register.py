@@ -127,8 +127,9 @@ def running_server(host: str, log: Path) -> Iterator[bool]:
         # llama.cpp's threads spin while they wait for each other, so half of the cores is what can be spared.
         threads = str(max(1, (os.cpu_count() or 2) // 2))
         ours = {"OLLAMA_NO_CLOUD": "1", "OLLAMA_GO_TEMPLATE": "1", "LLAMA_ARG_THREADS": threads}
-        # A cache that slides with the window has lost the instructions when the next hand asks for them.
-        ours["LLAMA_ARG_SWA_FULL"] = "1"
+        # A cache that slides with the window has lost the instructions when the next hand comes, and a prompt that is
+        # put aside in memory comes back as a window only.
+        ours |= {"LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}
         environment = ours | os.environ | {"OLLAMA_HOST": host}
         with log.open("ab") as file:
             server = subprocess.Popen(["ollama", "serve"], stdout=file, stderr=file, env=environment)

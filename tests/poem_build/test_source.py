@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from poem.prompt import system_text
-from poem_build import convert, quantize, register, source
+from poem_build import convert, quantize, register, serving, source
 from poem_build.artifact import Artifact, tree_digest
 from poem_build.batches import tokenize
 from poem_build.cli import cli
@@ -130,11 +130,21 @@ def test_a_character_without_a_token_is_written_from_its_bytes(
     assert made["verify"].figures["malformed"] == 0
 
 
-def test_a_real_ollama_serves_it(made: dict[str, Artifact], gemma: tuple[Recipe, Path], ollama: str) -> None:
+def test_a_real_ollama_serves_it_and_keeps_the_instructions_beyond_the_window(
+    made: dict[str, Artifact], gemma: tuple[Recipe, Path], ollama: str, ollama_log: Path
+) -> None:
     recipe, out = gemma
+    examples = read_examples(out / "dataset" / "test.jsonl")[:3]
     try:
         figures = register.run(recipe, out, ollama).figures
         assert figures["token_counts"] == {"texts": 200, "different": 0}
+        played = serving.play(ollama, recipe.ollama_model, examples, constrained=True, log=ollama_log)
+        assert played.evaluated is not None
+        tokenizer = load_tokenizer(made["base"].path)
+        prompts = [tokenize(tokenizer, recipe.base.family, example).prompt for example in examples]
+        told = serving.prompt_figures(played, prompts)
+        assert told["tokens"] - told["new"] > WINDOW
+        assert told["evaluated"] == pytest.approx(told["new"], abs=2)
     finally:
         for name in register.digests(ollama):  # the server is every test's
             httpx.request("DELETE", f"{ollama}/api/delete", json={"model": name}).raise_for_status()
