@@ -20,6 +20,7 @@ from types import ModuleType
 from poem_build.artifact import sha256
 from poem_build.errors import ModelFileError
 
+_PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _FOLDER = Path(sys.prefix) / "share" / "mansion-poem" / f"llama.cpp-{VERSION}"
@@ -70,8 +71,8 @@ def _imported(name: str) -> ModuleType:
 
 
 def _download(folder: Path) -> Path:
-    wanted = f"llama-cpp-python=={VERSION}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "llama-cpp-python", wanted]
+    wanted = f"{_PACKAGE}=={VERSION}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", _PACKAGE, wanted]
     done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True, check=False)
     archives = list(folder.glob("*.tar.gz"))
     if done.returncode or not archives:
