@@ -87,9 +87,9 @@ def _unpack(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             _, found, inside = member.name.partition("/vendor/llama.cpp/")
-            if found and member.isfile() and inside.startswith(_WANTED):
-                member.name = inside
-                tar.extract(member, folder, filter="data")
+            if found and inside.startswith(_WANTED) and (content := tar.extractfile(member)):
+                (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+                (folder / inside).write_bytes(content.read())
     if not (folder / "conversion" / "base.py").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         raise ModelFileError(f"{archive.name}: the converter is not where it was; another version needs another layout")
