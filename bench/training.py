@@ -23,7 +23,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from poem_build import dataset, source
-from poem_build.cli import quiet_libraries
+from poem_build.cli import set_up_process
 from poem_build.recipe import Train, load_recipe
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _ask(args: argparse.Namespace, side: str) -> dict[str, Any]:
 
 def _side(args: argparse.Namespace) -> dict[str, Any]:
     """Train the side's few steps and tell what they took."""
-    quiet_libraries()
+    set_up_process()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     fit, tokenizer = _prepared(args)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -47,12 +48,17 @@ def cli() -> None:
 
 def main() -> None:
     """The command's entry point."""
-    quiet_libraries()
+    set_up_process()
     cli()
 
 
-def quiet_libraries() -> None:
-    """Keep the notes and bars of transformers, peft and the tokenizers off the terminal; to be called first."""
+def set_up_process() -> None:
+    """What every command's process needs; to be called first.
+
+    SIGTERM ends it in order, so that an Ollama or a service that was started here ends too; the notes and bars of
+    transformers, peft and the tokenizers stay off the terminal.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     # peft asks transformers for something by its old name.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -16,7 +16,7 @@ import click
 import httpx
 
 from poem_build import register
-from poem_build.cli import one_line_errors, quiet_libraries
+from poem_build.cli import one_line_errors, set_up_process
 from poem_build.errors import DemoError
 from poem_build.pipeline import run_all
 from poem_build.recipe import Recipe, load_recipe
@@ -98,5 +98,5 @@ def _play(url: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    quiet_libraries()
+    set_up_process()
     demo()

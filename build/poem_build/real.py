@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from poem_build import artifact, gates, source
-from poem_build.cli import one_line_errors, quiet_libraries
+from poem_build.cli import one_line_errors, set_up_process
 from poem_build.demo import options, refuse_taken, show
 from poem_build.errors import ArtifactError, ModelFileError
 from poem_build.recipe import load_recipe
@@ -117,5 +117,5 @@ def _refuse_to_replace(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    quiet_libraries()
+    set_up_process()
     real()

@@ -1,7 +1,11 @@
 """Registration against a real Ollama where there is one; its refusals against a server that misbehaves."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +22,7 @@ from poem_build.cli import cli
 from poem_build.dataset import read_examples
 from poem_build.errors import GateError, OllamaError
 from poem_build.recipe import Recipe
+from support.process import free_port
 
 
 def test_a_real_ollama_serves_what_was_trained(
@@ -165,3 +170,44 @@ def test_an_ollama_elsewhere_is_never_started_here(tmp_path: Path) -> None:
     with register.running_server("http://nowhere.invalid:11434", tmp_path / "log") as there:
         assert not there
     assert list(tmp_path.iterdir()) == []
+
+
+_PROGRAM = """#!{python}
+import http.server, os, urllib.parse
+
+class Version(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{{"version": "0.33.0"}}')
+
+where = urllib.parse.urlsplit(os.environ["OLLAMA_HOST"])
+http.server.HTTPServer((where.hostname, where.port), Version).serve_forever()
+"""
+_COMMAND = """
+import time
+from pathlib import Path
+from poem_build import register
+from poem_build.cli import set_up_process
+
+set_up_process()
+with register.running_server("{host}", Path("{log}")) as there:
+    print(there, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_server_that_was_started_here_ends_with_a_command_that_is_terminated(tmp_path: Path) -> None:
+    program = tmp_path / "ollama"
+    program.write_text(_PROGRAM.format(python=sys.executable), "utf-8")
+    program.chmod(0o755)
+    host = f"http://127.0.0.1:{free_port()}"
+    command = _COMMAND.format(host=host, log=tmp_path / "log")
+    environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        assert register.server_version(host) == "0.33.0"
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert register.server_version(host) is None
