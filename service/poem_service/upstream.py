@@ -81,7 +81,7 @@ class Upstream:
             async with self._request(method, path, body, timeout) as response:
                 if response.status != 200:
                     raise refused(response.status, await _error_text(response))
-                return msgspec.json.decode(await response.content.read(_JSON_BYTES_MAX))
+                return msgspec.json.decode(await _whole(response))
         except msgspec.DecodeError as error:
             raise AnswerError(Reason.MALFORMED, f"{path}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -107,6 +107,15 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    found = bytearray()
+    async for chunk in response.content.iter_any():
+        found += chunk
+        if len(found) > _JSON_BYTES_MAX:
+            raise AnswerError(Reason.MALFORMED, f"over {_JSON_BYTES_MAX} bytes")
+    return bytes(found)
 
 
 async def _error_text(response: aiohttp.ClientResponse) -> str:

@@ -1,12 +1,47 @@
-"""Every error of the HTTP library has a place in our one table."""
+"""Answers are read whole, and every error of the HTTP library has a place in our one table."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 
 import aiohttp
 import pytest
 
+from poem_service import upstream
 from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
-from poem_service.upstream import refused, translated
+from poem_service.upstream import Upstream, refused, translated
+
+
+@asynccontextmanager
+async def answering(*pieces: bytes) -> AsyncIterator[Upstream]:
+    """A server whose answer comes in pieces, as one over a network does."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        length = sum(map(len, pieces))
+        writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n".encode())
+        for piece in pieces:
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(piece)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, aclosing(Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as there:
+        yield there
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end() -> None:
+    async with answering(b'{"tensors": [', b'"one", ', b'"two"]}') as there:
+        assert await there.get_json("/api/show") == {"tensors": ["one", "two"]}
+
+
+async def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "_JSON_BYTES_MAX", 20)
+    async with answering(b'["0123456789', b'0123456789"]') as there:
+        with pytest.raises(AnswerError, match="over 20 bytes"):
+            await there.get_json("/api/show")
 
 
 def kinds(of: type[Exception]) -> Iterator[type[Exception]]:
