@@ -22,7 +22,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 LABEL org.opencontainers.image.title="mansion-poem-build" \
       org.opencontainers.image.description="From the cards to a model that Ollama serves" \
       org.opencontainers.image.licenses="MIT"
-WORKDIR /work
+WORKDIR /mansion-poem
 RUN python3 -m venv /opt/build \
  && mkdir -p game/poem service/poem_service build/poem_build \
  && touch README.md

@@ -29,7 +29,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 LABEL org.opencontainers.image.title="mansion-poem-build" \
       org.opencontainers.image.description="From the cards to a model that Ollama serves" \
       org.opencontainers.image.licenses="MIT"
-WORKDIR /work
+WORKDIR /mansion-poem
 RUN python3 -m venv /opt/build \
  && mkdir -p game/poem service/poem_service build/poem_build \
  && touch README.md
@@ -85,7 +85,7 @@ FROM ${OLLAMA_BASE_IMAGE} AS ollama
 # trained. What is kept of the store is what the manifests name.
 FROM ${PYTHON_IMAGE} AS proved
 ARG RECIPE
-WORKDIR /work
+WORKDIR /mansion-poem
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     rm -f /etc/apt/apt.conf.d/docker-clean \
  && apt-get update \

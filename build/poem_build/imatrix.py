@@ -58,11 +58,8 @@ def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens]) 
 def read(path: Path) -> "dict[str, np.ndarray]":
     """The mean square of each input, (n_in,) a tensor's name."""
     found = {tensor.name: tensor.data for tensor in gguf().GGUFReader(path).tensors}
-    return {
-        name.removesuffix(_SUMS): (data / found[name.removesuffix(_SUMS) + _COUNTS]).reshape(-1)
-        for name, data in found.items()
-        if name.endswith(_SUMS)
-    }
+    names = (name.removesuffix(_SUMS) for name in found if name.endswith(_SUMS))
+    return {name: (found[name + _SUMS] / found[name + _COUNTS]).reshape(-1) for name in names}
 
 
 def for_llama(path: Path) -> Any:
