@@ -143,6 +143,8 @@ class Terminal:
 
     def __init__(self, *arguments: str) -> None:
         self._master, slave = pty.openpty()
+        # Tests that run in a shell's background are started without Ctrl-C, and would hand that on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.process = subprocess.Popen([*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
         self.seen, self._at = "", 0
