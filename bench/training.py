@@ -2,9 +2,10 @@
 
     python -m bench.training [--recipe tiny] [--base FILE] [--out FOLDER] [--steps 8] [--batch 1] [--threads N]
 
-Each side is a process of its own, so that its peak memory is its own. The first step warms up and is left out of the
-seconds. The share is that of the machine's own matrix-product speed, measured in the same process, which the useful
-work of the steps reaches.
+Each side is a process of its own, so that its peak memory is its own. Ours takes a step's examples as the recipe does,
+`train.micro_batch` at a time; TRL takes them at once. The first step warms up and is left out of the seconds. The
+share is that of the machine's own matrix-product speed, measured in the same process, which the useful work of the
+steps reaches.
 """
 
 import argparse
@@ -105,7 +106,7 @@ def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
     recipe = source.override(recipe, args.base, out) if args.base else recipe.with_base(recipe.base, out)
     if recipe.base.brought:
         source.run(recipe, out)
-    change = {"max_steps": args.steps, "batch": args.batch, "micro_batch": None, "dtype": args.dtype}
+    change = {"max_steps": args.steps, "batch": args.batch, "dtype": args.dtype}
     spec = Train(**(recipe.train.model_dump() | change))
     tokenizer = load_tokenizer(recipe.base.path)
     examples = read_examples(args.data / "dataset" / "train.jsonl")[: args.steps * args.batch]
@@ -174,18 +175,29 @@ def _row(tokens: "Tokens") -> dict[str, list[int]]:
 
 
 def useful_flops(model: Any, batch: "Sequence[Tokens]") -> int:
-    """Floating-point operations that a step of LoRA cannot do without, attention and the adapter's own left out.
+    """Floating-point operations of the matrix products that a step of LoRA cannot do without.
 
     A weight takes 2 a position forward (Kaplan et al. 2020, arXiv:2001.08361, section 2.1) and 4 backward: 2 for the
-    gradient of its input, 2 for its own, which frozen weights do without. So 4 x weights x positions: for the matrices
-    of the layers every position of prompt and answer counts, for the head the answer's alone.
+    gradient of its input, 2 for its own, which frozen weights do without. For the matrices of the layers and the
+    adapter every position of prompt and answer counts, for the head the answer's alone. Attention takes 12 x heads x
+    head dimension for each position and each that it sees (Chowdhery et al. 2022, arXiv:2204.02311, appendix B, where
+    every position sees all; here a position sees those before it, and in a sliding layer the window's).
     """
     import torch
 
+    config = model.config
     adapted = [layer.base_layer for layer in model.modules() if hasattr(layer, "base_layer")]
     layers = sum(layer.weight.numel() for layer in adapted if not isinstance(layer, torch.nn.Embedding))
-    head = model.config.vocab_size * model.config.hidden_size
-    return sum(4 * (layers * len(tokens) + head * len(tokens.answer)) for tokens in batch)
+    adapter = sum(p.numel() for name, p in model.named_parameters() if ".lora_A." in name or ".lora_B." in name)
+    head = config.vocab_size * config.hidden_size
+    width = config.num_attention_heads * getattr(config, "head_dim", config.hidden_size // config.num_attention_heads)
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    total = 0
+    for tokens in batch:
+        spans = [config.sliding_window if kind == "sliding_attention" else len(tokens) for kind in kinds]
+        seen = sum(min(position, span) for span in spans for position in range(1, len(tokens) + 1))
+        total += (4 * layers + 6 * adapter) * len(tokens) + 4 * head * len(tokens.answer) + 12 * width * seen
+    return total
 
 
 def _matrix_speed(fit: "Fit") -> float:
