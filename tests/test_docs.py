@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,8 +24,22 @@ def test_every_module_has_its_place_in_the_readmes_tree() -> None:
     assert {name for name in modules if name not in text} == {"__init__.py", "errors.py", "progress.py"}
 
 
-def test_every_make_target_of_the_readme_is_there() -> None:
+@pytest.mark.parametrize(
+    ("readme", "least"),
+    [
+        ("README.md", {"setup", "demo", "test", "test-all", "bench", "check"}),
+        ("README.ja.md", {"demo", "test", "bundle", "image", "rollback", "real"}),
+    ],
+)
+def test_every_make_target_of_a_readme_is_there(readme: str, least: set[str]) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    named = set(re.findall(r"`make ([a-z-]+)", (ROOT / "README.md").read_text("utf-8")))
-    assert {"setup", "demo", "test", "test-all", "bench", "check"} <= named
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / readme).read_text("utf-8"), re.MULTILINE))
+    assert least <= named
     assert [target for target in named if f"\n{target}:" not in makefile] == []
+
+
+def test_every_link_of_a_document_leads_somewhere() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    links = [(page, to) for page in documents for to in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))]
+    assert len(links) > 5
+    assert [(page.name, to) for page, to in links if not (page.parent / to).exists()] == []
