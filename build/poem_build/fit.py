@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from poem_build.batches import Tokens, answer_losses, batches
 from poem_build.checkpoints import Checkpoints
 from poem_build.errors import GateError
+from poem_build.memory import give_back
 from poem_build.progress import token_bar
 from poem_build.recipe import Train
 
@@ -92,6 +93,7 @@ class Fit:
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad(set_to_none=True)
+        give_back()
         return loss
 
     def gradients(self, batch: Sequence[Tokens]) -> float:
