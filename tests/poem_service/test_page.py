@@ -7,10 +7,11 @@ import pytest
 
 from poem.deck import builtin_deck
 from poem.shape import encode
+from poem_service.handlers import MESSAGES
 from poem_service.ladder import ModelState
 from poem_service.settings import Settings
 from support.browser import CHROMIUM, browsing
-from support.ollama_stand_in import Call, OllamaStandIn
+from support.ollama_stand_in import Call, OllamaStandIn, slow_drip
 from support.served import serving, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -49,6 +50,43 @@ async def test_a_hand_is_played_from_deal_to_poem(width: int, height: int, tmp_p
                 await page.run("document.getElementById('next').click()")
                 await page.until("document.getElementById('result').hidden")
                 assert page.complaints == []
+
+
+async def test_whoever_leaves_a_growing_poem_can_play_on(tmp_path: Path) -> None:
+    async with OllamaStandIn() as ollama:
+        settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=20)
+        async with serving(settings) as (service, client):
+            await until(service, ModelState.READY)
+            ollama.behave = slow_drip
+            async with browsing(tmp_path, str(client.base_url), 390, 844) as page:
+                await page.until("document.querySelectorAll('fieldset').length === 5")
+                await page.run(CHOOSE)
+                await page.run("document.getElementById('write').click()")
+                await page.until("document.querySelector('.growing p')?.textContent")
+                await page.run("document.querySelector('fieldset').id = 'old'")
+                await page.run("document.getElementById('next').click()")
+                await page.until(
+                    "document.querySelectorAll('fieldset').length === 5 && !document.getElementById('old')"
+                )
+                ollama.behave = at_a_pace
+                await page.run(CHOOSE)
+                assert not await page.run("document.getElementById('write').disabled")
+                await page.run("document.getElementById('write').click()")
+                await page.until("document.getElementById('source').textContent")
+                assert await page.run("document.getElementById('source').textContent") == "この詩はモデルが書きました"
+                assert await page.run("document.getElementById('alert').textContent") == ""
+                assert service.writer.slots.ahead == 0
+                assert page.complaints == []
+
+
+async def test_a_refusal_is_told_in_the_service_s_own_words(tmp_path: Path) -> None:
+    settings = Settings(engine="none", api_key="a-key-of-the-stand")
+    async with (
+        serving(settings) as (_, client),
+        browsing(tmp_path, str(client.base_url), 390, 844) as page,
+    ):
+        await page.until("document.getElementById('alert')?.textContent")
+        assert await page.run("document.getElementById('alert').textContent") == MESSAGES[401]
 
 
 async def test_a_lost_gpu_is_told_to_the_staff(tmp_path: Path) -> None:
