@@ -239,6 +239,7 @@ def _write_texts(folder: Path, found: list[Part], recipe: Recipe, compose: Compo
         "recipe": recipe.name,
         "version": metadata.version("mansion-poem"),
         "platform": found[0].platform,
+        "embedded": compose.holder == "service",
         "nvidia": (folder / "compose.nvidia.yaml").is_file(),
         "gpu": "nvidia" if containers.OVERRIDES["nvidia"] in compose.files else "",
         "model_memory": f"{memory // MIB}m",

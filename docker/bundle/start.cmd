@@ -37,6 +37,12 @@ if errorlevel 1 (
   call :fail "動かせませんでした。" "上の英語の行に port とあれば、.env の POEM_PORT を 3002 などに変えて、もう一度 start.cmd を動かしてください。"
   exit /b 1
 )
+for /l %%i in (1,1,15) do (
+  docker compose exec -T service python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:3001/health', timeout=4)" >nul 2>&1
+  if not errorlevel 1 goto :there
+  timeout /t 1 /nobreak >nul
+)
+:there
 start "" "http://localhost:%POEM_PORT%"
 echo ・ モデルの準備を待っています（ページはもう使えます）
 docker compose exec -T service poem-service doctor --hand --wait 300

@@ -145,15 +145,19 @@ def test_the_doctor_finds_nothing_wrong_and_says_what_it_saw(at: Stand, built: B
         "○ イメージ mansion-poem-service:",
         "○ service が動いています",
         f"○ モデル: {MODELS[built.kind]}",
-        "○ 一手: ",
+        "○ 試し書き: ",
     ):
         assert line in found.stdout
 
 
-def test_a_file_to_send_holds_no_secret(at: Stand) -> None:
+@pytest.mark.parametrize(
+    "spelt",
+    ["hush-hush-hush", "'hush-hush-hush'", "hush-hush-hush # hush", "other-key-here\n#POEM_API_KEY=hush-hush"],
+)
+def test_a_file_to_send_holds_no_secret(spelt: str, at: Stand) -> None:
     env = at.home / ".env"
     kept = env.read_text("utf-8")
-    env.write_text(f"{kept}POEM_API_KEY=hush-hush-hush\n", "utf-8")
+    env.write_text(f"{kept}POEM_API_KEY={spelt}\n", "utf-8")
     try:
         assert "△ .env が、はじめの内容と違います。" in at.script("start").stdout
         sent = at.script("doctor", "--support")

@@ -33,6 +33,11 @@ def variables(text: str) -> dict[str, str]:
     return {name: default or "" for name, default in re.findall(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}", text)}
 
 
+def variables_of(block: str) -> list[str]:
+    """The names that commented-out lines of an .env would set."""
+    return re.findall(r"(?m)^#([A-Z_]+)=", block)
+
+
 def test_every_dockerfile_is_clean() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     command = [str(part) for part in (hadolint, "--config", ROOT / ".hadolint.yaml", *DOCKERFILES)]
@@ -80,6 +85,11 @@ def test_the_example_environment_names_every_value_with_its_default() -> None:
     assert set(shown) == set(asked) - SET_BY_MAKE
     differing = {name for name, default in asked.items() if default and name in shown and shown[name] != default}
     assert differing == {"RENDER_GROUP"}
+    examples = {name for name, default in asked.items() if not default and shown.get(name)}
+    said = {
+        name for block in re.findall(r"# .*for example:\n((?:#[A-Z].*\n)+)", example) for name in variables_of(block)
+    }
+    assert said == examples
 
 
 def test_every_setting_of_the_service_can_be_changed() -> None:
