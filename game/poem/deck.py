@@ -17,6 +17,9 @@ STRENGTHS = range(-6, 6)
 CANDIDATES = 20
 """How many catch-copies a player's poem may be titled with."""
 
+ID_MAX, TEXT_MAX, WORDINGS_MAX = 200, 400, 100
+"""Characters of an id and of any other text, and wordings of a card, that a deck and a request may have."""
+
 _KANJI_RUN = re.compile(r"[一-鿿々〆]{2,}")
 _KATAKANA_RUN = re.compile(r"[ァ-ヶー]{3,}")
 # A line break of any kind or a control character bends the prompt's lines; a lone surrogate is no UTF-8.
@@ -158,6 +161,8 @@ def _card(entry: Any, where: str) -> Card:
     poems = entry.get("poems")
     if not isinstance(poems, list) or not poems:
         raise DeckError(f"{where}: poems must hold at least one wording; add one")
+    if len(poems) > WORDINGS_MAX:
+        raise DeckError(f"{where}: poems holds {len(poems)} wordings, {WORDINGS_MAX} are allowed; remove some")
     wordings = []
     for n, poem in enumerate(poems, 1):
         place = f"{where}: poems {n}"
@@ -191,6 +196,9 @@ def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
         raise DeckError(f"{where}: {key} must be a non-empty string, got {reprlib.repr(value)}")
     if bad := _NOT_IN_LINE.search(value):
         raise DeckError(f"{where}: {key} holds {bad.group()!r}, which a line of text cannot carry; remove it")
+    allowed = ID_MAX if key == "id" else TEXT_MAX
+    if len(value) > allowed:
+        raise DeckError(f"{where}: {key} has {len(value)} characters, {allowed} are allowed; shorten it")
     return unicodedata.normalize("NFC", value)
 
 

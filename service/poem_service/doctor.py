@@ -1,6 +1,7 @@
 """An installation → what is right and wrong with it, each fault with what to do; in Japanese, as the stand reads it."""
 
 import asyncio
+import re
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -140,6 +141,7 @@ async def _model(report: Report, visit: Visit, settings: Settings, wait_s: float
         again = await visit.play(2)
         _pace(report, await visit.ready(), again)
         report.metrics = await visit.metrics()
+        _log(report, report.metrics, visit.settings)
     except (EngineError, StrangerError) as error:
         remedy = "サービスを起動し直してください。続くときは、サービスのログを見てください。"
         report.add("hand", State.BAD, f"サービスが答えませんでした（{error}）", remedy)
@@ -206,11 +208,22 @@ def _pace(report: Report, ready: Mapping[str, Any], again: Played) -> None:
         told = "読み込み済みでした" if cold is None else f"読み込みから書き始めまで {cold:.1f} 秒"
         report.add("cold", State.OK, told)
     rate = ready["tokens_per_s"] if again.source == "model" else None
-    seen = f"次の一手は {again.seconds:.1f} 秒" + (f"、毎秒 {rate} トークン" if rate else "")
+    seen = f"二篇目は {again.seconds:.1f} 秒" + (f"、毎秒 {rate} トークン" if rate else "")
     if again.seconds > SLOW_S:
         report.add("warm", State.NOTE, seen, "混むときは、待たせずに控えの表から答えます。GPU があれば速くなります。")
     else:
         report.add("warm", State.OK, seen)
+
+
+def _log(report: Report, metrics: str, settings: Settings) -> None:
+    if settings.log_db is None:
+        return
+    lost = re.search(r"(?m)^poem_log_rows_lost (\d+)", metrics)
+    if lost and int(lost[1]):
+        seen = f"{settings.log_db} に書き込めず、{lost[1]} 篇が残っていません"
+        report.add("log", State.BAD, seen, f"POEM_LOG_DB を、書き込める場所（容器の中なら /data）にして、{START_AGAIN}")
+    else:
+        report.add("log", State.OK, f"{settings.log_db} に残しています")
 
 
 def how_served(played: Played, ready: Mapping[str, Any]) -> str:

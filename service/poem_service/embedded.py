@@ -10,6 +10,7 @@ import codecs
 import ctypes
 import hashlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -62,7 +63,8 @@ class EmbeddedEngine:
         try:
             await _bears(self._path)
         except UnavailableError as error:
-            self._refused = stamp, error  # not tried again until the file is another
+            if error.reason is Reason.MODEL_MISSING:
+                self._refused = stamp, error  # not tried again until the file is another
             raise
         self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path)
 
@@ -108,6 +110,8 @@ async def _bears(path: Path) -> None:
         raise
     if trial.returncode == 1:
         raise UnavailableError(Reason.MODEL_MISSING, told.decode("utf-8", "replace"))
+    if trial.returncode == -signal.SIGKILL:  # the system's way to get memory back: no fault of the file's
+        raise UnavailableError(Reason.LOADING, f"loading {path.name} was killed; it needs more free memory")
     if trial.returncode != 0:
         raise UnavailableError(Reason.MODEL_MISSING, f"llama.cpp died of {path.name} (status {trial.returncode})")
 
@@ -115,6 +119,8 @@ async def _bears(path: Path) -> None:
 def _generate(model: "Model", ask: Ask, stop: threading.Event, emit: Emit) -> None:
     """In the worker: emit the answer's pieces, then None; raises if the answer is not whole."""
     try:
+        if stop.is_set():  # given up while it waited for its turn
+            return
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
         for raw in model.answer(ask):
             if stop.is_set():

@@ -18,7 +18,7 @@ from poem.hand import Hand, deal_cards
 from poem.prompt import prompt_version
 from poem_service.errors import Reason, RequestError
 from poem_service.events import EventStream
-from poem_service.intake import BODY_BYTES_MAX, read_hand
+from poem_service.intake import read_hand
 from poem_service.ladder import ModelState
 from poem_service.metrics import CONTENT_TYPE
 from poem_service.openapi import DOCUMENT
@@ -45,7 +45,7 @@ T = TypeVar("T")
 async def generate_poem(request: Request) -> Response:
     """The game's endpoint: JSON, or events for a client that accepts them."""
     service = _service(request)
-    hand = read_hand(await _body(request), service.deck, service.settings.deck_policy)
+    hand = read_hand(await _body(request, service.body_bytes_max), service.deck, service.settings.deck_policy)
     if "text/event-stream" in request.headers.get("accept", ""):
         return EventStream(lambda audience: _written(request, hand, audience))
     written = await _unless_gone(request, _written(request, hand))
@@ -169,13 +169,13 @@ def _headers(written: Written) -> dict[str, str]:
     return headers
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, bytes_max: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > BODY_BYTES_MAX:
+                if len(body) > bytes_max:
                     raise RequestError(413, TOO_LARGE)
     except TimeoutError:
         raise RequestError(400, TOO_LATE) from None

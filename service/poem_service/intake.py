@@ -1,22 +1,23 @@
 """The bytes of a request → a checked `Hand` of clean text. Raises `RequestError` for anything else."""
 
+import json
 import re
 import unicodedata
 from typing import Annotated, Literal
 
 import msgspec
 
-from poem.deck import Card, Deck, Wording
+from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording
 from poem.errors import HandError
-from poem.hand import Hand, Pair, hand_of
+from poem.hand import PAIRS, Hand, Pair, hand_of
 from poem_service.errors import RequestError
 
-BODY_BYTES_MAX = 64 * 1024
+_BODY_BYTES = 64 * 1024
 NOT_A_HAND = "リクエストの形が正しくありません。カードを五枚選びなおしてください。"
 UNKNOWN_CARD = "このカードは使えません。カードを選びなおしてください。"
 
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=400)]
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
 
 
 class _Poem(msgspec.Struct):
@@ -29,7 +30,7 @@ class _Card(msgspec.Struct):
     category: _Text
     condition_text: _Text
     strength: Annotated[int, msgspec.Meta(ge=-6, le=5)]
-    poems: Annotated[list[_Poem], msgspec.Meta(min_length=1, max_length=100)]
+    poems: Annotated[list[_Poem], msgspec.Meta(min_length=1, max_length=WORDINGS_MAX)]
 
 
 class _Pair(msgspec.Struct):
@@ -65,6 +66,18 @@ _SPECIAL = re.compile(
 _DROPPED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs"})
 # What is left of a special token's brackets after the tokens are gone can form no new one.
 _FULL_WIDTH = str.maketrans("<>[]|", "＜＞［］｜")
+
+
+def body_bytes_max(deck: Deck) -> int:
+    """How many bytes a request may have: 64 KiB, or what the deck's largest hand takes, all of it escaped."""
+    largest = sorted((_sent_bytes(card) for card in deck.cards), reverse=True)[:PAIRS]
+    return max(_BODY_BYTES, sum(largest))
+
+
+def _sent_bytes(card: Card) -> int:
+    """Bytes of a pair with the card's longest wording, indented as a client may send it."""
+    longest = max(card.as_json()["poems"], key=lambda poem: len(poem["poem_text"]))
+    return len(json.dumps({"conditionCard": card.as_json(), "selectedPoem": longest}, indent=8))
 
 
 def read_hand(body: bytes, deck: Deck, policy: Literal["open", "known"]) -> Hand:

@@ -28,7 +28,7 @@ class _Choice(msgspec.Struct):
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
-    error: msgspec.Raw | None = None
+    error: object = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -92,5 +92,5 @@ def _choices(line: bytes) -> list[_Choice]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerError(Reason.MALFORMED, f"an event of the stream: {error}") from error
     if chunk.error is not None:
-        raise AnswerError(Reason.UPSTREAM_ERROR, bytes(chunk.error)[:200].decode("utf-8", "replace"))
+        raise AnswerError(Reason.UPSTREAM_ERROR, str(chunk.error)[:200])
     return chunk.choices[:1]

@@ -11,8 +11,8 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
         "Ollama なら POEM_ENGINE=ollama に、組み込みなら mansion-poem[embedded] を入れて POEM_GGUF を決めてください。",
     ),
     Reason.UNREACHABLE: (
-        "Ollama につながりません",
-        f"Ollama が動いているか、OLLAMA_HOST が正しいかを確かめ、{_AGAIN}",
+        "モデルを動かす相手につながりません",
+        f"Ollama が動いているか、OLLAMA_HOST（POEM_ENGINE=openai なら POEM_OPENAI_URL）が正しいかを確かめ、{_AGAIN}",
     ),
     Reason.MODEL_MISSING: (
         "モデルが見つからないか、壊れています",
@@ -35,7 +35,10 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
         "一分あたりの回数を超えました",
         "一分ほど待つか、POEM_RATE_LIMIT を大きくしてください。",
     ),
-    Reason.UPSTREAM_ERROR: ("モデルがエラーを返しました", f"{_AGAIN}続くときは、Ollama のログを見てください。"),
+    Reason.UPSTREAM_ERROR: (
+        "モデルがエラーを返しました",
+        f"{_AGAIN}続くときは、Ollama など、モデルを動かす相手のログを見てください。",
+    ),
     Reason.TIMEOUT: (
         "モデルの返事が途中で止まりました",
         f"ほかのプログラムを閉じてください。続くときは、{_AGAIN}",

@@ -77,7 +77,8 @@ NAMES = {
     "model": "モデル",
     "prompt": "プロンプト",
     "gpu": "GPU",
-    "hand": "一手",
+    "hand": "試し書き",
+    "log": "記録",
     "cold": "立ち上がり",
     "warm": "速さ",
 }

@@ -2,18 +2,22 @@
 
 import asyncio
 import logging
+import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 
 from poem.deck import Deck, builtin_deck, load_deck
+from poem.errors import TableError
 from poem.hand import deal, draw_candidates
 from poem.table import Table
 from poem_service.breaker import Breaker, BreakerState
 from poem_service.choose import choose
 from poem_service.fallback import fall_back
 from poem_service.generation_log import GenerationLog
+from poem_service.intake import body_bytes_max
 from poem_service.keeper import Keeper
 from poem_service.ladder import ModelState
 from poem_service.metrics import Metrics
@@ -77,6 +81,11 @@ class Service:
         if self.table is not None:
             self.table.close()
 
+    @cached_property
+    def body_bytes_max(self) -> int:
+        """How many bytes a request may have."""
+        return body_bytes_max(self.deck)
+
     @property
     def gpu_lost(self) -> bool:
         """Whether a GPU is expected and the model is loaded without one."""
@@ -86,7 +95,10 @@ class Service:
     def _warm_up(self) -> None:
         """Read the composer's word files now: a tenth of a second that no player should wait for."""
         hand, titles = deal(self.deck, Random(0)), draw_candidates(self.deck, Random(0))
-        fall_back(hand, titles, self.deck.catchphrases, 0, self.table)
+        try:
+            fall_back(hand, titles, self.deck.catchphrases, 0, self.table)
+        except sqlite3.Error as error:
+            raise TableError(f"{self.settings.table}: {error}; build or import the table again") from error
 
     def _watch(self) -> None:
         keeper, metrics = self.keeper, self.metrics

@@ -58,6 +58,11 @@ class Settings:
             raise SettingsError("POEM_GGUF: not set; POEM_ENGINE=embedded needs the path of a GGUF file")
         if settings.engine == "openai" and settings.openai_url is None:
             raise SettingsError("POEM_OPENAI_URL: not set; POEM_ENGINE=openai needs the server's http or https URL")
+        if settings.max_active > 1 and (settings.engine == "embedded" or (settings.engine == "auto" and settings.gguf)):
+            raise SettingsError(
+                f"POEM_MAX_ACTIVE: {settings.max_active} is for POEM_ENGINE=ollama and openai; the embedded engine "
+                "(POEM_GGUF) writes one poem at a time: give 1"
+            )
         return settings
 
 
@@ -136,14 +141,16 @@ def _url(text: str) -> str:
 def ollama_url(text: str) -> str:
     """The forms that Ollama itself takes: `host`, `host:port`, `:port`, a URL; 0.0.0.0 means this machine."""
     scheme, _, rest = text.rpartition("://")
+    scheme = scheme.lower()
     rest = rest.rstrip("/")
     if rest.startswith(":"):
         rest = f"127.0.0.1{rest}"
     parts = urlsplit(_url(f"{scheme or 'http'}://{rest}"))
     host = "127.0.0.1" if parts.hostname == "0.0.0.0" else str(parts.hostname)
     host = f"[{host}]" if ":" in host else host
+    user, at, _ = parts.netloc.rpartition("@")
     port = parts.port or {"": 11434, "http": 80, "https": 443}[scheme]
-    return f"{parts.scheme}://{host}:{port}{parts.path}"
+    return f"{parts.scheme}://{user}{at}{host}:{port}{parts.path}"
 
 
 def _origins(text: str) -> tuple[str, ...]:

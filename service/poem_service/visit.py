@@ -53,7 +53,7 @@ class Visit:
 
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url
-        self._settings = settings
+        self.settings = settings
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else None
         self._session = aiohttp.ClientSession(url, headers=headers, trust_env=False)
 

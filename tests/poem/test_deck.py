@@ -108,6 +108,19 @@ BAD_CARDS = [
         id="a list in a list",
     ),
     pytest.param(
+        _broken(0, condition_text="駅" * 401),
+        "cards.json: card 1 (access-01): condition_text has 401 characters, 400 are allowed; shorten it",
+        id="long text",
+    ),
+    pytest.param(
+        _broken(2, id="a" * 201), "cards.json: card 3: id has 201 characters, 200 are allowed; shorten it", id="long id"
+    ),
+    pytest.param(
+        _broken(0, poems=[{"id": f"w{n}", "poem_text": "歌"} for n in range(101)]),
+        "cards.json: card 1 (access-01): poems holds 101 wordings, 100 are allowed; remove some",
+        id="many wordings",
+    ),
+    pytest.param(
         [card | {"category": "一つ"} for card in _cards()],
         "cards.json: a hand needs cards of 5 different categories; add categories",
         id="categories",

@@ -66,6 +66,21 @@ async def test_a_running_service_with_a_model_is_well() -> None:
     assert 'poem_answers_total{reason="",source="model"} 2.0' in report.metrics
 
 
+async def test_poems_that_are_not_kept_are_a_fault(tmp_path: Path) -> None:
+    log = tmp_path / "log.sqlite3"
+    for broken in (False, True):
+        if broken:
+            log.write_bytes(b"no database" * 100)
+        environ = ENGINELESS | {"POEM_LOG_DB": str(log)}
+        async with service(environ) as (url, _):
+            report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+            await asyncio.sleep(1)
+            again = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+        assert report.played is not None
+        assert found(again)["log"] is (State.BAD if broken else State.OK)
+        assert seen(again, "log").startswith(str(log))
+
+
 async def test_a_lost_gpu_is_a_fault() -> None:
     async with OllamaStandIn(size_vram=0) as ollama:
         environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama", "POEM_GPU": "expected"}
@@ -128,6 +143,19 @@ async def test_a_table_cut_short_is_found_though_it_opens(tmp_path: Path) -> Non
     table.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
     report = await examined(alone(**ENGINELESS, POEM_TABLE=str(table)))
     assert found(report)["table"] is State.BAD
+
+
+async def test_a_table_that_the_first_look_finds_broken_stops_the_start_in_one_line(tmp_path: Path) -> None:
+    table = whole_table(tmp_path, hands=400)
+    data = table.read_bytes()
+    page = int.from_bytes(data[16:18], "big")
+    table.write_bytes(data[:page] + b"\xff" * (len(data) - page))
+    environ = os.environ | alone(**ENGINELESS, POEM_TABLE=str(table))
+    command = [sys.executable, "-m", "poem_service"]
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"poem-service: {table}: ")
+    assert done.stderr.count("\n") == 1
 
 
 async def test_a_table_of_another_deck_is_noticed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """llama.cpp in this process, with a tiny random model: form by the grammar, cancelling, refusals."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -80,6 +81,24 @@ async def test_a_file_that_llama_cpp_dies_of_is_refused_and_we_live(tmp_path: Pa
     engine = EmbeddedEngine(write_tiny_gguf(tmp_path / "mute.gguf", bytes_too=False))
     with pytest.raises(EngineError, match=r"llama\.cpp died of mute\.gguf"):
         await engine.load()
+    await engine.aclose()
+
+
+async def test_a_load_that_the_system_killed_is_tried_again(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = EmbeddedEngine(gguf)
+    short_of_memory = tmp_path / "python"
+    short_of_memory.write_text("#!/bin/sh\nkill -KILL $$\n", "utf-8")
+    short_of_memory.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(short_of_memory))
+    with pytest.raises(EngineError, match="needs more free memory") as refusal:
+        await engine.load()
+    assert refusal.value.reason is Reason.LOADING
+    monkeypatch.undo()
+    assert not (await engine.inspect()).loaded
+    await engine.load()
+    assert (await engine.inspect()).loaded
     await engine.aclose()
 
 

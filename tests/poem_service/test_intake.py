@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poem.deck import builtin_deck
+from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording, builtin_deck
 from poem_service.errors import RequestError
-from poem_service.intake import clean, read_hand
+from poem_service.intake import body_bytes_max, clean, read_hand
 from support.served import a_hand, sent
 
 DECK = builtin_deck()
@@ -42,6 +42,28 @@ def test_a_hand_of_our_deck_is_our_own_cards() -> None:
     hand = read_hand(body(), DECK, "open")
     assert hand == HAND
     assert all(pair.card is DECK.by_id[pair.card.id] for pair in hand.pairs)
+
+
+def test_the_largest_hand_that_a_deck_can_deal_is_taken() -> None:
+    def text(n: int, size: int) -> str:
+        return str(n).rjust(size, "邸")
+
+    cards = tuple(
+        Card(
+            text(n, ID_MAX),
+            text(n, TEXT_MAX),
+            text(n, TEXT_MAX),
+            -6,
+            tuple(Wording(text(1000 * n + m, ID_MAX), text(m, TEXT_MAX)) for m in range(WORDINGS_MAX)),
+        )
+        for n in range(1, 6)
+    )
+    pairs = [{"conditionCard": card.as_json(), "selectedPoem": card.as_json()["poems"][0]} for card in cards]
+    sent_escaped = json.dumps({"selectedPairs": pairs}, indent=2).encode()
+    deck = Deck(cards, ())
+    assert len(sent_escaped) <= body_bytes_max(deck)
+    assert [pair.card for pair in read_hand(sent_escaped, deck, "open").pairs] == list(cards)
+    assert body_bytes_max(DECK) == 64 * 1024
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -55,7 +55,7 @@ async def test_talk_around_the_json_is_understood(
         ("hang_amid", "timeout"),
         ("done_length", "incomplete"),
         ("cut_body", "lost"),
-        ("error_line", "incomplete"),
+        ("error_line", "upstream-error"),
         ("bad_json", "malformed"),
         ("unknown_title", "rules"),
         ("endless", "malformed"),

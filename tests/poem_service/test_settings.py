@@ -60,6 +60,8 @@ def test_a_bad_value_is_refused_with_name_value_and_what_is_allowed(name: str) -
         ("http://ollama", "http://ollama:80"),
         ("https://ollama.example.jp/", "https://ollama.example.jp:443"),
         ("[::1]:11434", "http://[::1]:11434"),
+        ("HTTP://stand", "http://stand:80"),
+        ("https://us:pa@ollama.example.jp", "https://us:pa@ollama.example.jp:443"),
     ],
 )
 def test_ollama_host_takes_the_forms_that_ollama_takes(text: str, url: str) -> None:
@@ -70,6 +72,15 @@ def test_ollama_host_takes_the_forms_that_ollama_takes(text: str, url: str) -> N
 def test_an_engine_that_lacks_its_place_is_refused(engine: str, needs: str) -> None:
     with pytest.raises(SettingsError, match=f"^{needs}: not set"):
         Settings.from_env({"POEM_ENGINE": engine})
+
+
+@pytest.mark.parametrize("engine", ["auto", "embedded"])
+def test_the_embedded_engine_takes_one_at_a_time(engine: str, tmp_path: Path) -> None:
+    (gguf := tmp_path / "model.gguf").touch()
+    environ = {"POEM_ENGINE": engine, "POEM_GGUF": str(gguf), "POEM_MAX_ACTIVE": "2"}
+    with pytest.raises(SettingsError, match=r"^POEM_MAX_ACTIVE: 2 is for "):
+        Settings.from_env(environ)
+    assert Settings.from_env(environ | {"POEM_ENGINE": "ollama"}).max_active == 2
 
 
 def test_keys_do_not_show() -> None:

@@ -69,6 +69,10 @@ class Call:
             if gap_s:
                 await asyncio.sleep(gap_s)
 
+    async def fail(self, message: str) -> None:
+        """An error in the middle of the stream."""
+        await self.chunk(_line({"error": message}))
+
 
 Behaviour = Callable[[Call], Awaitable[None]]
 
@@ -148,7 +152,7 @@ async def done_length(call: Call) -> None:
 async def error_line(call: Call) -> None:
     await call.head()
     await call.text(encode(call.right())[:60])
-    await call.chunk(_line({"error": "an error was encountered while running the model"}))
+    await call.fail("an error was encountered while running the model")
     call.writer.write(b"0\r\n\r\n")
 
 

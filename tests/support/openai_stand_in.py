@@ -29,6 +29,9 @@ class OpenAICall(Call):
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
 
+    async def fail(self, message: str) -> None:
+        await self._event({"error": {"message": message, "type": "server_error"}})
+
     async def _event(self, fields: dict[str, Any]) -> None:
         await self.chunk(b"data: " + json.dumps(fields, ensure_ascii=False).encode() + b"\n\n")
 
