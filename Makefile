@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 demo: setup
-	@$(BIN)/python -m poem_build.demo --recipe $(RECIPE) $(if $(ONCE),--once)
+	@$(BIN)/python -m poem_build.demo --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
 
 real: setup
 	@$(BIN)/python -m poem_build.real $(if $(STEPS),--steps $(STEPS))
@@ -42,7 +42,7 @@ up:
 	@$(DOCKER_STACK) up $(STACK_ARGS)
 
 image:
-	@$(DOCKER_STACK) image $(STACK_ARGS)
+	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base $(BASE))
 
 rollback:
 	@$(DOCKER_STACK) rollback

@@ -85,6 +85,7 @@ async def run(rounds: int, players: int, model: str) -> dict[str, object]:
                     await ollama.start()
                 tallies += await playing
                 memory.append(resident_mb(pid))
+            back_s.append(await _until_model(client))
     finally:
         await ollama.end("kill")
     return {

@@ -53,7 +53,9 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     Each phase is an artifact of its own, which the next starts from: what is there is not trained again.
     """
     if recipe.pretrain is None:
-        raise RecipeError(f"recipe {recipe.name}: base.path: is a folder that no [pretrain] says how to make")
+        raise RecipeError(
+            f"recipe {recipe.name}: base.path: is a folder that no [pretrain] says how to make; it is used as it is"
+        )
     made = None
     for n, phase in enumerate(recipe.pretrain.phases, 1):
         made = _phase(recipe.pretrain, phase, out, f"base-{n}", made)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from poem_build.chat import render_chat
+from poem_build.chat import render_chat, trained_prompt
 from poem_build.cross_entropy import IGNORED, cross_entropy
 from poem_build.dataset import Example
 
@@ -30,9 +30,8 @@ class Tokens:
 
 def tokenize(tokenizer: Any, family: str, example: Example) -> Tokens:
     """Prompt and answer are tokenized apart, as they are when the model is asked."""
-    messages = example.messages()
-    prompt = render_chat(family, messages[:-1], answer_follows=True)
-    whole = render_chat(family, messages, answer_follows=False)
+    prompt = trained_prompt(family, example)
+    whole = render_chat(family, example.messages(), answer_follows=False)
     answer = whole.removeprefix(prompt).rstrip("\n")
     prompt_ids = tokenizer.encode(prompt, add_special_tokens=True)
     return Tokens(tuple(prompt_ids), tuple(tokenizer.encode(answer, add_special_tokens=False)))

@@ -25,12 +25,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from poem.deck import Deck, load_deck
 from poem_build import artifact, containers, notices, sbom, table
-from poem_build.cli import one_line_errors
+from poem_build.cli import one_line_errors, set_up_process
 from poem_build.containers import ROOT, Compose
 from poem_build.errors import StackError
 from poem_build.recipe import Recipe, load_recipe
 
 SOURCE = ROOT / "docker" / "bundle"
+_PACKING = ".packing-"
 SCRIPTS = ("start", "stop", "doctor", "scripts/common.sh")
 PAGE = "はじめにお読みください.html"
 GZIP_LEVEL = 1
@@ -103,7 +104,9 @@ def pack(recipe: Recipe, out: Path, compose: Compose, deck: Deck, hands: int) ->
     platform = found[0].platform
     name = f"mansion-poem-{recipe.name}{'-embedded' if compose.holder == 'service' else ''}"
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".packing-") as made:
+    for left in out.glob(f"{_PACKING}*"):  # by a process that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=out, prefix=_PACKING) as made:
         folder = Path(made) / name
         (folder / "licences").mkdir(parents=True)
         _write_files(folder, deck, hands)
@@ -294,4 +297,5 @@ def _write_tar(folder: Path, target: Path, time: datetime) -> None:
 
 
 if __name__ == "__main__":
+    set_up_process()
     main()

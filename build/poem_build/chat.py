@@ -5,6 +5,7 @@ from typing import Any
 
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from poem_build.dataset import Example
 from poem_build.recipe import MODELFILES
 
 
@@ -19,6 +20,11 @@ def render_chat(family: str, messages: list[dict[str, str]], *, answer_follows: 
     It does not start with the token that opens a text (BOS): whoever tokenizes it adds that one, once.
     """
     return str(_compiled(family).render(messages=messages, add_generation_prompt=answer_follows, bos_token=""))
+
+
+def trained_prompt(family: str, example: Example) -> str:
+    """The text that asks for the example's answer, up to where that begins."""
+    return render_chat(family, example.messages()[:-1], answer_follows=True)
 
 
 @cache

@@ -121,13 +121,14 @@ def _by_hand(deck: Deck, times: int, seed: int) -> list[Example]:
     rng = Random(f"handwritten {seed}")
     poems = [poem for poem in handwritten() if not poem.held_out and split_of(poem.hand) == "train"]
     return [
-        Example(poem.hand, _candidates_with(poem.answer.title, deck, rng), poem.answer)
+        Example(poem.hand, candidates_with(poem.answer.title, deck, rng), poem.answer)
         for _ in range(times)
         for poem in poems
     ]
 
 
-def _candidates_with(title: str, deck: Deck, rng: Random) -> tuple[str, ...]:
+def candidates_with(title: str, deck: Deck, rng: Random) -> tuple[str, ...]:
+    """As many title candidates as a player gets, that one somewhere among them."""
     others = [one for one in draw_candidates(deck, rng) if one != title][: CANDIDATES - 1]
     return tuple(rng.sample([title, *others], CANDIDATES))
 

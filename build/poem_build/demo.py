@@ -15,7 +15,7 @@ from typing import Any
 import click
 import httpx
 
-from poem_build import register
+from poem_build import register, source
 from poem_build.cli import one_line_errors, set_up_process
 from poem_build.errors import DemoError
 from poem_build.pipeline import run_all
@@ -28,7 +28,14 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--debug", is_flag=True, help="Show the traceback of an error."),
         click.option("--ollama", "host", envvar="OLLAMA_HOST", default=register.DEFAULT_HOST, show_default=True),
-        click.option("--port", envvar="POEM_PORT", default=3001, show_default=True, help="Where the service listens."),
+        click.option(
+            "--port",
+            envvar="POEM_PORT",
+            type=click.IntRange(1, 65535),
+            default=3001,
+            show_default=True,
+            help="Where the service listens.",
+        ),
     ):
         command = option(command)
     return command
@@ -36,14 +43,16 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file.")
+@click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.")
 @click.option("--once", is_flag=True, help="Stop after one hand.")
 @options
-def demo(recipe: str, once: bool, port: int, host: str, debug: bool) -> None:
+def demo(recipe: str, base: str | None, once: bool, port: int, host: str, debug: bool) -> None:
     """Make the model, serve it and play one hand."""
     with one_line_errors(debug):
         refuse_taken(port)
         loaded = load_recipe(recipe)
-        show(loaded, Path("artifacts") / loaded.name, port, host, once=once)
+        out = Path("artifacts") / loaded.name
+        show(source.override(loaded, base, out) if base else loaded, out, port, host, once=once)
 
 
 def show(recipe: Recipe, out: Path, port: int, host: str, *, once: bool) -> None:

@@ -54,8 +54,9 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             _refuse(recipe, told)
         return told
 
+    settings = gate.model_dump() | recipe.serve.model_dump() | artifact.versions("llama-cpp-python")
     inputs = {"gguf": gguf.digest, "dataset": dataset.digest, "base": base_digest(recipe)}
-    return artifact.make(out, "eval", work, settings=gate.model_dump() | recipe.serve.model_dump(), inputs=inputs)
+    return artifact.make(out, "eval", work, settings=settings, inputs=inputs | {"game": artifact.game_digest()})
 
 
 def _refuse(recipe: Recipe, told: dict[str, Any]) -> None:

@@ -7,4 +7,5 @@ from poem_build import artifact
 
 def cut_short(out: Path) -> bool:
     """Whether `train.max_steps` ended the training of this folder's adapter; its gates then report only."""
-    return artifact.manifest(out, "adapter").settings.get("max_steps") is not None
+    steps = artifact.manifest(out, "adapter").figures["steps"]
+    return bool(steps["planned"] < steps["whole"])

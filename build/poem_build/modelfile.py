@@ -15,8 +15,8 @@ from jinja2 import Environment, StrictUndefined
 from poem.prompt import prompt_version, system_text
 from poem_build import artifact, parity
 from poem_build.artifact import Artifact
-from poem_build.chat import render_chat
-from poem_build.dataset import Example, read_examples
+from poem_build.chat import trained_prompt
+from poem_build.dataset import read_examples
 from poem_build.errors import RecipeError
 from poem_build.llama import Llama
 from poem_build.quantize import FILE as GGUF_FILE
@@ -49,7 +49,7 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     def work(folder: Path) -> dict[str, Any]:
         (folder / FIELDS_FILE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
         path = gguf.path / GGUF_FILE
-        prompt = trained_prompt(recipe, read_examples(dataset.path / "test.jsonl")[0])
+        prompt = trained_prompt(recipe.base.family, read_examples(dataset.path / "test.jsonl")[0])
         counts = {
             "prompt": len(Llama(path, vocab_only=True).tokenize(prompt)),
             "texts": parity.token_counts(merged.path, path, recipe.base.family, count),
@@ -62,11 +62,6 @@ def run(recipe: Recipe, out: Path) -> Artifact:
     made = artifact.make(out, "modelfile", work, settings=settings, inputs=inputs)
     artifact.write_text(out / "Modelfile", text)
     return made
-
-
-def trained_prompt(recipe: Recipe, example: Example) -> str:
-    """The text of a hand's prompt, up to where the answer begins."""
-    return render_chat(recipe.base.family, example.messages()[:-1], answer_follows=True)
 
 
 def fields(recipe: Recipe) -> Fields:

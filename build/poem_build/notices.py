@@ -4,6 +4,7 @@ An image tells itself what is in it: Python packages by their metadata, Debian's
 own image carries no licence, so its text is ours to add (docker/bundle/licences).
 """
 
+import contextlib
 import email.parser
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from poem_build import containers
+from poem_build.errors import StackError
 from poem_build.recipe import Recipe
 
 OLLAMA = Path(__file__).resolve().parents[2] / "docker" / "bundle" / "licences" / "ollama.txt"
@@ -20,11 +22,13 @@ PYTHON = ("/opt/mansion-poem/lib", "/usr/local/lib")
 OLLAMA_PLACES = ("/usr/bin/ollama", "/usr/local/bin/ollama", "/bin/ollama")
 _LICENCE_NAMES = ("licen", "copying", "notice", "authors")
 _RULE = "=" * 100
+_NOT_THERE = ("No such container:path", "Could not find the file")
+"""What Docker says of a place that a container does not have: up to 20.10, and since."""
 
 
 @dataclass
 class _Package:
-    """A Python package's name, version and licence, and its licence texts by file name."""
+    """A Python package's licence, and its licence texts by file name."""
 
     told: str = ""
     texts: dict[str, str] = field(default_factory=dict)
@@ -32,15 +36,16 @@ class _Package:
 
 def of_model(recipe: Recipe) -> str:
     """The model's licence and notice, as the model itself carries them."""
-    notice = getattr(recipe, "notice", "") or ""
-    return f"mansion-poem:{recipe.name}: {recipe.licence}\n" + (f"\n{notice.strip()}\n" if notice else "")
+    notice = f"\n{recipe.notice.strip()}\n" if recipe.notice else ""
+    return f"mansion-poem:{recipe.name}: {recipe.licence}\n{notice}"
 
 
 def of_image(image: str) -> str:
     """Every package of the image with its licence texts, each text once. Raises `StackError`."""
     container = containers.ask("create", image, "true")
     try:
-        packages = dict(sorted(item for place in PYTHON for item in _python(container, place)))
+        found = (item for place in PYTHON for item in _python(container, place))
+        packages = dict(sorted(found, key=lambda item: item[0]))
         debian = dict(_debian_texts(container))
         common = {str(path): text for path, text in _files(container, COMMON)}
         versions = list(_debian_versions(container))
@@ -67,14 +72,14 @@ def _section(title: str, told: dict[str, str]) -> list[str]:
 
 
 def _python(container: str, place: str) -> Iterator[tuple[str, _Package]]:
+    """`name-version` and what is told of it; one name may be there twice, carried along inside another package."""
     found: dict[str, _Package] = {}
     for path, text in _files(container, place, _is_metadata):
         info = next(part for part in path.parts if part.endswith(".dist-info"))
-        package = found.setdefault(info.removesuffix(".dist-info").partition("-")[0], _Package())
+        package = found.setdefault(info.removesuffix(".dist-info"), _Package())
         if path.name == "METADATA":
             told = email.parser.HeaderParser().parsestr(text)
-            licence = told["License-Expression"] or (told["License"] or "see its text").splitlines()[0]
-            package.told = f"{told['Version']:16} {licence}"
+            package.told = told["License-Expression"] or (told["License"] or "see its text").splitlines()[0]
         else:
             package.texts[path.name] = text
     yield from found.items()
@@ -102,16 +107,26 @@ def _debian_versions(container: str) -> Iterator[tuple[str, str]]:
 def _files(
     container: str, place: str, wanted: Callable[[PurePosixPath], bool] = lambda _: True
 ) -> Iterator[tuple[PurePosixPath, str]]:
-    """The regular files of a place in the container, by path; nothing where the place is not there."""
+    """The regular files of a place in the container, by path; nothing where the place is not there.
+
+    Raises `StackError` if the copy broke off.
+    """
     command = ["docker", "cp", f"{container}:{place}", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as copying:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as copying:
+        assert copying.stdout is not None
+        assert copying.stderr is not None
         try:
-            with tarfile.open(fileobj=copying.stdout, mode="r|") as tar:
+            with (
+                contextlib.suppress(tarfile.ReadError),  # an empty stream, or one that broke off: docker's status tells
+                tarfile.open(fileobj=copying.stdout, mode="r|") as tar,
+            ):
                 for entry in tar:
                     path = PurePosixPath(entry.name)
                     if entry.isfile() and wanted(path) and (file := tar.extractfile(entry)) is not None:
                         yield path, file.read().decode("utf-8", "replace")
-        except tarfile.ReadError:
-            return  # an empty stream: nothing is there
+            copying.stdout.read()
+            said = copying.stderr.read().decode("utf-8", "replace").strip()
+            if copying.wait() and not any(phrase in said for phrase in _NOT_THERE):
+                raise StackError(f"docker cp {container}:{place}: {said or f'status {copying.returncode}'}")
         finally:
             copying.kill()  # whoever has seen enough

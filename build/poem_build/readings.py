@@ -10,17 +10,16 @@ from pathlib import Path
 from random import Random
 
 from poem.composer import compose
-from poem.deck import CANDIDATES, builtin_deck
-from poem.hand import Answer, Hand, draw_candidates
+from poem.deck import builtin_deck
+from poem.hand import Answer, Hand
 from poem.handwritten import handwritten
 from poem.prompt import pair_line
-from poem.rules import check
-from poem.shape import decode
 from poem_build import artifact
-from poem_build.dataset import Example
+from poem_build.dataset import Example, candidates_with
+from poem_build.errors import RecipeError
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
-from poem_build.verify import answers
+from poem_build.verify import answers, broken, read
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -35,10 +34,15 @@ class Reading:
 
 
 def write(models: Sequence[tuple[Recipe, Path]], target: Path, seed: int) -> dict[str, int]:
-    """Write the page for the models in these artifact folders; returns how many hands and authors it shows."""
+    """Write the page for the models in these artifact folders; returns how many hands and authors it shows.
+
+    Raises `RecipeError` for more models than letters.
+    """
+    if len(models) > len(LETTERS) - 2:
+        raise RecipeError(f"readings: {len(models)} recipes; a page has letters for {len(LETTERS) - 2}")
     examples = held_out(seed)
     columns = [_composed(examples, seed), *(_modelled(recipe, out, examples, seed) for recipe, out in models)]
-    columns.append([Reading("手書き", example.answer, _broken(example.answer, example)) for example in examples])
+    columns.append([Reading("手書き", example.answer, broken(example.answer, example)) for example in examples])
     rng = Random(f"readings {seed}")
     rows = [rng.sample(row, len(row)) for row in zip(*columns, strict=True)]
     names = ", ".join(row.author for row in (column[0] for column in columns))
@@ -68,36 +72,22 @@ def write(models: Sequence[tuple[Recipe, Path]], target: Path, seed: int) -> dic
 def held_out(seed: int) -> list[Example]:
     """The held-out hands with the poems written for them, whose titles are among the candidates."""
     rng = Random(f"candidates {seed}")
-    return [Example(one.hand, _candidates(one.answer.title, rng), one.answer) for one in handwritten() if one.held_out]
-
-
-def _candidates(title: str, rng: Random) -> tuple[str, ...]:
-    others = [one for one in draw_candidates(builtin_deck(), rng) if one != title][: CANDIDATES - 1]
-    return tuple(rng.sample([title, *others], CANDIDATES))
+    return [
+        Example(one.hand, candidates_with(one.answer.title, builtin_deck(), rng), one.answer)
+        for one in handwritten()
+        if one.held_out
+    ]
 
 
 def _composed(examples: Sequence[Example], seed: int) -> list[Reading]:
     found = [compose(example.hand, example.candidates, seed + n).answer for n, example in enumerate(examples)]
-    return [Reading("composer", answer, _broken(answer, e)) for answer, e in zip(found, examples, strict=True)]
+    return [Reading("composer", answer, broken(answer, e)) for answer, e in zip(found, examples, strict=True)]
 
 
 def _modelled(recipe: Recipe, out: Path, examples: Sequence[Example], seed: int) -> list[Reading]:
     gguf = artifact.load(out, "gguf").path / GGUF_FILE
     texts = answers(recipe, gguf, examples, constrained=True, seed=seed)
-    return [_read(recipe.name, text, example) for text, example in zip(texts, examples, strict=True)]
-
-
-def _read(author: str, text: str | None, example: Example) -> Reading:
-    try:
-        answer = decode(text or "")
-    except ValueError:
-        return Reading(author, Answer("(形にならなかった答え)", text or "…"), "")
-    return Reading(author, answer, _broken(answer, example))
-
-
-def _broken(answer: Answer, example: Example) -> str:
-    broken = check(answer, example.hand, example.candidates)
-    return f"規則: {broken[0]}" if broken else ""
+    return [Reading(recipe.name, *read(text, example)) for text, example in zip(texts, examples, strict=True)]
 
 
 def _hand(n: int, hand: Hand) -> list[str]:

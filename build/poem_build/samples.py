@@ -7,13 +7,11 @@ from random import Random
 from poem.composer import compose
 from poem.deck import builtin_deck
 from poem.hand import Answer, Hand, draw_candidates
-from poem.rules import check
-from poem.shape import decode
 from poem_build import artifact
-from poem_build.dataset import Example, hands, read_examples
+from poem_build.dataset import hands, read_examples
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
-from poem_build.verify import answers
+from poem_build.verify import answers, read
 
 _COMPOSED = 50
 _MODEL = 20
@@ -37,19 +35,10 @@ def write(recipe: Recipe, out: Path, target: Path) -> dict[str, int]:
     texts = answers(recipe, artifact.load(out, "gguf").path / GGUF_FILE, examples, constrained=True)
     lines += ["", f"## {recipe.name}({_MODEL}篇、形だけを縛った答え)"]
     for n, (text, example) in enumerate(zip(texts, examples, strict=True), 1):
-        lines += _model_poem(n, text, example)
+        lines += _poem(n, example.hand, *read(text, example))
     target.parent.mkdir(parents=True, exist_ok=True)
     artifact.write_text(target, "\n".join(lines) + "\n")
     return {"composed": _COMPOSED, "model": len(examples)}
-
-
-def _model_poem(n: int, text: str | None, example: Example) -> list[str]:
-    try:
-        answer = decode(text or "")
-    except ValueError:
-        return _poem(n, example.hand, Answer("(形にならなかった答え)", text or "…"), "")
-    broken = check(answer, example.hand, example.candidates)
-    return _poem(n, example.hand, answer, f"規則: {broken[0]}" if broken else "")
 
 
 def _poem(n: int, hand: Hand, answer: Answer, note: str) -> list[str]:

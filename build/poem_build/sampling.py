@@ -24,6 +24,8 @@ def parse(serve: Serve, given: Iterable[str]) -> dict[str, list[float]]:
         name, _, values = text.partition("=")
         if name not in NAMES:
             raise RecipeError(f"--try {text}: {name!r} is no sampling setting; give one of {', '.join(NAMES)}")
+        if name in found:
+            raise RecipeError(f"--try {text}: {name} is there already; give all its values in one, with commas")
         try:
             checked = [Serve.model_validate(serve.model_dump() | {name: value}) for value in values.split(",")]
         except ValidationError as error:

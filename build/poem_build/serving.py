@@ -19,9 +19,9 @@ from poem.hand import Answer
 from poem.shape import answer_schema, encode
 from poem_build import artifact, register
 from poem_build.artifact import Artifact
-from poem_build.chat import render_chat
+from poem_build.chat import trained_prompt
 from poem_build.dataset import Example, read_examples
-from poem_build.errors import OllamaError
+from poem_build.errors import DemoError, OllamaError
 from poem_build.llama import Llama
 from poem_build.progress import progress
 from poem_build.quantize import FILE as GGUF_FILE
@@ -187,7 +187,10 @@ def embedded(recipe: Recipe, out: Path, examples: Sequence[Example]) -> dict[str
     with serving(recipe, out, port, None) as service, httpx.Client(base_url=service.url, timeout=90) as client:
         for example in progress(examples, "playing in the embedded engine"):
             start = time.monotonic()
-            reply = client.post("/api/generate-poem", json={"selectedPairs": sent(example)}).raise_for_status()
+            try:
+                reply = client.post("/api/generate-poem", json={"selectedPairs": sent(example)}).raise_for_status()
+            except httpx.HTTPError as error:
+                raise DemoError(f"{service.url}: the hand was not answered: {error}; see service.log") from error
             seconds.append(time.monotonic() - start)
             reason = reply.headers.get("X-Poem-Reason")
             sources[f"{reply.headers['X-Poem-Source']}{f': {reason}' if reason else ''}"] += 1
@@ -217,7 +220,7 @@ def sent(example: Example) -> list[dict[str, Any]]:
 
 def _prompt_ids(recipe: Recipe, gguf: Path, examples: Sequence[Example]) -> list[list[int]]:
     llama = Llama(gguf, vocab_only=True)
-    texts = (render_chat(recipe.base.family, e.messages()[:-1], answer_follows=True) for e in examples)
+    texts = (trained_prompt(recipe.base.family, e) for e in examples)
     return [llama.tokenize(text) for text in texts]
 
 

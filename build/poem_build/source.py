@@ -4,6 +4,7 @@ A model of the hub is fetched at its revision, a GGUF file is dequantized; eithe
 artifact `base`. A folder is taken as it stands.
 """
 
+import errno
 import re
 import shutil
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def override(recipe: Recipe, given: str, out: Path) -> Recipe:
     else:
         raise RecipeError(f"--base {given}: no such folder or GGUF file, and no model's id (owner/name@revision)")
     kept = recipe.base.model_dump(include={"family", "pre_tokenizer", "stop"})
-    return recipe.with_base(Base(**kept, **source), out)
+    return recipe.with_base(Base(**kept, **source), out).model_copy(update={"pretrain": None})
 
 
 def _fetched(given: Base, out: Path) -> Artifact:
@@ -63,6 +64,8 @@ def _fetched(given: Base, out: Path) -> Artifact:
                 str(given.hub), revision=given.revision, local_dir=folder, allow_patterns=list(_HUB_FILES)
             )
         except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
+                raise  # the disk's fault, not the hub's
             told = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelFileError(
                 f"base {given.name}: cannot be fetched from {huggingface_hub.constants.ENDPOINT} ({told}); accept the "

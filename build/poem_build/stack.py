@@ -6,6 +6,7 @@ process of its own: `poem-build` of .venv, or the build image.
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -45,12 +46,12 @@ def up(recipe: str | None, gpu: str, stack: str) -> None:
     _say(f"{url}  answers from {answers}; `docker compose logs -f` shows what happens, `docker compose down` stops it")
 
 
-def image(recipe: str | None, gpu: str, stack: str) -> None:
-    """Bring the recipe's artifacts up to date, and make the image that holds the model."""
+def image(recipe: str | None, gpu: str, stack: str, base: str | None = None) -> None:
+    """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model."""
     if not containers.reachable():
         name = recipe or os.environ.get("RECIPE") or "tiny"
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
-        _poem_build(name)
+        _poem_build(name, base)
         _say(
             f"no Docker engine answers: no image; the model of {name} is in artifacts/{name}, registered if Ollama ran"
         )
@@ -59,7 +60,7 @@ def image(recipe: str | None, gpu: str, stack: str) -> None:
     if gpu:
         containers.check_gpu(gpu)
     named = recipe or _recipe(Compose(gpu, stack).config())
-    _make_artifacts(named, gpu or ("nvidia" if containers.nvidia_ready() else ""))
+    _make_artifacts(named, gpu or ("nvidia" if containers.nvidia_ready() else ""), base)
     made = whole(named)
     compose, config = settled(named, gpu, stack)
     tag = config["services"][compose.holder]["image"]
@@ -128,10 +129,10 @@ def _recipe(config: dict[str, Any]) -> str:
     return str(config["services"]["service"]["environment"]["POEM_MODEL"]).partition(":")[2]
 
 
-def _make_artifacts(recipe: str, gpu: str) -> None:
+def _make_artifacts(recipe: str, gpu: str, base: str | None) -> None:
     """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
     if (ROOT / ".venv" / ".ready").is_file() and not gpu:
-        _poem_build(recipe)
+        _poem_build(recipe, base)
         return
     if not gpu:
         with contextlib.suppress(ArtifactError):
@@ -141,16 +142,21 @@ def _make_artifacts(recipe: str, gpu: str) -> None:
     (ROOT / "artifacts").mkdir(exist_ok=True)
     who = f"{os.getuid()}:{os.getgid()}"
     Compose("nvidia" if gpu == "nvidia" else "").show(
-        *("--profile", "build", "run", "--rm", "--user", who, "build", "run", "--recipe", recipe)
+        *("--profile", "build", "run", "--rm", "--user", who, "build", *_run_command(recipe, base))
     )
 
 
-def _poem_build(recipe: str) -> None:
-    done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", "run", "--recipe", recipe], cwd=ROOT, check=False)
+def _poem_build(recipe: str, base: str | None) -> None:
+    command = _run_command(recipe, base)
+    done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
     if done.returncode:
         raise StackError(
-            f"poem-build run --recipe {recipe}: ended with status {done.returncode}; the line above says why"
+            f"poem-build {' '.join(command)}: ended with status {done.returncode}; the line above says why"
         )
+
+
+def _run_command(recipe: str, base: str | None) -> list[str]:
+    return ["run", "--recipe", recipe, *(["--base", base] if base else [])]
 
 
 def _check_port(compose: Compose, config: dict[str, Any]) -> None:
@@ -158,11 +164,13 @@ def _check_port(compose: Compose, config: dict[str, Any]) -> None:
     published = config["services"]["service"]["ports"][0]
     if compose.running("service"):
         return
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET6 if ":" in published["host_ip"] else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((published["host_ip"], int(published["published"])))
         except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return  # what we may not or cannot bind, Docker's own process may: it will tell
             raise StackError(
                 f"POEM_PORT {published['published']}: {error.strerror} on {published['host_ip']}; "
                 "stop what listens there, or give another in .env"
@@ -172,6 +180,7 @@ def _check_port(compose: Compose, config: dict[str, Any]) -> None:
 def _address(config: dict[str, Any]) -> str:
     published = config["services"]["service"]["ports"][0]
     host = "127.0.0.1" if published["host_ip"] in ("0.0.0.0", "::") else published["host_ip"]
+    host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{published['published']}"
 
 
@@ -215,6 +224,8 @@ def main() -> None:
         command.add_argument("--recipe", help="a recipe's name; that of .env, or tiny, otherwise")
         command.add_argument("--gpu", default="", help="nvidia or amd; the CPU otherwise")
         command.add_argument("--stack", default="", help="embedded: without Ollama")
+        if name == "image":
+            command.add_argument("--base", help="another base: a folder, a GGUF file or owner/name@revision")
     commands.add_parser("rollback", help=rollback.__doc__)
     given = parser.parse_args()
     try:
@@ -222,7 +233,7 @@ def main() -> None:
             case "up":
                 up(given.recipe, given.gpu, given.stack)
             case "image":
-                image(given.recipe, given.gpu, given.stack)
+                image(given.recipe, given.gpu, given.stack, given.base)
             case "rollback":
                 rollback()
     except (BuildError, subprocess.CalledProcessError) as error:

@@ -1,7 +1,7 @@
 """A base and the data set → a LoRA adapter, by peft; the loss is that of the answers alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,10 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             [tokenize(tokenizer, recipe.base.family, e) for e in read_examples(dataset.path / f"{split}.jsonl")]
             for split in ("train", "valid")
         )
-        longest = max(map(len, train + valid))
+        longest = {
+            "example": max(map(len, train + valid)),
+            "prompt": max(len(tokens.prompt) for tokens in train + valid),
+        }
         check_context(recipe, longest)
         told = {"dtype": spec.dtype}
         if spec.dtype == "auto":
@@ -55,7 +58,13 @@ def run(recipe: Recipe, out: Path) -> Artifact:
             "tokens": fit.tokens,
             "longest": longest,
             "trainable": sum(p.numel() for p in adapted.parameters() if p.requires_grad),
-            "steps": {"done": fit.step, "planned": len(fit.plan), "kept": fit.kept[0], "resumed_at": fit.resumed_at},
+            "steps": {
+                "done": fit.step,
+                "planned": len(fit.plan),
+                "whole": len(plan(train, spec.model_copy(update={"max_steps": None}))),
+                "kept": fit.kept[0],
+                "resumed_at": fit.resumed_at,
+            },
             "valid_loss": {"before": round(fit.valid[0][1], 4), "after": round(fit.kept[1], 4)},
             "valid_curve": [(step, round(loss, 4)) for step, loss in fit.valid],
             "train_loss": _twentieths(fit.train),
@@ -99,10 +108,18 @@ def _token_ids(tokenizer: Any, texts: Sequence[str]) -> list[int]:
     return sorted({i for text in texts for i in tokenizer.encode(text, add_special_tokens=False)})
 
 
-def check_context(recipe: Recipe, longest: int) -> None:
-    """Raise `RecipeError` if an example of that many tokens does not fit the context that is served."""
-    if longest > recipe.serve.num_ctx:
-        raise RecipeError(f"recipe {recipe.name}: serve.num_ctx: an example has {longest} tokens; give at least that")
+def check_context(recipe: Recipe, longest: Mapping[str, int]) -> None:
+    """Raise `RecipeError` if the context that is served has no room for an example, or a prompt and any answer to it.
+
+    `longest` has the tokens of the longest `example` and of the longest `prompt`.
+    """
+    serve = recipe.serve
+    needed = max(longest["example"], longest["prompt"] + serve.num_predict)
+    if needed > serve.num_ctx:
+        raise RecipeError(
+            f"recipe {recipe.name}: serve.num_ctx: examples have up to {longest['example']} tokens, prompts "
+            f"{longest['prompt']} before serve.num_predict, {serve.num_predict}; give at least {needed}"
+        )
 
 
 def _twentieths(losses: Sequence[float]) -> list[float]:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from poem.hand import Answer
 from poem.rules import check
 from poem.shape import answer_grammar, decode
 from poem_build import artifact, gates
 from poem_build.artifact import Artifact
-from poem_build.chat import render_chat
+from poem_build.chat import trained_prompt
 from poem_build.dataset import Example, read_examples
 from poem_build.errors import GateError
 from poem_build.llama import play
@@ -34,8 +35,13 @@ def run(recipe: Recipe, out: Path) -> Artifact:
         return told
 
     settings = recipe.serve.model_dump() | {"hands": gate.smoke_hands, "pass": gate.smoke_pass}
+    settings |= artifact.versions("llama-cpp-python")
     return artifact.make(
-        out, "verify", work, settings=settings, inputs={"gguf": gguf.digest, "dataset": dataset.digest}
+        out,
+        "verify",
+        work,
+        settings=settings,
+        inputs={"gguf": gguf.digest, "dataset": dataset.digest, "game": artifact.game_digest()},
     )
 
 
@@ -43,14 +49,29 @@ def answers(
     recipe: Recipe, gguf: Path, examples: Sequence[Example], *, constrained: bool, seed: int = 0
 ) -> list[str | None]:
     """The model's text for each example's hand; None where it did not end."""
-    prompts = [render_chat(recipe.base.family, e.messages()[:-1], answer_follows=True) for e in examples]
+    prompts = [trained_prompt(recipe.base.family, e) for e in examples]
     grammars = [answer_grammar(e.candidates) if constrained else None for e in examples]
     return play(gguf, prompts, grammars, recipe.serve, seed)
 
 
+def read(text: str | None, example: Example) -> tuple[Answer, str]:
+    """The answer in a model's text, for a reader, and which rule it breaks; what is no answer stands as it came."""
+    try:
+        answer = decode(text or "")
+    except ValueError:
+        return Answer("(形にならなかった答え)", text or "…"), ""
+    return answer, broken(answer, example)
+
+
+def broken(answer: Answer, example: Example) -> str:
+    """The first rule that the answer breaks, in Japanese; empty if it keeps all."""
+    found = check(answer, example.hand, example.candidates)
+    return f"規則: {found[0]}" if found else ""
+
+
 def judge(texts: Sequence[str | None], examples: Sequence[Example]) -> dict[str, Any]:
     """How many texts are answers, how many of these keep every rule, and which rules the others break."""
-    broken: Counter[str] = Counter()
+    broke: Counter[str] = Counter()
     malformed = passed = 0
     for text, example in zip(texts, examples, strict=True):
         try:
@@ -59,6 +80,6 @@ def judge(texts: Sequence[str | None], examples: Sequence[Example]) -> dict[str,
             malformed += 1
             continue
         rules = {violation.rule for violation in check(answer, example.hand, example.candidates)}
-        broken.update(rules)
+        broke.update(rules)
         passed += not rules
-    return {"hands": len(texts), "passed": passed, "malformed": malformed, "broken": dict(broken.most_common())}
+    return {"hands": len(texts), "passed": passed, "malformed": malformed, "broken": dict(broke.most_common())}

@@ -134,7 +134,7 @@ def test_the_prompts_version_is_that_of_the_training(
 
 def test_a_context_too_short_for_the_examples_is_refused(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
     short = recipe.model_copy(update={"serve": recipe.serve.model_copy(update={"num_ctx": 300})})
-    with pytest.raises(RecipeError, match=r"recipe mini: serve\.num_ctx: an example has \d+ tokens"):
+    with pytest.raises(RecipeError, match=r"recipe mini: serve\.num_ctx: examples have up to \d+ tokens, prompts \d+"):
         modelfile.run(short, out)
 
 

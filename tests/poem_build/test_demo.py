@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from poem_build.artifact import Artifact
+from support.process import free_port
 
 KEYS = ["title", "poem", "source", "model", "engine", "stages"]
 
@@ -21,17 +22,11 @@ def _demo(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def test_a_hand_is_played_and_told_in_one_line(
     chain: dict[str, Artifact], out: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(out, tmp_path / "artifacts" / "mini")
-    done = _demo(tmp_path, "--recipe", str(recipe_file), "--port", str(_free_port()), "--ollama", "127.0.0.1:9")
+    done = _demo(tmp_path, "--recipe", str(recipe_file), "--port", str(free_port()), "--ollama", "127.0.0.1:9")
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert sorted(told) == sorted(KEYS)
@@ -53,11 +48,18 @@ def test_a_taken_port_is_refused_before_anything_is_made(recipe_file: Path, tmp_
     assert done.stderr.startswith(f"Error: POEM_PORT {port}: Address already in use")
 
 
+@pytest.mark.parametrize("port", ["0", "70000"])
+def test_a_port_that_is_none_is_refused_before_anything_is_made(port: str, recipe_file: Path, tmp_path: Path) -> None:
+    done = _demo(tmp_path, "--recipe", str(recipe_file), "--port", port)
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert f"{port} is not in the range 1<=x<=65535" in done.stderr
+
+
 @pytest.mark.long
 def test_the_first_command_of_the_readme(tmp_path: Path) -> None:
     """`tiny` from its base to a hand answered by the model, and again from what is there."""
     for again in (False, True):
-        done = _demo(tmp_path, "--port", str(_free_port()), "--ollama", "127.0.0.1:9")
+        done = _demo(tmp_path, "--port", str(free_port()), "--ollama", "127.0.0.1:9")
         assert done.returncode == 0, done.stdout + done.stderr
         told = json.loads(done.stdout.splitlines()[-1])
         assert told["source"] == "model"

@@ -12,6 +12,7 @@ from poem.handwritten import handwritten
 from poem_build import readings
 from poem_build.artifact import Artifact
 from poem_build.cli import cli
+from poem_build.errors import RecipeError
 from poem_build.recipe import Recipe
 
 
@@ -66,3 +67,9 @@ def test_the_command_takes_recipes(
     shutil.copytree(out, tmp_path / "artifacts" / "mini")
     done = CliRunner().invoke(cli, ["readings", str(recipe_file), "--to", "page.md"])
     assert (done.exit_code, done.output) == (0, "page.md: 20 hands, 3 poems each\n")
+
+
+def test_more_models_than_letters_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="readings: 9 recipes; a page has letters for 8"):
+        readings.write([(recipe, tmp_path)] * 9, tmp_path / "page.md", 0)
+    assert not (tmp_path / "page.md").exists()

@@ -60,6 +60,7 @@ def test_parts_are_put_together_in_order_and_refused_for_what_they_are(shelf: Pa
     assert (folder / real.FILE).with_suffix(".part").read_bytes() == b"\1\1\1\2\2\2\3\3\3\4\4\4"
     assert (folder / "TERMS_OF_USE.txt").read_bytes() == b"terms"
     assert not (folder / real.FILE).exists()
+    assert list((folder / "wheels").iterdir()) == []  # or the next call would put the same together
 
 
 def test_a_wheel_that_was_cut_is_fetched_again(shelf: Path, tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_another_file_under_the_name_is_refused(tmp_path: Path) -> None:
 def test_a_whole_training_is_not_replaced_by_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     out = Path("artifacts") / real.RECIPE
-    artifact.make(out, "adapter", lambda _: {}, settings={"max_steps": None}, inputs={})
+    artifact.make(out, "adapter", lambda _: {"steps": {"planned": 5, "whole": 5}}, settings={}, inputs={})
     done = CliRunner().invoke(real.real, ["--steps", "3", "--port", str(free_port())])
     assert (done.exit_code, done.output) == (
         1,

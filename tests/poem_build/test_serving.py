@@ -72,6 +72,11 @@ def test_a_setting_that_no_recipe_can_have_is_refused(recipe: Recipe, given: str
     assert message in str(refused.value)
 
 
+def test_a_setting_that_is_given_twice_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(RecipeError, match="temperature is there already; give all its values in one, with commas"):
+        sampling.parse(recipe.serve, ["temperature=0.5", "temperature=0.7"])
+
+
 def test_settings_are_read_as_a_recipe_would(recipe: Recipe) -> None:
     assert sampling.parse(recipe.serve, ["temperature=0.5,1", "top_k=20"]) == {"temperature": [0.5, 1.0], "top_k": [20]}
 

@@ -97,7 +97,7 @@ def test_a_model_of_gemmas_shape_goes_through_every_stage(
     assert made["quantize"].figures["not_k_quants"] > 0
     assert made["convert"].figures["token_parity"] == {"texts": 200, "different": 0}
     assert abs(made["fidelity"].figures["f16_above_merged"]) < recipe.gate.nll_within
-    assert made["train"].figures["steps"]["done"] == 3
+    assert made["train"].figures["steps"]["done"] == 3 < made["train"].figures["steps"]["whole"]
     assert "The training was cut short" in (out / "fidelity.md").read_text("utf-8")
     fields = json.loads((made["modelfile"].path / "create.json").read_text("utf-8"))
     assert fields["parameters"]["stop"] == ["<end_of_turn>"]
@@ -219,9 +219,13 @@ def test_a_model_that_cannot_be_had_is_one_line(given: str, told: str, tmp_path:
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
 
 
-def test_a_folder_that_is_just_given_is_not_made(tmp_path: Path) -> None:
-    done = CliRunner().invoke(
-        cli, ["base", "--recipe", "gemma-3-270m", "--base", str(tmp_path), "--out", str(tmp_path / "out")]
-    )
+@pytest.mark.parametrize("recipe", ["tiny", "gemma-3-270m"])
+def test_a_folder_that_is_just_given_is_not_made_and_stays_as_it_is(recipe: str, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "model.safetensors").write_bytes(b"somebody's")
+    done = CliRunner().invoke(cli, ["base", "--recipe", recipe, "--base", str(given), "--out", str(tmp_path / "out")])
     assert done.exit_code == 1
-    assert done.output.count("\n") == 1
+    told = "is a folder that no [pretrain] says how to make; it is used as it is"
+    assert done.output == f"Error: recipe {recipe}: base.path: {told}\n"
+    assert [path.name for path in given.iterdir()] == ["model.safetensors"]
