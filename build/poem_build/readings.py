@@ -19,7 +19,7 @@ from poem_build.dataset import Example, candidates_with
 from poem_build.errors import RecipeError
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
-from poem_build.verify import answers, broken, read
+from poem_build.verify import answers, broken_rule, read_answer
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -42,7 +42,7 @@ def write(models: Sequence[tuple[Recipe, Path]], target: Path, seed: int) -> dic
         raise RecipeError(f"readings: {len(models)} recipes; a page has letters for {len(LETTERS) - 2}")
     examples = held_out(seed)
     columns = [_composed(examples, seed), *(_modelled(recipe, out, examples, seed) for recipe, out in models)]
-    columns.append([Reading("手書き", example.answer, broken(example.answer, example)) for example in examples])
+    columns.append([Reading("手書き", example.answer, broken_rule(example.answer, example)) for example in examples])
     rng = Random(f"readings {seed}")
     rows = [rng.sample(row, len(row)) for row in zip(*columns, strict=True)]
     names = ", ".join(row.author for row in (column[0] for column in columns))
@@ -81,13 +81,13 @@ def held_out(seed: int) -> list[Example]:
 
 def _composed(examples: Sequence[Example], seed: int) -> list[Reading]:
     found = [compose(example.hand, example.candidates, seed + n).answer for n, example in enumerate(examples)]
-    return [Reading("composer", answer, broken(answer, e)) for answer, e in zip(found, examples, strict=True)]
+    return [Reading("composer", answer, broken_rule(answer, e)) for answer, e in zip(found, examples, strict=True)]
 
 
 def _modelled(recipe: Recipe, out: Path, examples: Sequence[Example], seed: int) -> list[Reading]:
     gguf = artifact.load(out, "gguf").path / GGUF_FILE
     texts = answers(recipe, gguf, examples, constrained=True, seed=seed)
-    return [Reading(recipe.name, *read(text, example)) for text, example in zip(texts, examples, strict=True)]
+    return [Reading(recipe.name, *read_answer(text, example)) for text, example in zip(texts, examples, strict=True)]
 
 
 def _hand(n: int, hand: Hand) -> list[str]:

@@ -11,7 +11,7 @@ from poem_build import artifact
 from poem_build.dataset import hands, read_examples
 from poem_build.quantize import FILE as GGUF_FILE
 from poem_build.recipe import Recipe
-from poem_build.verify import answers, read
+from poem_build.verify import answers, read_answer
 
 _COMPOSED = 50
 _MODEL = 20
@@ -35,7 +35,7 @@ def write(recipe: Recipe, out: Path, target: Path) -> dict[str, int]:
     texts = answers(recipe, artifact.load(out, "gguf").path / GGUF_FILE, examples, constrained=True)
     lines += ["", f"## {recipe.name}({_MODEL}篇、形だけを縛った答え)"]
     for n, (text, example) in enumerate(zip(texts, examples, strict=True), 1):
-        lines += _poem(n, example.hand, *read(text, example))
+        lines += _poem(n, example.hand, *read_answer(text, example))
     target.parent.mkdir(parents=True, exist_ok=True)
     artifact.write_text(target, "\n".join(lines) + "\n")
     return {"composed": _COMPOSED, "model": len(examples)}

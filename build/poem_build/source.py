@@ -38,7 +38,8 @@ def run(recipe: Recipe, out: Path) -> Artifact:
 def override(recipe: Recipe, given: str, out: Path) -> Recipe:
     """The recipe on another base: a folder, a GGUF file, or `owner/name@revision` of the hub (`main` without one).
 
-    Raises `RecipeError` if it is none of these.
+    A folder that is given is only read: what the recipe says of making its own base is left out. Raises `RecipeError`
+    if it is none of these.
     """
     path = Path(given)
     hub, _, revision = given.partition("@")

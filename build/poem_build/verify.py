@@ -54,16 +54,16 @@ def answers(
     return play(gguf, prompts, grammars, recipe.serve, seed)
 
 
-def read(text: str | None, example: Example) -> tuple[Answer, str]:
+def read_answer(text: str | None, example: Example) -> tuple[Answer, str]:
     """The answer in a model's text, for a reader, and which rule it breaks; what is no answer stands as it came."""
     try:
         answer = decode(text or "")
     except ValueError:
         return Answer("(形にならなかった答え)", text or "…"), ""
-    return answer, broken(answer, example)
+    return answer, broken_rule(answer, example)
 
 
-def broken(answer: Answer, example: Example) -> str:
+def broken_rule(answer: Answer, example: Example) -> str:
     """The first rule that the answer breaks, in Japanese; empty if it keeps all."""
     found = check(answer, example.hand, example.candidates)
     return f"規則: {found[0]}" if found else ""

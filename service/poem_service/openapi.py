@@ -106,7 +106,7 @@ def _generate() -> dict[str, Any]:
             "responses": {
                 "200": poem,
                 "400": _json(_ref("Error"), "Not a hand"),
-                "413": _json(_ref("Error"), "Over 64 KiB"),
+                "413": _json(_ref("Error"), "Over 64 KiB, and larger than any hand of the deck"),
             },
         }
     }
