@@ -15,7 +15,10 @@ from typing import Any
 
 _RUNS = re.compile(r"[一-鿿々〆]{2,}|[ァ-ヶー]{3,}")
 _SINGLES = re.compile("[窓灯朝夜雨風空月星花庭机本鍵靴傘壁床柱湯茶匙椅卓皿糸鐘頁鏡鳥猫猿土石木葉枝海川橋塔舟]")
-_NOUNS = re.compile(r"[一-鿿々〆]{1,6}|[ァ-ヶー]{2,8}")
+# Kanji that an ending follows are the stem of a verb or an adjective (告げる, 広がる), and no noun.
+_NOUNS = re.compile(
+    r"(?<![一-鿿々〆])[一-鿿々〆]{1,6}(?=$|[^一-鿿々〆ぁ-ん]|[のをにへ]|[はがともで](?![らりるれろっすさしせそんく]))|[ァ-ヶー]{2,8}"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

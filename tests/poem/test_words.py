@@ -56,5 +56,7 @@ def test_a_couplet_is_a_paragraph() -> None:
 
 
 def test_nouns_are_taken_from_a_wording_but_no_banned_one() -> None:
-    assert nouns("画家が愛した光のシルエット", []) == ["画家", "愛", "光", "シルエット"]
-    assert nouns("画家が愛した光のシルエット", ["画家", "シルエット"]) == ["愛", "光"]
+    assert nouns("画家が愛した光のシルエット", []) == ["画家", "光", "シルエット"]
+    assert nouns("画家が愛した光のシルエット", ["画家", "シルエット"]) == ["光"]
+    assert nouns("夜明けを告げる番人", []) == ["番人"]
+    assert nouns("空が広がり、昇っては降りる灯に顔がある", []) == ["空", "灯", "顔"]
