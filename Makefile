@@ -8,7 +8,7 @@ EXTRAS := service,embedded,build,dev
 
 # What works with Docker runs before any set-up: the machine's own Python, standard library only.
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
-DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.stack
+DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
 .PHONY: setup demo real test test-all test-docker bench check format docs up image rollback bundle sbom
 
@@ -19,14 +19,14 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/build/llama.cpp.cmake $(CMAKE_ARGS)" \
 	  $(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
-	$(BIN)/python -m poem_build.converter
+	$(BIN)/python -m poem_build.models.converter
 	touch $(READY)
 
 demo: setup
-	@$(BIN)/python -m poem_build.demo --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
+	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
 
 real: setup
-	@$(BIN)/python -m poem_build.real $(if $(STEPS),--steps $(STEPS))
+	@$(BIN)/python -m poem_build.cli.real $(if $(STEPS),--steps $(STEPS))
 
 test: setup
 	$(BIN)/python -m pytest -m "not long and not docker"
@@ -48,10 +48,10 @@ rollback:
 	@$(DOCKER_STACK) rollback
 
 bundle: setup image
-	@$(BIN)/python -m poem_build.bundle $(STACK_ARGS)
+	@$(BIN)/python -m poem_build.ship.bundle $(STACK_ARGS)
 
 sbom: setup
-	@$(BIN)/python -m poem_build.sbom $(STACK_ARGS)
+	@$(BIN)/python -m poem_build.ship.sbom $(STACK_ARGS)
 
 bench: setup
 	$(BIN)/python -m bench

@@ -4,9 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
-from poem_build import register
-from poem_build.pipeline import run_all
-from poem_build.recipe import load_recipe
+from poem_build.cli.pipeline import run_all
+from poem_build.recipe.schema import load_recipe
+from poem_build.ship import register
 
 
 def main() -> None:

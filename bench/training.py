@@ -23,13 +23,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from poem_build import dataset, source
-from poem_build.cli import set_up_process
-from poem_build.recipe import Train, load_recipe
+from poem_build.cli.main import set_up_process
+from poem_build.data import dataset
+from poem_build.models import source
+from poem_build.recipe.schema import Train, load_recipe
 
 if TYPE_CHECKING:
-    from poem_build.batches import Tokens
-    from poem_build.fit import Fit
+    from poem_build.train.batches import Tokens
+    from poem_build.train.fit import Fit
 
 SIDES = ("ours", "trl", "trl-stored")
 """TRL as it comes computes activations anew in the backward pass; `trl-stored` keeps them, as ours does."""
@@ -95,11 +96,11 @@ def _side(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
-    from poem_build.batches import tokenize
-    from poem_build.dataset import read_examples
-    from poem_build.fit import Fit
-    from poem_build.models import load_tokenizer
-    from poem_build.train import adapt
+    from poem_build.data.dataset import read_examples
+    from poem_build.models.load import load_tokenizer
+    from poem_build.train.batches import tokenize
+    from poem_build.train.fit import Fit
+    from poem_build.train.lora import adapt
 
     recipe = load_recipe(args.recipe)
     out = args.out or Path("artifacts") / recipe.name

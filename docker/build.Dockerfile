@@ -40,7 +40,7 @@ COPY service service
 COPY modelfiles modelfiles
 RUN --mount=type=cache,target=/tmp/.cache/pip \
     pip install --no-deps --editable . \
- && python -m poem_build.converter \
+ && python -m poem_build.models.converter \
  && install --directory --mode 1777 artifacts
 ENTRYPOINT ["poem-build"]
 CMD ["--help"]

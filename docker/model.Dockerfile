@@ -47,7 +47,7 @@ COPY service service
 COPY modelfiles modelfiles
 RUN --mount=type=cache,target=/tmp/.cache/pip \
     pip install --no-deps --editable . \
- && python -m poem_build.converter \
+ && python -m poem_build.models.converter \
  && install --directory --mode 1777 artifacts
 ENTRYPOINT ["poem-build"]
 CMD ["--help"]
@@ -102,7 +102,7 @@ COPY modelfiles modelfiles
 COPY --from=chosen /model /model
 RUN --mount=type=bind,from=ollama,target=/base \
     PATH=$PATH:/base/usr/local/bin:/base/usr/bin PYTHONPATH=game:build HOME=/tmp OLLAMA_MODELS=/tmp/models \
-    /opt/register/bin/python -c 'from poem_build.cli import main; main()' register --recipe "${RECIPE}" --out /model \
+    /opt/register/bin/python -c 'from poem_build.cli.main import main; main()' register --recipe "${RECIPE}" --out /model \
  && store /tmp/models /store/weights/models /store/rest/models
 
 FROM scratch AS wheels-service

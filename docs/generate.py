@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from poem_build.cli import cli
+from poem_build.cli.main import cli
 from poem_service.settings import VARIABLES, Settings
 
 README = Path(__file__).parents[1] / "README.md"

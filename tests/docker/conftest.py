@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from poem_build import containers
-from poem_build.stack import image, settled
+from poem_build.ship import containers
+from poem_build.ship.stack import image, settled
 from support.stack import Built
 
 RECIPE = "tiny"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from poem.deck import builtin_deck
-from poem_build import bundle
-from poem_build.recipe import load_recipe
+from poem_build.recipe.schema import load_recipe
+from poem_build.ship import bundle
 from support import stand
 from support.stack import Built
 from support.stand import Stand

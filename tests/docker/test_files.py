@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from poem_build.containers import EMBEDDED, OVERRIDES, Compose
+from poem_build.ship.containers import EMBEDDED, OVERRIDES, Compose
 from poem_service.settings import VARIABLES
 from support.process import ROOT
 
@@ -157,7 +157,7 @@ def test_the_prover_has_what_registering_imports() -> None:
         "import sys\n"
         "for name in sys.argv[1:]: sys.modules[name] = None\n"
         "import httpx, ollama\n"
-        "import poem_build.cli, poem_build.chat, poem_build.dataset, poem_build.register\n"
+        "import poem_build.cli.main, poem_build.models.chat, poem_build.data.dataset, poem_build.ship.register\n"
     )
     env = {"PYTHONPATH": f"{ROOT / 'game'}:{ROOT / 'build'}"}
     kept = {"poem", "poem_build"}

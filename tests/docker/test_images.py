@@ -11,8 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from poem_build import containers, sbom
-from poem_build.stack import whole
+from poem_build.ship import containers, sbom
+from poem_build.ship.stack import whole
 from support.process import ROOT
 from support.stack import Built
 

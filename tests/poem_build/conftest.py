@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from poem_build import base, dataset, register
-from poem_build.artifact import Artifact
-from poem_build.pipeline import STAGES
-from poem_build.recipe import Recipe, load_recipe
+from poem_build.cli.pipeline import STAGES
+from poem_build.data import dataset
+from poem_build.recipe.schema import Recipe, load_recipe
+from poem_build.ship import register
+from poem_build.store.artifact import Artifact
+from poem_build.train import pretrain as base
 
 MINI = """
 name = "mini"

@@ -15,7 +15,7 @@ from typing import Any
 from poem.deck import builtin_deck
 from poem.hand import Answer, hand_of
 from poem.rules import check
-from poem_build.containers import Compose
+from poem_build.ship.containers import Compose
 from support.process import ROOT, free_port
 
 PLAYERS = ROOT / "tests" / "support" / "players.py"

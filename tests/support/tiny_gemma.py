@@ -15,9 +15,9 @@ from poem.deck import builtin_deck
 from poem.hand import Pair
 from poem.prompt import pair_line, system_text
 from poem.words import all_sentences
-from poem_build.convert import convert_folder
-from poem_build.quantize import quantize_file
-from poem_build.recipe import Recipe
+from poem_build.export.convert import convert_folder
+from poem_build.export.quantize import quantize_file
+from poem_build.recipe.schema import Recipe
 
 TURNS = ("<start_of_turn>", "<end_of_turn>")
 WIDTH, HEAD, FEED, LAYERS, WINDOW = 320, 256, 512, 6, 64

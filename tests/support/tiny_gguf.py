@@ -6,7 +6,7 @@ import numpy as np
 
 from poem.deck import builtin_deck
 from poem.prompt import prompt_version
-from poem_build.converter import gguf as converters_gguf
+from poem_build.models.converter import gguf as converters_gguf
 
 gguf = converters_gguf()
 

@@ -1,0 +1,1 @@
+"""The command line: arguments → calls of the stages, and their results → one line each."""

@@ -1,0 +1,112 @@
+"""A fresh clone → a poem in the browser: makes the model, serves it, plays one hand through it.
+
+With `--once` it stops after the hand, and the last line on standard output is JSON.
+"""
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import click
+import httpx
+
+from poem_build.cli.main import one_line_errors, set_up_process
+from poem_build.cli.pipeline import run_all
+from poem_build.engine.service import serving
+from poem_build.errors import DemoError
+from poem_build.models import source
+from poem_build.recipe.schema import Recipe, load_recipe
+from poem_build.ship import register
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """What every command that ends with a hand is told: where to listen, and where Ollama is."""
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--ollama", "host", envvar="OLLAMA_HOST", default=register.DEFAULT_HOST, show_default=True),
+        click.option(
+            "--port",
+            envvar="POEM_PORT",
+            type=click.IntRange(1, 65535),
+            default=3001,
+            show_default=True,
+            help="Where the service listens.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file.")
+@click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.")
+@click.option("--once", is_flag=True, help="Stop after one hand.")
+@options
+def demo(recipe: str, base: str | None, once: bool, port: int, host: str, debug: bool) -> None:
+    """Make the model, serve it and play one hand."""
+    with one_line_errors(debug):
+        refuse_taken(port)
+        loaded = load_recipe(recipe)
+        out = Path("artifacts") / loaded.name
+        show(source.override(loaded, base, out) if base else loaded, out, port, host, once=once)
+
+
+def show(recipe: Recipe, out: Path, port: int, host: str, *, once: bool) -> None:
+    """Make what is not there, serve it and play one hand; with `once` the last line printed is JSON."""
+    address = register.address(host)
+    with register.running_server(address, out / "ollama.log") as ollama:
+        stages = {}
+        for name, made in run_all(recipe, out, address, ollama):
+            stages[name] = 0.0 if made.reused else made.seconds
+            click.echo(f"{name:10} {'reused' if made.reused else f'{made.seconds:6.1f} s'}")
+        if not ollama:
+            click.echo(register.NONE_HERE)
+        with serving(recipe, out, port, address if ollama else None) as service:
+            played = _play(service.url) | {"engine": "ollama" if ollama else "embedded"}
+            if not once:
+                click.echo(f"serving at {service.url} until Ctrl-C")
+                with contextlib.suppress(KeyboardInterrupt):
+                    while True:
+                        time.sleep(3600)
+    if once:
+        click.echo(json.dumps(played | {"stages": stages}, ensure_ascii=False))
+
+
+def refuse_taken(port: int) -> None:
+    """Refuse before the long work, and before somebody else's service is taken for ours."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DemoError(f"POEM_PORT {port}: {error.strerror}; stop what listens there or give another") from error
+
+
+def _play(url: str) -> dict[str, Any]:
+    """Play one hand, print it, and return what the last line tells of it."""
+    rng = Random()
+    try:
+        cards = httpx.get(f"{url}/api/deal").raise_for_status().json()
+        hand = [{"conditionCard": card, "selectedPoem": rng.choice(card["poems"])} for card in cards]
+        start = time.monotonic()
+        reply = httpx.post(f"{url}/api/generate-poem", json={"selectedPairs": hand}, timeout=90).raise_for_status()
+        seconds = time.monotonic() - start
+        model = httpx.get(f"{url}/ready").raise_for_status().json()["model"]
+    except httpx.HTTPError as error:
+        raise DemoError(f"{url}: the hand was not answered: {error}; see service.log") from error
+    answer, source = reply.json(), reply.headers["X-Poem-Source"]
+    click.echo()
+    for pair in hand:
+        click.echo(f"{pair['conditionCard']['condition_text']} → {pair['selectedPoem']['poem_text']}")
+    click.echo(f"\n{answer['title']}\n\n{answer['poem']}\n\n{source}, {seconds:.1f} s, {model} at {url}")
+    return {**answer, "source": source, "model": model}
+
+
+if __name__ == "__main__":
+    set_up_process()
+    demo()

@@ -1,0 +1,1 @@
+"""A prompt → an answer, by whatever runs a model here."""

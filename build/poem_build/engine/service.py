@@ -1,0 +1,66 @@
+"""A finished model → the service answering from it, as a process of its own for as long as it is wanted."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poem_build.errors import DemoError
+from poem_build.export.quantize import FILE as GGUF_FILE
+from poem_build.recipe.schema import Recipe
+from poem_build.ship import register
+
+_READY_WITHIN_S = 120
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where the service answers, and its process id."""
+
+    url: str
+    pid: int
+
+
+@contextlib.contextmanager
+def serving(recipe: Recipe, out: Path, port: int, ollama: str | None) -> Iterator[Serving]:
+    """The service on `port`, once it answers from the model: Ollama's at that address, or the GGUF itself.
+
+    Raises `DemoError` if it stops, or does not take the model within two minutes.
+    """
+    # What the user has set for a service of their own is not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("POEM_")}
+    environment |= {"POEM_PORT": str(port), "POEM_ENGINE": "ollama" if ollama else "embedded"}
+    if ollama:
+        environment |= {"OLLAMA_HOST": ollama, "POEM_MODEL": recipe.ollama_model}
+    else:
+        environment |= {"POEM_GGUF": str(out / "gguf" / GGUF_FILE)}
+    log = out / "service.log"
+    with log.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", "poem_service"], env=environment, stdout=file, stderr=file)
+    try:
+        url = f"http://localhost:{port}"
+        _wait_for_model(url, process, log)
+        yield Serving(url, process.pid)
+    finally:
+        register.stop(process)
+
+
+def _wait_for_model(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    import httpx
+
+    end = time.monotonic() + _READY_WITHIN_S
+    told: Any = "no answer"
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise DemoError(f"{log}: the service stopped; the file's last lines say why")
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            told = httpx.get(f"{url}/ready", timeout=5).json()
+            if told.get("answers_from") == "model":
+                return
+        time.sleep(0.1)
+    raise DemoError(f"{url}/ready: the model does not answer after {_READY_WITHIN_S} s: {told}; see {log}")

@@ -1,0 +1,1 @@
+"""A base and an adapter → the files that are served."""

@@ -1,0 +1,1 @@
+"""Answers and the models that gave them → verdicts and figures."""

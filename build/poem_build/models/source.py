@@ -1,0 +1,142 @@
+"""A recipe's base, wherever it comes from → a folder with weights, config and tokenizer.
+
+A model of the hub is fetched at its revision, a GGUF file is dequantized; either is made once and kept as the
+artifact `base`. A folder is taken as it stands.
+"""
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from poem_build.errors import ModelFileError, RecipeError
+from poem_build.models.converter import gguf, quiet
+from poem_build.recipe.schema import HUB_ID, Base, Recipe
+from poem_build.store import artifact
+from poem_build.store.artifact import Artifact
+from poem_build.train import pretrain as base
+
+LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*", "USE_POLICY*")
+"""What lies beside a model and has to go where its copies go."""
+# Weights in one format, configuration and tokenizer; a hub's repository often holds the weights twice.
+_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer.model", "*.jinja", *LICENCE_FILES)
+
+
+def make(recipe: Recipe, out: Path) -> Artifact:
+    """Bring the base, or make it if the recipe says how; raises `RecipeError` for a folder that is just given."""
+    return run(recipe, out) if recipe.base.brought else base.run(recipe, out)
+
+
+def run(recipe: Recipe, out: Path) -> Artifact:
+    """Bring a base that is brought into a folder of `out`; its figures say where it comes from."""
+    given = recipe.base
+    return _dequantized(given.gguf, out) if given.gguf else _fetched(given, out)
+
+
+def override(recipe: Recipe, given: str, out: Path) -> Recipe:
+    """The recipe on another base: a folder, a GGUF file, or `owner/name@revision` of the hub (`main` without one).
+
+    A folder that is given is only read: what the recipe says of making its own base is left out. Raises `RecipeError`
+    if it is none of these.
+    """
+    path = Path(given)
+    hub, _, revision = given.partition("@")
+    if path.is_dir():
+        source: dict[str, Any] = {"path": path.resolve()}
+    elif path.is_file():
+        source = {"gguf": path.resolve()}
+    elif re.match(HUB_ID, hub) and path.suffix != ".gguf":
+        source = {"hub": hub, "revision": revision or "main"}
+    else:
+        raise RecipeError(f"--base {given}: no such folder or GGUF file, and no model's id (owner/name@revision)")
+    kept = recipe.base.model_dump(include={"family", "pre_tokenizer", "stop"})
+    return recipe.with_base(Base(**kept, **source), out).model_copy(update={"pretrain": None})
+
+
+def _fetched(given: Base, out: Path) -> Artifact:
+    def work(folder: Path) -> dict[str, Any]:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+        try:
+            huggingface_hub.snapshot_download(
+                str(given.hub), revision=given.revision, local_dir=folder, allow_patterns=list(_HUB_FILES)
+            )
+        except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
+                raise  # the disk's fault, not the hub's
+            told = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelFileError(
+                f"base {given.name}: cannot be fetched from {huggingface_hub.constants.ENDPOINT} ({told}); accept the "
+                "licence there and log in with `hf auth login`, or give --base FOLDER or --base FILE.gguf"
+            ) from error
+        shutil.rmtree(folder / ".cache", ignore_errors=True)
+        return {"source": given.name}
+
+    settings = {"hub": given.hub, "revision": given.revision}
+    return artifact.make(out, "base", work, settings=settings, inputs={})
+
+
+def _dequantized(path: Path, out: Path) -> Artifact:
+    if not path.is_file():
+        raise ModelFileError(f"{path}: base.gguf: no file there; give another with --base")
+
+    def work(folder: Path) -> dict[str, Any]:
+        kind = file_type(path)
+        with _readable(path), quiet():
+            model, tokenizer = _load_gguf(path)
+            tokenizer.save_pretrained(folder)
+            model.hf_quantizer = None  # it would refuse to save what it has unpacked
+            model.save_pretrained(folder)
+        for pattern in LICENCE_FILES:
+            for beside in path.parent.glob(pattern):
+                shutil.copy(beside, folder)
+        return {
+            "source": f"dequantized from {kind}",
+            "file": path.name,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
+
+    return artifact.make(
+        out, "base", work, settings=artifact.versions("transformers"), inputs={"gguf": artifact.sha256(path)}
+    )
+
+
+def file_type(path: Path) -> str:
+    """The mixture that most of the GGUF's tensors are in, `Q4_K_M` say; raises `ModelFileError` if it is no GGUF."""
+    with _readable(path):
+        reader = gguf().GGUFReader(path)
+        field = reader.get_field("general.file_type")
+        if field is None:
+            raise ValueError("general.file_type is not there")
+        kind: str = gguf().LlamaFileType(field.contents()).name
+    return kind.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+def _load_gguf(path: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import import_utils
+
+    # transformers looks for the package and its version; ours comes with the converter and tells none.
+    vars(gguf()).setdefault("__version__", "0.19.0")
+    for known in (import_utils.is_gguf_available, import_utils._is_package_available):
+        getattr(known, "cache_clear", lambda: None)()
+    where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    model = AutoModelForCausalLM.from_pretrained(
+        **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    )
+    return model, AutoTokenizer.from_pretrained(**where)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, IndexError, KeyError, ImportError) as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelFileError(f"{path}: base.gguf: no whole GGUF that transformers reads: {told}") from error

@@ -1,0 +1,1 @@
+"""A recipe's TOML → one checked value a stage."""

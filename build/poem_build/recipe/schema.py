@@ -1,0 +1,250 @@
+"""A recipe (TOML) → one checked value per stage. No stage reads the environment; this is all it is told."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from poem_build.errors import RecipeError
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+MODELFILES = Path(__file__).resolve().parents[3] / "modelfiles"
+
+HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of a recipe: keys that it does not have are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Base(Section):
+    """Where the pretrained weights come from, and what the family needs to be talked to."""
+
+    hub: Annotated[str, Field(pattern=HUB_ID)] | None = None
+    """A model of the Hugging Face hub, at a revision (commit, tag or branch)."""
+    revision: str | None = None
+    gguf: Path | None = None
+    """A GGUF file, whose tensors are dequantized."""
+    path: Path = Path()
+    """The folder with weights, config and tokenizer: given, or where what `hub` or `gguf` names is brought."""
+    family: str
+    """Which templates of `modelfiles/` it is talked to with."""
+    pre_tokenizer: str
+    """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
+    stop: Annotated[list[str], Field(min_length=1)]
+    """What ends a turn in the family's templates: one token each."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Base":
+        given = [key for key in ("hub", "gguf", "path") if key in self.model_fields_set]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of hub, gguf and path must be given, got {', '.join(given) or 'none'}")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("hub and revision go together: the model's id and its commit, tag or branch")
+        if missing := [kind for kind in ("chat.jinja", "ollama.gotmpl") if not _template(self.family, kind).is_file()]:
+            known = ", ".join(sorted(path.name.split(".")[0] for path in MODELFILES.glob("*.chat.jinja")))
+            raise ValueError(f"family: modelfiles/ has no {self.family}.{missing[0]}; families are {known}")
+        return self
+
+    @property
+    def brought(self) -> bool:
+        """Whether `path` is made from what `hub` or `gguf` names."""
+        return self.hub is not None or self.gguf is not None
+
+    @property
+    def name(self) -> str:
+        """The hub's id with its revision, or the name of the file or folder."""
+        return f"{self.hub}@{self.revision}" if self.hub else (self.gguf or self.path).name
+
+
+class Phase(Section):
+    """A part of a pretraining: which text, how much of it, and how it is learnt (batch in documents)."""
+
+    text: Literal["poems", "wordings", "lists"]
+    documents: Positive
+    batch: Positive
+    learning_rate: float = Field(gt=0)
+
+
+class Pretrain(Section):
+    """How `poem-build base` makes the weights at `base.path`; only for a base that we make ourselves."""
+
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: Positive
+    intermediate_size: Positive
+    layers: Positive
+    heads: Positive
+    kv_heads: Positive
+    context: Positive
+    seed: int = 0
+    phases: Annotated[list[Phase], Field(min_length=1)]
+
+
+class Dataset(Section):
+    """How many hands each split has; which split a hand belongs to follows from its pattern key."""
+
+    train: Positive
+    valid: Positive
+    test: Positive
+    handwritten: Count = 0
+    """How often each poem written by hand that is not held out comes in the training split, besides the composed."""
+    seed: int = 0
+
+
+class Train(Section):
+    """LoRA (Hu et al. 2021, arXiv:2106.09685): W + lora_alpha / r · B·A on every linear layer."""
+
+    r: Positive
+    lora_alpha: Positive
+    lora_dropout: Fraction = 0.0
+    learning_rate: float = Field(gt=0)
+    warmup: Fraction = 0.05
+    weight_decay: float = Field(default=0.0, ge=0)
+    epochs: Positive
+    max_steps: Positive | None = None
+    """Ends the run early, its learning rate falling to zero by then."""
+    batch: Positive
+    """Examples a step."""
+    micro_batch: Positive | None = None
+    """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the frozen weights; `auto` takes the one that a short trial finds faster."""
+    evaluate_every: Count = 0
+    """Steps between two looks at the validation loss, the best adapter being kept; 0: only before and after."""
+    patience: Count = 0
+    """Looks without a better loss after which training stops; 0: never."""
+    checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    """Seconds between two checkpoints; the adapter is the same whatever it is."""
+    new_tokens: list[str] = []
+    """Texts whose tokens the base has never met; their embeddings are trained along with the matrices."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _looks_to_count(self) -> "Train":
+        if self.patience and not self.evaluate_every:
+            raise ValueError("patience: counts looks at the validation loss; give evaluate_every too")
+        return self
+
+
+class Serve(Section):
+    """What the Modelfile fixes, so that no request has to."""
+
+    num_ctx: Positive
+    num_predict: Positive
+    temperature: float = Field(gt=0, le=2)
+    top_p: float = Field(gt=0, le=1)
+    top_k: Positive
+    min_p: Fraction = 0.0
+    repeat_penalty: float = Field(default=1.0, ge=1)
+
+
+class Gate(Section):
+    """What the finished model has to reach, in shares of the hands that `verify` and `eval` play."""
+
+    token_parity_texts: Positive
+    smoke_hands: Positive
+    smoke_pass: Fraction
+    eval_hands: Annotated[int, Field(ge=2)]
+    eval_pass: Fraction
+    base_pass_at_most: Fraction
+    fidelity_poems: Annotated[int, Field(ge=2)] = 20
+    """Held-out poems on which every step from base to Q4_K_M is measured."""
+    nll_within: float = Field(default=1e-3, gt=0)
+    """By how many nats a token the f16 GGUF may differ from transformers."""
+    serving_hands: Annotated[int, Field(ge=2)] = 100
+    """Hands that the report on serving plays through Ollama, with the schema and without."""
+    embedded_hands: Positive = 20
+    """How many of them it plays through the embedded engine."""
+
+
+class Recipe(Section):
+    """Everything that makes one model."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
+    summary: Annotated[str, Field(pattern=r"^[^\n\r]+$")]
+    licence: str
+    notice: str = ""
+    """What every copy of the model has to carry along besides the licence's name."""
+    params: str
+    status: Literal["supported", "experimental"]
+    base: Base
+    pretrain: Pretrain | None = None
+    dataset: Dataset
+    train: Train
+    serve: Serve
+    gate: Gate
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        spec, gate = self.pretrain, self.gate
+        if max(gate.eval_hands, gate.smoke_hands) > self.dataset.test:
+            raise ValueError(f"gate: plays more hands than dataset.test has, {self.dataset.test}")
+        if spec is not None:
+            if spec.hidden_size % 256 or spec.intermediate_size % 256:
+                raise ValueError("pretrain: hidden_size and intermediate_size must be multiples of 256 for K-quants")
+            if spec.hidden_size % spec.heads or spec.heads % spec.kv_heads:
+                raise ValueError("pretrain: heads must divide hidden_size, and kv_heads must divide heads")
+            if self.serve.num_ctx > spec.context:
+                raise ValueError(f"serve.num_ctx: is beyond pretrain.context, {spec.context}")
+        return self
+
+    def with_base(self, base: Base, out: Path) -> "Recipe":
+        """The recipe on that base; what has to be brought is brought into a folder of `out`."""
+        if base.brought:
+            base = base.model_copy(update={"path": out / "base"})
+        return self.model_copy(update={"base": base})
+
+    @property
+    def ollama_model(self) -> str:
+        """The name under which Ollama serves it."""
+        return f"mansion-poem:{self.name}"
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of that name, or in the TOML file at that path; a relative `base.path` starts at the file.
+
+    Raises `RecipeError` naming the file, the field and what is allowed.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not RECIPES.is_dir():
+        raise RecipeError(
+            f"{RECIPES}: not there; the build stage runs from a checkout, installed with `pip install -e`"
+        )
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise RecipeError(f"recipe {name!r}: no such recipe; known are {known}, or give the path of a .toml file")
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not TOML: {error}") from error
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        told = f", got {first['input']!r}" if first["type"] not in {"missing", "extra_forbidden", "value_error"} else ""
+        remedy = "; remove it or correct its name" if first["type"] == "extra_forbidden" else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
+    return recipe.with_base(_absolute(recipe.base, path.parent), Path("artifacts") / recipe.name)
+
+
+def _absolute(base: Base, start: Path) -> Base:
+    given = base.model_fields_set & {"gguf", "path"}
+    return base.model_copy(update={key: (start / getattr(base, key)).resolve() for key in given})
+
+
+def _template(family: str, kind: str) -> Path:
+    return MODELFILES / f"{family}.{kind}"
+
+
+def recipe_names() -> list[str]:
+    """The recipes that the project carries."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))

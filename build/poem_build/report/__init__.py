@@ -1,0 +1,1 @@
+"""Figures and answers → pages to read."""

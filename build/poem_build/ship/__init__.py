@@ -1,0 +1,1 @@
+"""Files that are served → Ollama, images and bundles."""

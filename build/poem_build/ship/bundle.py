@@ -1,0 +1,303 @@
+"""The images of a recipe's stack → one .tar for a machine that has Docker and no network.
+
+Inside: the images, one archive each, a compose.yaml that names them and never asks a registry, the deck, a table,
+scripts to start, stop and examine it, licences, SHA256SUMS and a page that says what to do. Equal images, deck and
+repository give an equal file.
+"""
+
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import click
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from poem.deck import Deck, load_deck
+from poem_build.cli.main import one_line_errors, set_up_process
+from poem_build.data import table
+from poem_build.errors import StackError
+from poem_build.recipe.schema import Recipe, load_recipe
+from poem_build.ship import containers, notices, sbom
+from poem_build.ship.containers import ROOT, Compose
+from poem_build.store import artifact
+
+SOURCE = ROOT / "docker" / "bundle"
+_PACKING = ".packing-"
+SCRIPTS = ("start", "stop", "doctor", "scripts/common.sh")
+PAGE = "はじめにお読みください.html"
+GZIP_LEVEL = 1
+"""Level 6 takes 2.4 times as long for 6 % less of the service's image."""
+GPU_KEYS = {"deploy", "environment"}
+"""What of the override for NVIDIA concerns a stand; the rest is about building."""
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A compose service and the image it runs."""
+
+    name: str
+    image: str
+    digest: str
+    layers: str
+    platform: str
+    created: datetime
+    bytes: int
+    memory: int
+    labels: dict[str, str]
+
+    @property
+    def packed_image(self) -> str:
+        """The image's name in the bundle: no other image, and no other build of this one, is called so."""
+        return f"{self.image}-{self.digest.removeprefix('sha256:')[:12]}"
+
+    @property
+    def variable(self) -> str:
+        """The name in .env of what it runs."""
+        return f"{self.name.upper().replace('-', '_')}_IMAGE"
+
+
+@click.command()
+@click.option("--recipe", help="A recipe's name.  [that of .env, or tiny]")
+@click.option("--out", type=click.Path(path_type=Path), help="Where the file goes.  [artifacts/RECIPE/bundle]")
+@click.option("--gpu", type=click.Choice(["", "nvidia"]), default="", help="What the stand has; the CPU otherwise.")
+@click.option("--stack", type=click.Choice(["", "embedded"]), default="", help="embedded: without Ollama.")
+@click.option("--cards", type=click.Path(path_type=Path), help="A cards.json; built in otherwise.")
+@click.option("--catchphrases", type=click.Path(path_type=Path), help="A catchphrases.json; built in otherwise.")
+@click.option("--hands", type=click.IntRange(1), default=5000, show_default=True, help="How many poems the table has.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(
+    recipe: str | None,
+    out: Path | None,
+    gpu: str,
+    stack: str,
+    cards: Path | None,
+    catchphrases: Path | None,
+    hands: int,
+    debug: bool,
+) -> None:
+    """Pack the images of a recipe's stack for a machine without a network."""
+    with one_line_errors(debug):
+        containers.check_engine()
+        compose = Compose(gpu, stack, {"RECIPE": recipe} if recipe else {})
+        if compose.holder != "service":  # that one is built by `make image`
+            compose.show("build", "--quiet", "service")
+        loaded = load_recipe(compose.config()["services"]["service"]["environment"]["POEM_MODEL"].partition(":")[2])
+        made = pack(
+            loaded, out or Path("artifacts") / loaded.name / "bundle", compose, load_deck(cards, catchphrases), hands
+        )
+        click.echo(f"bundle: {made} ({made.stat().st_size / MIB:.0f} MiB), checksum in {made.name}.sha256")
+
+
+def pack(recipe: Recipe, out: Path, compose: Compose, deck: Deck, hands: int) -> Path:
+    """Write the bundle's file, whole or not at all, its checksum and the page beside it. Raises `StackError`."""
+    found = parts(recipe, compose)
+    platform = found[0].platform
+    name = f"mansion-poem-{recipe.name}{'-embedded' if compose.holder == 'service' else ''}"
+    out.mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{_PACKING}*"):  # by a process that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=out, prefix=_PACKING) as made:
+        folder = Path(made) / name
+        (folder / "licences").mkdir(parents=True)
+        _write_files(folder, deck, hands)
+        _write_images(folder, found)
+        _write_compose(folder, found, compose)
+        _write_texts(folder, found, recipe, compose)
+        _write_sums(folder)
+        target = out / f"{name}-{platform.replace('/', '-')}.tar"
+        _write_tar(folder, target, max(part.created for part in found))
+        shutil.copy(folder / PAGE, out / PAGE)  # it says how the .tar is unpacked
+    return target
+
+
+def parts(recipe: Recipe, compose: Compose) -> list[Part]:
+    """The stack's services with their images as they are on this engine."""
+    found = [_part(name, service) for name, service in sorted(compose.config()["services"].items())]
+    if len(platforms := {part.platform for part in found}) > 1:
+        raise StackError(f"images: of different platforms, {', '.join(sorted(platforms))}; build all of them for one")
+    for part in found:
+        if part.labels.get("mansion-poem.recipe", recipe.name) != recipe.name:
+            raise StackError(
+                f"{part.image}: holds {part.labels['mansion-poem.recipe']}; make image RECIPE={recipe.name}"
+            )
+    return found
+
+
+def _part(name: str, service: dict[str, Any]) -> Part:
+    image = service["image"]
+    seen = containers.image(image)
+    if seen is None:
+        raise StackError(f"{image}: there is no such image; `make image` builds it")
+    layers = "".join(f"{layer}\n" for layer in seen["RootFS"]["Layers"])
+    return Part(
+        name=name,
+        image=image,
+        digest=seen["Id"],
+        layers=hashlib.sha256(layers.encode()).hexdigest(),
+        platform=f"{seen['Os']}/{seen['Architecture']}",
+        created=datetime.fromisoformat(seen["Created"]),
+        bytes=seen["Size"],
+        memory=int(service.get("mem_limit") or 0),
+        labels=seen["Config"].get("Labels") or {},
+    )
+
+
+def _write_files(folder: Path, deck: Deck, hands: int) -> None:
+    """What a stand may change: the deck in the game's shape, and the table."""
+    files = folder / "files"
+    files.mkdir()
+    for name, content in (
+        ("cards.json", [card.as_json() for card in deck.cards]),
+        ("catchphrases.json", list(deck.catchphrases)),
+    ):
+        (files / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    table.build(deck, files / "poems.sqlite", hands, seed=0)
+
+
+def _write_images(folder: Path, found: list[Part]) -> None:
+    """One archive an image, and what is in it: licence texts and the bill of materials."""
+    (folder / "images").mkdir()
+    for part in found:
+        click.echo(f"packing {part.image} ({part.bytes / MIB:.0f} MiB)", err=True)
+        with _named(part):
+            licences = folder / "licences"
+            (licences / f"image-{part.name}.txt").write_text(notices.of_image(part.packed_image), "utf-8")
+            sbom.write(part.packed_image, licences)
+            _save(part.packed_image, folder / "images" / f"{part.name}.tar.gz")
+
+
+@contextmanager
+def _named(part: Part) -> Iterator[None]:
+    containers.ask("tag", part.digest, part.packed_image)  # the name may mean another image by now
+    try:
+        yield
+    finally:
+        containers.ask("image", "rm", part.packed_image)
+
+
+def _save(image: str, target: Path) -> None:
+    with (
+        subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as saving,
+        target.open("wb") as file,
+        # no name and no time: equal images give equal archives
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=GZIP_LEVEL) as packed,
+    ):
+        assert saving.stdout is not None
+        assert saving.stderr is not None
+        shutil.copyfileobj(saving.stdout, packed, MIB)
+        said = saving.stderr.read().decode("utf-8", "replace").strip()
+    if saving.returncode:
+        raise StackError(f"docker save {image}: {said.splitlines()[-1] if said else f'status {saving.returncode}'}")
+
+
+def _write_compose(folder: Path, found: list[Part], compose: Compose) -> None:
+    """compose.yaml, flat: without build sections, with the bundle's own images and files; and NVIDIA's override."""
+    cpu = Compose("", "embedded" if compose.holder == "service" else "", compose.env)
+    every = cpu.ask("--profile", "*", "config", "--services").split()
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as override:
+        override.write(_override(found, sorted(set(every) - {part.name for part in found})))
+        override.flush()
+        cpu.files += ["-f", override.name]
+        text = cpu.ask("config", "--no-interpolate", "--no-path-resolution")
+    (folder / "compose.yaml").write_text(f"# Made by `make bundle`; settings are in .env.\n{text}\n", "utf-8")
+    if cpu.holder != "service":
+        nvidia = ("compose", "-f", containers.OVERRIDES["nvidia"], "config", "--no-consistency", "--format", "json")
+        services = json.loads(containers.ask(*nvidia))["services"]
+        wanted = {
+            part.name: {key: services[part.name][key] for key in GPU_KEYS & services[part.name].keys()}
+            for part in found
+        }
+        text = json.dumps({"services": wanted}, indent=2, sort_keys=True)  # JSON is YAML
+        (folder / "compose.nvidia.yaml").write_text(f"{text}\n", "utf-8")
+
+
+def _override(found: list[Part], others: list[str]) -> str:
+    lines = ["x-hardened: !reset null", "services:", *(f"  {name}: !reset null" for name in others)]
+    for part in found:
+        lines += [
+            f"  {part.name}:",
+            f"    image: ${{{part.variable}:?is not in .env; take .env from the bundle again}}",
+        ]
+        lines += ["    build: !reset null", "    pull_policy: never"]
+        if part.name == "service":
+            lines += ["    volumes: !override", "      - ./files:/files:ro", "      - log:/data"]
+    return "\n".join(lines) + "\n"
+
+
+def _write_texts(folder: Path, found: list[Part], recipe: Recipe, compose: Compose) -> None:
+    """Scripts, .env, the page and the licences."""
+    memory = next(part.memory for part in found if part.name == compose.holder)
+    facts = {
+        "folder": folder.name,
+        "recipe": recipe.name,
+        "version": metadata.version("mansion-poem"),
+        "platform": found[0].platform,
+        "embedded": compose.holder == "service",
+        "nvidia": (folder / "compose.nvidia.yaml").is_file(),
+        "gpu": "nvidia" if containers.OVERRIDES["nvidia"] in compose.files else "",
+        "model_memory": f"{memory // MIB}m",
+        "parts": found,
+        "needed_disk": sum(part.bytes for part in found) // MIB,
+        "needed_memory": sum(part.memory for part in found) // MIB,
+    }
+    templates = Environment(
+        loader=FileSystemLoader(SOURCE), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+    (folder / ".env").write_text(templates.get_template("env.jinja").render(facts), "utf-8")
+    (folder / PAGE).write_text(templates.get_template("page.html.jinja").render(facts), "utf-8")
+    for name in SCRIPTS:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(SOURCE / name, folder / name)
+    cmd = (SOURCE / "start.cmd").read_text("utf-8")
+    (folder / "start.cmd").write_text(cmd, "utf-8", newline="\r\n")
+    shutil.copy(ROOT / "LICENSE", folder / "licences" / "mansion-poem.txt")
+    (folder / "licences" / "model.txt").write_text(notices.of_model(recipe), "utf-8")
+
+
+def _write_sums(folder: Path) -> None:
+    """SHA256SUMS; the last line counts the others, so that a cut one is seen."""
+    sums = folder / "SHA256SUMS"
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path != sums)
+    lines = [f"{artifact.sha256(folder / name)}  {name}\n" for name in names]
+    sums.write_text("".join([*lines, f"# {len(lines)} files\n"]), "utf-8")
+
+
+def _write_tar(folder: Path, target: Path, time: datetime) -> None:
+    """The folder as one archive without owners or times of its own, and its checksum beside it."""
+
+    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        entry.mtime = int(time.timestamp())
+        entry.mode = 0o755 if entry.isdir() or Path(entry.name).name in SCRIPTS else 0o644
+        return entry
+
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        with tarfile.open(beside, "w", format=tarfile.PAX_FORMAT) as tar:
+            tar.add(folder, folder.name, recursive=False, filter=plain)
+            # the small files first: whoever copies a cut file still reads what to do
+            for path in sorted(folder.rglob("*"), key=lambda path: ("images" in path.parts, str(path))):
+                tar.add(path, str(path.relative_to(folder.parent)), recursive=False, filter=plain)
+        sum_line = f"{artifact.sha256(beside)}  {target.name}\n"
+        beside.replace(target)
+        artifact.write_text(target.with_name(f"{target.name}.sha256"), sum_line)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    set_up_process()
+    main()

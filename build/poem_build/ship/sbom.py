@@ -1,0 +1,75 @@
+"""An image → its bill of materials as CycloneDX JSON: what Syft finds in it, and the model.
+
+`make sbom` writes one for each image of the stack.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from poem_build.errors import BuildError, StackError
+from poem_build.ship import containers
+from poem_build.ship.containers import ROOT, Compose
+from poem_build.store import artifact
+
+FOLDER = ROOT / "artifacts" / "sbom"
+
+
+def write(image: str, folder: Path) -> Path:
+    """Write the image's bill into the folder and return its path; raises `StackError` if it cannot be made."""
+    found = containers.image(image)
+    if found is None:
+        raise StackError(f"{image}: there is no such image; `make image` or `make up` builds it")
+    syft = Path(sys.executable).parent / "syft"
+    if not syft.is_file():
+        raise StackError(f"{syft}: not there; run `make setup`")
+    command = [str(syft), "--quiet", "--output", "cyclonedx-json", f"docker:{image}"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"SYFT_CHECK_FOR_APP_UPDATE": "false"}
+    )
+    if done.returncode:
+        raise StackError(f"{image}: syft: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+    bill = json.loads(done.stdout)
+    bill["components"] += _model(found["Config"].get("Labels") or {})
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{image.replace(':', '-').replace('/', '-')}.cdx.json"
+    artifact.write_text(path, json.dumps(bill, ensure_ascii=False, indent=1) + "\n")
+    return path
+
+
+def _model(labels: dict[str, str]) -> list[dict[str, Any]]:
+    """The model as a component, from what the image's labels say of it."""
+    if not labels.get("mansion-poem.recipe"):
+        return []
+    model: dict[str, Any] = {
+        "type": "machine-learning-model",
+        "name": f"mansion-poem:{labels['mansion-poem.recipe']}",
+        "licenses": [{"license": {"name": labels["mansion-poem.licence"]}}],
+    }
+    if labels.get("mansion-poem.gguf"):
+        model["hashes"] = [{"alg": "SHA-256", "content": labels["mansion-poem.gguf"]}]
+    return [model]
+
+
+def main() -> None:
+    """Write the bills of a stack's images."""
+    parser = argparse.ArgumentParser(prog="sbom", description=__doc__)
+    parser.add_argument("--recipe")
+    parser.add_argument("--gpu", default="")
+    parser.add_argument("--stack", default="")
+    given = parser.parse_args()
+    try:
+        containers.check_engine()
+        config = Compose(given.gpu, given.stack, {"RECIPE": given.recipe} if given.recipe else {}).config()
+        for service in config["services"].values():
+            sys.stdout.write(f"{write(service['image'], FOLDER).relative_to(ROOT)}\n")
+    except BuildError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

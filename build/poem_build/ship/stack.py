@@ -1,0 +1,247 @@
+"""`make up`, `make image`, `make rollback`: a recipe's artifacts → images, and images → a stack with an address.
+
+Runs with the machine's own Python before any set-up, so it needs the standard library only; what needs more is a
+process of its own: `poem-build` of .venv, or the build image.
+"""
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import Any
+
+from poem_build.errors import ArtifactError, BuildError, StackError
+from poem_build.ship import containers
+from poem_build.ship.containers import ROOT, Compose
+from poem_build.store import artifact
+
+REPOSITORY = "mansion-poem-model"
+PREVIOUS = f"{REPOSITORY}:previous"
+TAG_LABEL = "mansion-poem.tag"
+STAGES_OF_IMAGE = ("dataset", "gguf", "modelfile", "verify")
+"""What an image is made from; a recipe whose `verify` is whole has passed its gates."""
+_PROVENANCE = "/usr/share/mansion-poem"
+_PAGE_WITHIN_S = 30
+
+
+def up(recipe: str | None, gpu: str, stack: str) -> None:
+    """Start the stack, building first what is missing; returns when the page answers."""
+    containers.check_engine()
+    containers.check_gpu(gpu)
+    compose, config = settled(recipe, gpu, stack)
+    _check_port(compose, config)
+    missing = [name for name, service in config["services"].items() if containers.image(service["image"]) is None]
+    if missing:
+        _say(f"building {', '.join(config['services'][name]['image'] for name in missing)}")
+        compose.show("build", *missing)
+    compose.show("up", "--detach", "--no-build", "--remove-orphans")
+    url = _address(config)
+    ready = _wait_for_page(url)
+    answers = "the model" if ready["answers_from"] == "model" else "the table until the model is ready"
+    _say(f"{url}  answers from {answers}; `docker compose logs -f` shows what happens, `docker compose down` stops it")
+
+
+def image(recipe: str | None, gpu: str, stack: str, base: str | None = None) -> None:
+    """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model."""
+    if not containers.reachable():
+        name = recipe or os.environ.get("RECIPE") or "tiny"
+        subprocess.run(["make", "setup"], cwd=ROOT, check=True)
+        _poem_build(name, base)
+        _say(
+            f"no Docker engine answers: no image; the model of {name} is in artifacts/{name}, registered if Ollama ran"
+        )
+        return
+    containers.check_engine()
+    if gpu:
+        containers.check_gpu(gpu)
+    named = recipe or _recipe(Compose(gpu, stack).config())
+    _make_artifacts(named, gpu or ("nvidia" if containers.nvidia_ready() else ""), base)
+    made = whole(named)
+    compose, config = settled(named, gpu, stack)
+    tag = config["services"][compose.holder]["image"]
+    before = containers.image(tag)
+    compose.show("build", compose.holder)
+    after = containers.image(tag)
+    assert after is not None
+    if before is not None and before["Id"] != after["Id"] and compose.holder == "ollama":
+        containers.ask("tag", before["Id"], PREVIOUS)
+    _say(_told(tag, after, made))
+
+
+def rollback() -> None:
+    """Put the former model image back under its name; the one that it replaces becomes the former one."""
+    containers.check_engine()
+    previous = containers.image(PREVIOUS)
+    if previous is None:
+        raise StackError(f"{PREVIOUS}: there is none; it is kept when `make image` replaces an image")
+    name = (previous["Config"].get("Labels") or {}).get(TAG_LABEL)
+    if not name:
+        raise StackError(f"{PREVIOUS}: has no label {TAG_LABEL}; put it back by hand with `docker tag`")
+    tag = f"{REPOSITORY}:{name}"
+    replaced = containers.image(tag)
+    containers.ask("tag", previous["Id"], tag)
+    if replaced is None:
+        containers.ask("rmi", PREVIOUS)
+    else:
+        containers.ask("tag", replaced["Id"], PREVIOUS)
+    _say(f"{tag} is {_short(previous['Id'])} again; `docker compose up --detach` serves it")
+
+
+def whole(recipe: str) -> dict[str, artifact.Artifact]:
+    """The artifacts that an image is made from.
+
+    Raises `ArtifactError` if one is not there, is damaged, or was made from another than the one beside it.
+    """
+    out = ROOT / "artifacts" / recipe
+    found = {stage: artifact.load(out, stage) for stage in STAGES_OF_IMAGE}
+    for one in found.values():
+        for name, digest in one.inputs.items():
+            if name in found and found[name].digest != digest:
+                raise ArtifactError(
+                    f"{one.path}: made from another {name} than the one beside it; run `poem-build run`"
+                )
+    return found
+
+
+def settled(recipe: str | None, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
+    """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
+    env = {"RECIPE": recipe} if recipe else {}
+    recipe = _recipe(Compose(gpu, stack, env).config())
+    try:
+        gguf = whole(recipe)["gguf"].files["model-Q4_K_M.gguf"]
+        fields = json.loads((ROOT / "artifacts" / recipe / "modelfile" / "create.json").read_text("utf-8"))
+        licence = str(fields["license"]).splitlines()[0]
+        env |= {"MODEL_FROM": "artifacts", "MODEL_GGUF": gguf, "MODEL_LICENCE": licence}
+    except ArtifactError as error:
+        env |= {"MODEL_FROM": "trained"}
+        if containers.image(f"{REPOSITORY}:{recipe}") is None:
+            _say(f"{error.args[0].split(';')[0]}: the image build makes the model, which takes its time")
+    compose = Compose(gpu, stack, {"RECIPE": recipe, **env})
+    return compose, compose.config()
+
+
+def _recipe(config: dict[str, Any]) -> str:
+    return str(config["services"]["service"]["environment"]["POEM_MODEL"]).partition(":")[2]
+
+
+def _make_artifacts(recipe: str, gpu: str, base: str | None) -> None:
+    """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
+    if (ROOT / ".venv" / ".ready").is_file() and not gpu:
+        _poem_build(recipe, base)
+        return
+    if not gpu:
+        with contextlib.suppress(ArtifactError):
+            whole(recipe)
+            _say(f"artifacts/{recipe} is whole: taken as it lies")
+            return
+    (ROOT / "artifacts").mkdir(exist_ok=True)
+    who = f"{os.getuid()}:{os.getgid()}"
+    Compose("nvidia" if gpu == "nvidia" else "").show(
+        *("--profile", "build", "run", "--rm", "--user", who, "build", *_run_command(recipe, base))
+    )
+
+
+def _poem_build(recipe: str, base: str | None) -> None:
+    command = _run_command(recipe, base)
+    done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
+    if done.returncode:
+        raise StackError(
+            f"poem-build {' '.join(command)}: ended with status {done.returncode}; the line above says why"
+        )
+
+
+def _run_command(recipe: str, base: str | None) -> list[str]:
+    return ["run", "--recipe", recipe, *(["--base", base] if base else [])]
+
+
+def _check_port(compose: Compose, config: dict[str, Any]) -> None:
+    """Refuse a port that somebody else holds, before anything is built."""
+    published = config["services"]["service"]["ports"][0]
+    if compose.running("service"):
+        return
+    with socket.socket(socket.AF_INET6 if ":" in published["host_ip"] else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((published["host_ip"], int(published["published"])))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return  # what we may not or cannot bind, Docker's own process may: it will tell
+            raise StackError(
+                f"POEM_PORT {published['published']}: {error.strerror} on {published['host_ip']}; "
+                "stop what listens there, or give another in .env"
+            ) from error
+
+
+def _address(config: dict[str, Any]) -> str:
+    published = config["services"]["service"]["ports"][0]
+    host = "127.0.0.1" if published["host_ip"] in ("0.0.0.0", "::") else published["host_ip"]
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{published['published']}"
+
+
+def _wait_for_page(url: str) -> dict[str, Any]:
+    end = time.monotonic() + _PAGE_WITHIN_S
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/ready", timeout=2) as reply:
+            return dict(json.load(reply))
+        time.sleep(0.1)
+    raise StackError(f"{url}: no answer within {_PAGE_WITHIN_S} s; `docker compose logs service` says why")
+
+
+def _told(tag: str, made: dict[str, Any], artifacts: dict[str, artifact.Artifact]) -> str:
+    """The line at the end: the image's name and size, the model's digest, and what the gates said."""
+    digest = artifacts["gguf"].files["model-Q4_K_M.gguf"]
+    model = f"GGUF {digest[:12]}"
+    with contextlib.suppress(StackError, ValueError, KeyError):
+        command = ("run", "--rm", "--network", "none", "--entrypoint", "cat", tag)
+        registered = json.loads(containers.ask(*command, f"{_PROVENANCE}/register/artifact.json"))
+        model = f"model {registered['figures']['digest'][:12]}, {model}"
+    gates = artifacts["verify"].figures
+    size = f"{made['Size'] / 1e6:.0f} MB"
+    return f"{tag}: {_short(made['Id'])}, {size}, {model}, gates: {gates['passed']} of {gates['hands']} hands passed"
+
+
+def _short(image_id: str) -> str:
+    return image_id.removeprefix("sha256:")[:12]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """One line of error and status 1 for what goes wrong on purpose."""
+    parser = argparse.ArgumentParser(prog="stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, told in (("up", up.__doc__), ("image", image.__doc__)):
+        command = commands.add_parser(name, help=told)
+        command.add_argument("--recipe", help="a recipe's name; that of .env, or tiny, otherwise")
+        command.add_argument("--gpu", default="", help="nvidia or amd; the CPU otherwise")
+        command.add_argument("--stack", default="", help="embedded: without Ollama")
+        if name == "image":
+            command.add_argument("--base", help="another base: a folder, a GGUF file or owner/name@revision")
+    commands.add_parser("rollback", help=rollback.__doc__)
+    given = parser.parse_args()
+    try:
+        match given.command:
+            case "up":
+                up(given.recipe, given.gpu, given.stack)
+            case "image":
+                image(given.recipe, given.gpu, given.stack, given.base)
+            case "rollback":
+                rollback()
+    except (BuildError, subprocess.CalledProcessError) as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

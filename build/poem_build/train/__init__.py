@@ -1,0 +1,1 @@
+"""Examples and a base → an adapter."""

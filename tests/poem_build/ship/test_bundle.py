@@ -1,0 +1,224 @@
+"""The bundle's files and scripts as far as no engine is needed: what is packed beside images, and what is refused."""
+
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from poem.deck import builtin_deck
+from poem.table import Table
+from poem_build.recipe.schema import load_recipe
+from poem_build.ship import bundle
+from poem_build.ship.bundle import Part
+from poem_build.ship.containers import Compose
+
+SCRIPTS = ("start", "stop", "doctor")
+
+
+def part(name: str, image: str) -> Part:
+    return Part(
+        name=name,
+        image=image,
+        digest="sha256:" + "ab" * 32,
+        layers="cd" * 32,
+        platform="linux/amd64",
+        created=datetime(2026, 11, 22, tzinfo=UTC),
+        bytes=400 * bundle.MIB,
+        memory=512 * bundle.MIB,
+        labels={},
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A bundle whose image archives hold nothing an engine could load."""
+    folder = tmp_path / "mansion-poem-tiny"
+    for name in ("licences", "images"):
+        (folder / name).mkdir(parents=True)
+    found = [part("ollama", "mansion-poem-model:tiny"), part("service", "mansion-poem-service:0.1.0")]
+    for one in found:
+        (folder / "images" / f"{one.name}.tar.gz").write_bytes(os.urandom(5000))
+    (folder / "compose.nvidia.yaml").write_text("{}\n")
+    bundle._write_files(folder, builtin_deck(), hands=20)
+    bundle._write_texts(folder, found, load_recipe("tiny"), Compose())
+    bundle._write_sums(folder)
+    return folder
+
+
+def run(script: str, home: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(home / script)], env=os.environ | environ, capture_output=True, encoding="utf-8", check=False, timeout=60
+    )
+
+
+def engine(folder: Path, script: str) -> dict[str, str]:
+    """A PATH on which `docker` is this script."""
+    tools = folder / "tools"
+    tools.mkdir()
+    (tools / "docker").write_text(f"#!/bin/sh\n{script}\n")
+    (tools / "docker").chmod(0o755)
+    return {"PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def without(folder: Path, *missing: str) -> dict[str, str]:
+    """A PATH that has what the scripts use, but for these."""
+    tools = folder / "tools"
+    tools.mkdir()
+    for tool in (
+        *("awk", "basename", "cat", "cut", "dirname", "du", "env", "grep", "head", "mktemp", "rm", "sed", "sh"),
+        *("sha256sum", "shasum", "perl", "tail", "tee", "tr", "uname"),
+    ):
+        if tool not in missing and (path := shutil.which(tool)):
+            (tools / tool).symlink_to(path)
+    return {"PATH": str(tools)}
+
+
+def test_every_script_passes_the_shells_it_is_for(home: Path) -> None:
+    for name in (*SCRIPTS, "scripts/common.sh"):
+        subprocess.run(["sh", "-n", str(home / name)], check=True)
+        text = (home / name).read_text("utf-8")
+        assert "[[" not in text.replace("[[:", "").replace("\\[[", ""), name
+        assert "local " not in text, name
+    if shutil.which("shellcheck"):
+        command = ["shellcheck", "--shell=sh", "--external-sources", *SCRIPTS, "scripts/common.sh"]
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+        assert done.stdout == ""
+
+
+def test_the_settings_pin_the_images_and_carry_the_stand_s_choices(home: Path) -> None:
+    lines = (home / ".env").read_text("utf-8").splitlines()
+    assert "SERVICE_IMAGE=mansion-poem-service:0.1.0-abababababab" in lines
+    assert f"SERVICE_IMAGE_DIGEST={'cd' * 32}" in lines
+    assert "BUNDLE_PARTS=ollama service" in lines
+    assert "MODEL_MEMORY=512m" in lines
+    assert "#COMPOSE_FILE=compose.yaml:compose.nvidia.yaml" in lines
+
+
+def test_every_setting_of_the_bundle_is_one_of_the_stack(home: Path) -> None:
+    compose = Path("compose.yaml").read_text("utf-8")
+    own = {"SERVICE_IMAGE", "OLLAMA_IMAGE", "SERVICE_IMAGE_DIGEST", "OLLAMA_IMAGE_DIGEST"}
+    for line in (home / ".env").read_text("utf-8").splitlines():
+        name = line.removeprefix("#").partition("=")[0]
+        if "=" in line and name.isupper() and not name.startswith(("BUNDLE_", "COMPOSE_")) and name not in own:
+            assert f"${{{name}:-" in compose, name
+
+
+def test_the_deck_and_the_table_belong_together(home: Path) -> None:
+    table = Table(home / "files" / "poems.sqlite")
+    assert len(table) == 20
+    assert table.stale_cards(builtin_deck()) == ()
+    table.close()
+
+
+def test_the_page_is_one_page_with_nothing_left_open(home: Path) -> None:
+    text = (home / bundle.PAGE).read_text("utf-8")
+    assert "{{" not in text
+    assert "{%" not in text
+    assert "http://localhost:3001" in text
+    assert "mansion-poem-tiny" in text
+    assert "https://" not in text
+
+
+def test_the_script_for_windows_has_its_line_ends(home: Path) -> None:
+    data = (home / "start.cmd").read_bytes()
+    assert data.count(b"\r\n") == data.count(b"\n") > 20
+    assert b"NOT RUN" in data
+
+
+@pytest.mark.parametrize("name", ["compose.yaml.missing", "start.cmd", "doctor", "licences/model.txt"])
+@pytest.mark.parametrize("sha", ["sha256sum", "shasum"])
+def test_a_file_that_is_cut_or_gone_is_refused_by_its_name(home: Path, tmp_path: Path, name: str, sha: str) -> None:
+    if not shutil.which(sha):
+        pytest.skip(f"{sha} is not on PATH")
+    path = home / name.removesuffix(".missing")
+    if name.endswith(".missing"):
+        path.write_text("x")
+        bundle._write_sums(home)
+        path.unlink()
+        told = "がありません。"
+    else:
+        path.write_bytes(path.read_bytes()[:-7] + b"\n" * 3)
+        told = "が壊れています"
+    other = {"sha256sum": "shasum", "shasum": "sha256sum"}[sha]
+    refused = run("start", home, **without(tmp_path, other))
+    assert refused.returncode == 1
+    assert f"× {path.relative_to(home)} {told}" in refused.stdout
+    assert "   → tar ファイルをもう一度コピーし" in refused.stdout
+    assert "Docker" not in refused.stdout
+
+
+@pytest.mark.parametrize("cut", [2, 60, 700])
+def test_a_cut_list_of_checksums_is_refused(home: Path, tmp_path: Path, cut: int) -> None:
+    sums = home / "SHA256SUMS"
+    sums.write_bytes(sums.read_bytes()[:-cut])
+    refused = run("start", home, **without(tmp_path))
+    assert refused.returncode == 1
+    assert "× SHA256SUMS が途中で切れています。" in refused.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_without_their_common_part_say_so(home: Path, script: str) -> None:
+    path = home / "scripts" / "common.sh"
+    for data in (path.read_bytes()[:1000], b""):
+        path.write_bytes(data)
+        refused = run(script, home)
+        assert refused.returncode == 1
+        assert refused.stdout.startswith("× scripts/common.sh がないか、途中で切れています。\n   → ")
+
+
+def test_what_a_stand_may_change_is_noted_and_not_refused(home: Path, tmp_path: Path) -> None:
+    for name in (".env", "files/catchphrases.json"):
+        path = home / name
+        path.write_text(path.read_text("utf-8") + "\n", "utf-8")
+    no_docker = without(tmp_path)
+    noted = run("start", home, **no_docker)
+    assert "△ .env が、はじめの内容と違います。" in noted.stdout
+    assert "△ files/catchphrases.json が、はじめの内容と違います。" in noted.stdout
+    assert "○ ファイルがそろっています" in noted.stdout
+    (home / "files" / "poems.sqlite").unlink()
+    assert "× files/poems.sqlite がありません。" in run("start", home, **no_docker).stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_without_docker_it_says_what_to_install(home: Path, tmp_path: Path, script: str) -> None:
+    refused = run(script, home, **without(tmp_path))
+    assert refused.returncode == 1
+    assert "× Docker が見つかりません。" in refused.stdout
+    assert "   → Docker Desktop" in refused.stdout
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("echo linux/arm64", "× このパソコンの Docker は linux/arm64 です。この持ち出し版は linux/amd64 用です。"),
+        ("echo 'Cannot connect to the Docker daemon' >&2; exit 1", "× Docker が動いていません。"),
+        ("echo 'permission denied while trying to connect' >&2; exit 1", "× Docker を使う許可がありません。"),
+        ('[ "$1" = version ] && echo linux/amd64', "× Docker Compose が見つかりません。"),
+    ],
+)
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_engine_that_will_not_do_is_told_by_its_reason(
+    home: Path, tmp_path: Path, script: str, says: str, told: str
+) -> None:
+    refused = run(script, home, **engine(tmp_path, says))
+    assert refused.returncode == 1
+    assert told in refused.stdout
+    assert refused.stdout.splitlines()[refused.stdout.splitlines().index(told) + 1].startswith("   → ")
+
+
+def test_equal_input_gives_an_equal_file(home: Path, tmp_path: Path) -> None:
+    time = datetime(2026, 11, 22, tzinfo=UTC)
+    first, second = home.parent / "a.tar", home.parent / "b.tar"
+    bundle._write_tar(home, first, time)
+    for path in home.rglob("*"):
+        os.utime(path, (1, 1))
+    bundle._write_tar(home, second, time)
+    assert first.read_bytes() == second.read_bytes()
+    unpacked = home.parent / "again"
+    unpacked.mkdir()
+    subprocess.run(["tar", "xf", str(first), "-C", str(unpacked)], check=True)
+    assert os.access(unpacked / home.name / "start", os.X_OK)
+    assert "○ ファイルがそろっています" in run("start", unpacked / home.name, **without(tmp_path)).stdout

@@ -1,0 +1,213 @@
+"""Registration against a real Ollama where there is one; its refusals against a server that misbehaves."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from poem_build.cli.main import cli
+from poem_build.data.dataset import read_examples
+from poem_build.errors import GateError, OllamaError
+from poem_build.recipe.schema import Recipe
+from poem_build.ship import register
+from poem_build.store.artifact import Artifact
+from support.process import free_port
+
+
+def test_a_real_ollama_serves_what_was_trained(
+    chain: dict[str, Artifact], out: Path, recipe: Recipe, ollama: str
+) -> None:
+    made = register.run(recipe, out, ollama)
+    assert made.figures["model"] == "mansion-poem:mini"
+    assert made.figures["token_counts"] == {"texts": 50, "different": 0}
+    tags = {m["name"]: m["digest"] for m in httpx.get(f"{ollama}/api/tags").json()["models"]}
+    assert tags == {"mansion-poem:mini": made.figures["digest"], "mansion-poem:latest": made.figures["digest"]}
+    assert register.run(recipe, out, ollama).reused
+    for name in tags:
+        httpx.request("DELETE", f"{ollama}/api/delete", json={"model": name}).raise_for_status()
+        again = register.run(recipe, out, ollama)
+        assert not again.reused
+        assert again.figures["digest"] == made.figures["digest"]
+
+
+def test_another_template_in_the_server_is_noticed(
+    chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str
+) -> None:
+    register.run(recipe, out, ollama)
+    fields = json.loads((out / "modelfile" / "create.json").read_text("utf-8"))
+    with pytest.raises(OllamaError, match="mansion-poem:mini: template: sent"):
+        register._prove_fields(ollama, "mansion-poem:mini", fields | {"template": "{{ .Prompt }}"})
+    with pytest.raises(OllamaError, match="mansion-poem:mini: parameters: sent"):
+        register._prove_fields(ollama, "mansion-poem:mini", fields | {"parameters": {"num_ctx": 1}})
+
+
+def test_it_takes_no_more_than_what_goes_into_an_image(
+    chain: dict[str, Artifact], recipe: Recipe, out: Path, tmp_path: Path, ollama: str
+) -> None:
+    for stage in ("dataset", "gguf", "modelfile", "verify"):
+        shutil.copytree(out / stage, tmp_path / stage)
+    for stage in ("adapter", "merged", "f16"):
+        (tmp_path / stage).mkdir()
+        shutil.copy(out / stage / "artifact.json", tmp_path / stage)
+    assert register.run(recipe, tmp_path, ollama).figures == register.run(recipe, out, ollama).figures
+
+
+def test_other_token_counts_are_noticed(chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str) -> None:
+    register.run(recipe, out, ollama)
+    counts = json.loads((out / "modelfile" / "token_counts.json").read_text("utf-8"))
+    example = read_examples(out / "dataset" / "test.jsonl")[0]
+    with pytest.raises(GateError, match=r"mansion-poem:mini: Ollama's prompt has \d+ tokens, the trained one \d+"):
+        register._prove_counts(ollama, "mansion-poem:mini", example, counts | {"prompt": counts["prompt"] + 1})
+    text, count = counts["texts"][0]
+    planted = counts | {"texts": [[text, count + 1], *counts["texts"][1:]]}
+    with pytest.raises(GateError, match=r"Ollama counts other tokens than llama\.cpp in 1 of 50 texts"):
+        register._prove_counts(ollama, "mansion-poem:mini", example, planted)
+
+
+def test_without_an_ollama_the_command_says_so(out: Path, chain: dict[str, Artifact], recipe_file: Path) -> None:
+    options = ["--recipe", str(recipe_file), "--out", str(out), "--ollama", "127.0.0.1:9"]
+    runner = CliRunner(env={"PATH": ""})
+    done = runner.invoke(cli, ["register", *options])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: OLLAMA_HOST http://127.0.0.1:9: no Ollama answers there")
+    assert done.output.count("\n") == 1
+    done = runner.invoke(cli, ["run", *options, "--json"])
+    assert (done.exit_code, json.loads(done.output)["registered"]) == (0, False)
+
+
+@contextmanager
+def _server(answer: Callable[[str], tuple[int, dict[str, object]]]) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._reply()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._reply()
+
+        def _reply(self) -> None:
+            status, body = answer(self.path)
+            content = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [("0.12.3", "Ollama 0.12.3 is older than 0.30; update it"), (None, "what answers there is no Ollama")],
+)
+def test_another_version_is_refused(version: str | None, message: str) -> None:
+    body: dict[str, object] = {"version": version} if version else {}
+    with _server(lambda _: (200, body)) as host, pytest.raises(OllamaError, match=message):
+        register.server_version(host)
+
+
+def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, recipe_file: Path) -> None:
+    def answer(path: str) -> tuple[int, dict[str, object]]:
+        if path == "/api/version":
+            return 200, {"version": "0.33.0"}
+        if path == "/api/tags":
+            return 200, {"models": []}
+        return 500, {"error": "llama-quantize binary not found"}
+
+    shutil.rmtree(out / "register", ignore_errors=True)
+    with _server(answer) as host:
+        options = ["--recipe", str(recipe_file), "--out", str(out), "--ollama", host]
+        done = CliRunner().invoke(cli, ["register", *options])
+    assert done.exit_code == 1
+    assert done.output == f"Error: OLLAMA_HOST {host}: llama-quantize binary not found (status 500)\n"
+    assert not [path for path in out.iterdir() if path.name.startswith((".register", "register"))]
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("https://models.example", "https://models.example:443"),
+        ("http://ollama:11434", "http://ollama:11434"),
+    ],
+)
+def test_the_address_is_read_as_ollama_reads_it(given: str, address: str) -> None:
+    assert register.address(given) == address
+
+
+@pytest.mark.parametrize("bad", ["127.0.0.1:abc", "127.0.0.1:99999", "http://[bad"])
+def test_what_is_no_address_is_refused(bad: str) -> None:
+    with pytest.raises(OllamaError, match="give host, host:port or an http or https URL"):
+        register.address(bad)
+
+
+def test_an_ollama_elsewhere_is_never_started_here(tmp_path: Path) -> None:
+    # RFC 2606: a name that is never there.
+    with register.running_server("http://nowhere.invalid:11434", tmp_path / "log") as there:
+        assert not there
+    assert list(tmp_path.iterdir()) == []
+
+
+_PROGRAM = """#!{python}
+import http.server, os, urllib.parse
+
+class Version(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{{"version": "0.33.0"}}')
+
+where = urllib.parse.urlsplit(os.environ["OLLAMA_HOST"])
+http.server.HTTPServer((where.hostname, where.port), Version).serve_forever()
+"""
+_COMMAND = """
+import time
+from pathlib import Path
+from poem_build.ship import register
+from poem_build.cli.main import set_up_process
+
+set_up_process()
+with register.running_server("{host}", Path("{log}")) as there:
+    print(there, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_server_that_was_started_here_ends_with_a_command_that_is_terminated(tmp_path: Path) -> None:
+    program = tmp_path / "ollama"
+    program.write_text(_PROGRAM.format(python=sys.executable), "utf-8")
+    program.chmod(0o755)
+    host = f"http://127.0.0.1:{free_port()}"
+    command = _COMMAND.format(host=host, log=tmp_path / "log")
+    environ = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        assert register.server_version(host) == "0.33.0"
+        process.terminate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert register.server_version(host) is None

@@ -1,0 +1,112 @@
+"""The training stage as a process that is killed: what it leaves, and what it ends with."""
+
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from poem_build.store import artifact
+from poem_build.store.artifact import Artifact
+from poem_build.train import curve
+
+COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()", "train"]
+RUN = {"epochs = 1\nbatch = 8": "epochs = 3\nbatch = 4\nevaluate_every = 4\nlora_dropout = 0.1\ncheckpoint_s = 0"}
+STEPS = 18
+
+
+@pytest.fixture(scope="module")
+def longer(recipe_file: Path) -> Path:
+    """The recipe with more steps, dropout, and a checkpoint after each step."""
+    text = recipe_file.read_text("utf-8")
+    for old, new in RUN.items():
+        assert old in text
+        text = text.replace(old, new)
+    path = recipe_file.with_name("longer.toml")
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(out: Path, longer: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The adapter of a training that nothing interrupted."""
+    folder = _beginning(out, tmp_path_factory.mktemp("whole"))
+    subprocess.run([*COMMAND, "--recipe", longer, "--out", folder], check=True, capture_output=True)
+    return artifact.load(folder, "adapter")
+
+
+def _beginning(out: Path, folder: Path) -> Path:
+    (folder / "dataset").symlink_to(out / "dataset")
+    return folder
+
+
+def _kill(longer: Path, folder: Path, when: Callable[[], bool]) -> bool:
+    """Start the training and kill it once `when` holds; False if it came to its end before."""
+    process = subprocess.Popen([*COMMAND, "--recipe", longer, "--out", folder], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr:
+        while process.poll() is None and not when():
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() in {0, -9}, process.stderr.read()
+    return process.returncode != 0
+
+
+def _checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob(".adapter.*/step-*"))
+
+
+def _same(folder: Path, whole: Artifact) -> None:
+    ended = artifact.load(folder, "adapter")
+    assert ended.files == whole.files
+    assert ended.figures["valid_curve"] == whole.figures["valid_curve"]
+    assert ended.figures["train_loss"] == whole.figures["train_loss"]
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "adapter", "dataset"]
+
+
+def test_killed_three_times_it_ends_with_the_same_adapter(
+    out: Path, longer: Path, whole: Artifact, tmp_path: Path
+) -> None:
+    """At its first step, when the learning rate falls, and after the last look."""
+    folder = _beginning(out, tmp_path)
+    for name in (f"step-{step:08}" for step in (1, 7, STEPS)):
+        assert _kill(longer, folder, lambda: name in _checkpoints(folder))  # noqa: B023
+        assert name in _checkpoints(folder)
+        assert not (folder / "adapter").exists()
+    subprocess.run([*COMMAND, "--recipe", longer, "--out", folder], check=True, capture_output=True)
+    assert artifact.load(folder, "adapter").figures["steps"]["resumed_at"] == STEPS
+    _same(folder, whole)
+
+
+def test_the_adapter_comes_with_a_picture_of_its_losses(whole: Artifact) -> None:
+    assert curve.FILE in whole.files
+    header = (whole.path / curve.FILE).read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (960, 540)
+
+
+@pytest.mark.long
+def test_killed_at_any_moment_it_ends_with_the_same_adapter(
+    out: Path, longer: Path, whole: Artifact, tmp_path: Path
+) -> None:
+    folder, rng, kills = _beginning(out, tmp_path), Random(4), 0
+    while _kill(longer, folder, _a_while_after_the_next_step(folder, rng.uniform(0, 0.4))):
+        kills += 1
+    assert kills > 3
+    _same(folder, whole)
+
+
+def _a_while_after_the_next_step(folder: Path, seconds: float) -> Callable[[], bool]:
+    before, seen = _checkpoints(folder)[-1:], math.inf
+
+    def when() -> bool:
+        nonlocal seen
+        if _checkpoints(folder)[-1:] != before:
+            seen = min(seen, time.monotonic())
+        return time.monotonic() - seen > seconds
+
+    return when
