@@ -9,12 +9,12 @@ from importlib import metadata
 import uvicorn
 
 from poem.errors import PoemError
-from poem_service import jsonlog
 from poem_service.app import build_app
 from poem_service.errors import ServiceError
-from poem_service.server import server_config
+from poem_service.record.log import log_to_stderr
 from poem_service.service import Service
 from poem_service.settings import Settings
+from poem_service.web.server import server_config
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     asked = _parser().parse_args()
     try:
         if asked.command == "doctor":
-            from poem_service.examination import command
+            from poem_service.doctor.command import command
 
             raise SystemExit(command(os.environ, asked))
         serve()
@@ -35,7 +35,7 @@ def serve() -> None:
     """Serve until told to stop."""
     settings = Settings.from_env(os.environ)
     service = Service.of(settings)
-    jsonlog.set_up()
+    log_to_stderr()
     gc.collect()
     gc.freeze()  # the deck and the word files stay for ever; no collection needs to walk them
     uvicorn.Server(server_config(build_app(service), settings.host, settings.port)).run()

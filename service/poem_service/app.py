@@ -9,12 +9,12 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 
-from poem_service import handlers
 from poem_service.errors import RequestError
-from poem_service.middleware import BearerKey, Envelope
-from poem_service.page import GAME_CSP, GameFiles, page, page_csp
 from poem_service.service import Service
 from poem_service.settings import Settings
+from poem_service.web import handlers
+from poem_service.web.middleware import BearerKey, Envelope
+from poem_service.web.page import GAME_CSP, GameFiles, page, page_csp
 
 EXPOSED = ["X-Poem-Source", "X-Poem-Reason", "X-Request-ID", "X-Deal-Seed", "Server-Timing"]
 
@@ -34,7 +34,7 @@ def build_app(service: Service) -> Starlette:
             *_front(service.settings),
         ],
         middleware=list(_layers(service)),
-        exception_handlers={RequestError: handlers.refused, HTTPException: handlers.refused},
+        exception_handlers={RequestError: handlers.refuse, HTTPException: handlers.refuse},
         lifespan=_lifespan,
     )
     app.state.service = service

@@ -13,18 +13,18 @@ from poem.deck import Deck, builtin_deck, load_deck
 from poem.errors import TableError
 from poem.hand import deal, draw_candidates
 from poem.table import Table
-from poem_service.breaker import Breaker, BreakerState
-from poem_service.choose import choose
-from poem_service.fallback import fall_back
-from poem_service.generation_log import GenerationLog
-from poem_service.intake import body_bytes_max
-from poem_service.keeper import Keeper
-from poem_service.ladder import ModelState
-from poem_service.metrics import Metrics
-from poem_service.ratelimit import RateLimit
+from poem_service.engine.choose import choose
+from poem_service.record.generation_log import GenerationLog
+from poem_service.record.metrics import Metrics
+from poem_service.request.fallback import fall_back
+from poem_service.request.intake import body_bytes_max
+from poem_service.request.ratelimit import RateLimit
+from poem_service.request.writer import Writer
 from poem_service.settings import Settings
-from poem_service.slots import Slots
-from poem_service.writer import Writer
+from poem_service.watch.breaker import Breaker, BreakerState
+from poem_service.watch.keeper import Keeper
+from poem_service.watch.ladder import ModelState
+from poem_service.watch.slots import Slots
 
 log = logging.getLogger("poem_service")
 

@@ -16,8 +16,8 @@ from poem.deck import builtin_deck
 from poem.hand import deal_cards, draw_candidates
 from poem.prompt import prompt_version
 from poem.table import Entry, write_table
-from poem_service.page import page_text
 from poem_service.settings import Settings
+from poem_service.web.page import page_text
 from support.served import a_hand, sent, serving
 
 NONE = Settings(engine="none")

@@ -1,7 +1,6 @@
 """Every fault of the model's server, done for real: the player gets a poem that keeps the rules, in time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -11,13 +10,12 @@ from poem.deck import builtin_deck
 from poem.hand import Answer
 from poem.rules import check
 from poem.shape import encode
-from poem_service.ladder import ModelState
 from poem_service.service import Service
 from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
 from support.ollama_stand_in import FAULTS, Call, OllamaStandIn, blanks, right
-from support.served import a_hand, events, sent, serving, until
+from support.served import DEADLINE_S, a_hand, events, sent, serving, until
 
-DEADLINE_S = 1.5
 Served = tuple[Service, httpx.AsyncClient]
 
 REASONS = {
@@ -48,19 +46,6 @@ REASONS = {
     "polite": "rules",
     "empty": "malformed",
 }
-
-
-@pytest.fixture
-async def ollama() -> AsyncIterator[OllamaStandIn]:
-    async with OllamaStandIn() as server:
-        yield server
-
-
-@pytest.fixture
-async def served(ollama: OllamaStandIn) -> AsyncIterator[Served]:
-    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
-        await until(service, ModelState.READY)
-        yield service, client
 
 
 async def poem_of(client: httpx.AsyncClient, seed: int = 1) -> httpx.Response:

@@ -13,10 +13,13 @@ import uvicorn
 from poem.deck import builtin_deck
 from poem.hand import Hand, deal
 from poem_service.app import build_app
-from poem_service.ladder import ModelState
-from poem_service.server import server_config
 from poem_service.service import Service
 from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
+from poem_service.web.server import server_config
+
+DEADLINE_S = 1.5
+"""Of a service in a test; short, since every hang costs it."""
 
 
 @asynccontextmanager

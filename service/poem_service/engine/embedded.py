@@ -1,0 +1,229 @@
+"""llama.cpp in this process as an engine: a GGUF, its own chat template and our grammar → the answer's pieces.
+
+One worker thread does all of it, so two asks never meet in one context, and the tokens that an ask shares
+with the one before it are not evaluated again. Pieces are put together from raw bytes: the library's own
+text drops what does not decode, and an answer with a hole must be seen as broken.
+"""
+
+import asyncio
+import codecs
+import ctypes
+import hashlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from poem.prompt import Prompt
+from poem.shape import answer_grammar
+from poem_service.engine.protocol import PROMPT_VERSION_KEY, Ask, ModelFacts, Piece
+from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
+
+CONTEXT = 4096
+ANSWER_TOKENS_MAX = 1024
+# What a GGUF says of its sampling, under llama.cpp's own keys; the defaults are Ollama's.
+SAMPLING: dict[str, tuple[str, float]] = {
+    "temp": ("general.sampling.temp", 0.8),
+    "top_k": ("general.sampling.top_k", 40),
+    "top_p": ("general.sampling.top_p", 0.9),
+    "min_p": ("general.sampling.min_p", 0.0),
+    "repeat_penalty": ("general.sampling.penalty_repeat", 1.0),
+}
+
+Emit = Callable[[str | None], None]
+
+
+class EmbeddedEngine:
+    """A GGUF file, loaded into this process."""
+
+    name = "embedded"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="llama")
+        self._model: Model | None = None
+        self._closing = threading.Event()
+        self._refused: tuple[tuple[int, int], UnavailableError] | None = None
+
+    async def inspect(self) -> ModelFacts:
+        if self._model is None:
+            if not self._path.is_file():
+                raise UnavailableError(Reason.MODEL_MISSING, f"{self._path} is not there")
+            if self._refused and self._refused[0] == _stamp(self._path):
+                raise self._refused[1]
+            return ModelFacts(self._path.name, loaded=False)
+        return self._model.facts
+
+    async def load(self) -> None:
+        stamp = _stamp(self._path)
+        try:
+            await _bears(self._path)
+        except UnavailableError as error:
+            if error.reason is Reason.MODEL_MISSING:
+                self._refused = stamp, error  # not tried again until the file is another
+            raise
+        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path)
+
+    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        model = self._model
+        if model is None:
+            raise UnavailableError(Reason.LOADING, f"{self._path.name} is not loaded")
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        stop = threading.Event()
+
+        def emit(piece: str | None) -> None:
+            if not self._closing.is_set():
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        work = loop.run_in_executor(self._worker, _generate, model, ask, stop, emit)
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield Piece(piece)
+            await work
+        finally:
+            stop.set()
+            work.add_done_callback(lambda done: None if done.cancelled() else done.exception())
+
+    async def aclose(self) -> None:
+        self._closing.set()
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+
+async def _bears(path: Path) -> None:
+    """Raise `UnavailableError` if llama.cpp does not load the file, or dies of it, in a process of its own."""
+    trial = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "poem_service.engine.trial", str(path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "GGML_NO_BACKTRACE": "1"},
+    )
+    try:
+        told, _ = await trial.communicate()
+    except asyncio.CancelledError:
+        trial.kill()
+        await trial.wait()
+        raise
+    if trial.returncode == 1:
+        raise UnavailableError(Reason.MODEL_MISSING, told.decode("utf-8", "replace"))
+    if trial.returncode == -signal.SIGKILL:  # the system's way to get memory back: no fault of the file's
+        raise UnavailableError(Reason.LOADING, f"loading {path.name} was killed; it needs more free memory")
+    if trial.returncode != 0:
+        raise UnavailableError(Reason.MODEL_MISSING, f"llama.cpp died of {path.name} (status {trial.returncode})")
+
+
+def _generate(model: "Model", ask: Ask, stop: threading.Event, emit: Emit) -> None:
+    """In the worker: emit the answer's pieces, then None; raises if the answer is not whole."""
+    try:
+        if stop.is_set():  # given up while it waited for its turn
+            return
+        decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        for raw in model.answer(ask):
+            if stop.is_set():
+                return
+            if piece := decoder.decode(raw):
+                emit(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise AnswerError(Reason.MALFORMED, f"bytes that are no UTF-8: {error}") from error
+    finally:
+        emit(None)
+
+
+class Model:
+    """What llama.cpp holds; used by the worker thread only, but for `facts`."""
+
+    def __init__(self, path: Path) -> None:
+        import llama_cpp
+        from jinja2.exceptions import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        self._lib: Any = llama_cpp
+        # Threads spin while they wait for each other: on a core that is also wanted elsewhere, an answer of 3 s
+        # was seen to take 68 s. Half of the cores is what the machine can spare.
+        threads = max(1, len(os.sched_getaffinity(0)) // 2)
+        try:
+            self._llama: Any = llama_cpp.Llama(
+                str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, swa_full=True, verbose=False
+            )
+            metadata: dict[str, str] = self._llama.metadata
+            environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+            environment.globals["raise_exception"] = _raise_template_error
+            self._template = environment.from_string(metadata["tokenizer.chat_template"])
+        except KeyError as error:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template") from error
+        except (ValueError, RuntimeError, OSError, TemplateError) as error:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} cannot be loaded: {error}") from error
+        self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
+        self._context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
+        self._sampling = {name: type(default)(metadata.get(key, default)) for name, (key, default) in SAMPLING.items()}
+        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", metadata.get(PROMPT_VERSION_KEY))
+
+    def answer(self, ask: Ask) -> Iterator[bytes]:
+        """The raw bytes of an answer, token by token, under the grammar, to its end."""
+        if unspelt := next((title for title in ask.candidates if not self._can_spell(title)), None):
+            # llama.cpp ends the process when a grammar's next literal has no token.
+            raise UnavailableError(Reason.UPSTREAM_ERROR, f"the vocabulary cannot spell {unspelt!r}")
+        tokens = self._tokens(ask.prompt)
+        room = min(ANSWER_TOKENS_MAX, self._context - len(tokens))
+        if room < ANSWER_TOKENS_MAX // 4:
+            raise UnavailableError(
+                Reason.UPSTREAM_ERROR, f"a prompt of {len(tokens)} tokens leaves no room for an answer"
+            )
+        self._llama.set_seed(ask.seed)
+        grammar = self._lib.LlamaGrammar.from_string(answer_grammar(ask.candidates), verbose=False)
+        for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **self._sampling)):
+            if self._lib.llama_vocab_is_eog(self._vocab, token):
+                return
+            if n >= room:
+                break
+            yield self._bytes(token)
+        raise AnswerError(Reason.INCOMPLETE, f"no end within {room} tokens")
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        text = self._template.render(
+            messages=prompt.messages(),
+            add_generation_prompt=True,
+            bos_token=self._special(self._lib.llama_vocab_bos(self._vocab)),
+            eos_token=self._special(self._lib.llama_vocab_eos(self._vocab)),
+        )
+        bos = self._lib.llama_vocab_bos(self._vocab)
+        starts_itself = bos >= 0 and text.startswith(self._special(bos) or "\0")
+        tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=not starts_itself, special=True)
+        return tokens
+
+    def _can_spell(self, text: str) -> bool:
+        tokens = self._llama.tokenize(text.encode(), add_bos=False, special=False)
+        return b"".join(map(self._bytes, tokens)).decode("utf-8", "replace").strip() == text.strip()
+
+    def _special(self, token: int) -> str:
+        return self._bytes(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    def _bytes(self, token: int, *, special: bool = False) -> bytes:
+        """The token's bytes; the library says by a negative number how large a buffer it wants."""
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            n = self._lib.llama_token_to_piece(self._vocab, token, buffer, size, 0, special)
+            if n >= 0:
+                return buffer.raw[:n]
+            size = -n
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when the file does."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _raise_template_error(message: str) -> None:
+    raise EngineError(Reason.UPSTREAM_ERROR, f"chat template: {message}")

@@ -1,0 +1,116 @@
+"""Ollama as an engine: `/api/chat` with the answer's shape as JSON schema → the answer's pieces.
+
+Only the seed goes with a request: options such as num_ctx or num_thread would reload the model, so they
+stand in the Modelfile. `think` is false because an unset one means true for a model that can.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from poem.shape import answer_schema
+from poem_service.engine.protocol import ANSWER_BYTES_MAX, PROMPT_VERSION_KEY, Ask, ModelFacts, Piece
+from poem_service.engine.upstream import LOADING, Upstream
+from poem_service.errors import AnswerError, Reason, UnavailableError
+
+KEEP_FOR_EVER = -1
+
+
+class _Message(msgspec.Struct):
+    content: str = ""
+
+
+class _Chunk(msgspec.Struct):
+    message: _Message = msgspec.field(default_factory=_Message)
+    done: bool = False
+    done_reason: str | None = None
+    error: str | None = None
+
+
+_CHUNK = msgspec.json.Decoder(_Chunk)
+
+
+class OllamaEngine:
+    """A model of an Ollama server."""
+
+    name = "ollama"
+
+    def __init__(self, url: str, model: str) -> None:
+        self._upstream = Upstream(url)
+        self._model = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+        self._shown: tuple[str | None, str | None] | None = None  # digest, prompt version
+
+    async def inspect(self) -> ModelFacts:
+        listed = _models(await self._upstream.get_json("/api/tags"))
+        entry = next((m for m in listed if m.get("name") == self._model), None)
+        if entry is None:
+            raise UnavailableError(Reason.MODEL_MISSING, f"{self._model} is not among {len(listed)} models")
+        digest = entry.get("digest")
+        if self._shown is None or self._shown[0] != digest:
+            self._shown = (digest, await self._prompt_version())
+        running = _models(await self._upstream.get_json("/api/ps"))
+        mine = next((m for m in running if m.get("digest") == digest), None)  # two names may share a runner
+        return ModelFacts(self._model, digest, self._shown[1], mine is not None, _vram_share(mine))
+
+    async def load(self) -> None:
+        body = {"model": self._model, "messages": [], "keep_alive": KEEP_FOR_EVER, "stream": False}
+        await self._upstream.post_json("/api/chat", body, LOADING)
+
+    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        body = {
+            "model": self._model,
+            "messages": ask.prompt.messages(),
+            "format": answer_schema(ask.candidates),
+            "options": {"seed": ask.seed},
+            "stream": True,
+            "think": False,
+            "keep_alive": KEEP_FOR_EVER,
+        }
+        total = 0
+        async with aclosing(self._upstream.post_lines("/api/chat", body)) as reads:
+            async for lines in reads:
+                chunks = _decoded(lines)
+                text = "".join([chunk.message.content for chunk in chunks])
+                total += len(text)
+                if total > ANSWER_BYTES_MAX:
+                    raise AnswerError(Reason.MALFORMED, f"over {ANSWER_BYTES_MAX} characters")
+                if text:
+                    yield Piece(text, len(chunks))
+                if chunks and chunks[-1].done:
+                    if chunks[-1].done_reason != "stop":
+                        raise AnswerError(Reason.INCOMPLETE, f"done_reason {chunks[-1].done_reason!r}")
+                    return
+        raise AnswerError(Reason.INCOMPLETE, "the stream ended without done")
+
+    async def aclose(self) -> None:
+        await self._upstream.aclose()
+
+    async def _prompt_version(self) -> str | None:
+        shown = await self._upstream.post_json("/api/show", {"model": self._model})
+        info = shown.get("model_info") if isinstance(shown, dict) else None
+        version = info.get(PROMPT_VERSION_KEY) if isinstance(info, dict) else None
+        return version if isinstance(version, str) else None
+
+
+def _decoded(lines: bytes) -> list[_Chunk]:
+    try:
+        chunks = _CHUNK.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise AnswerError(Reason.MALFORMED, f"a line of the stream: {error}") from error
+    for chunk in chunks:
+        if chunk.error is not None:
+            raise AnswerError(Reason.UPSTREAM_ERROR, chunk.error[:200])
+    return chunks
+
+
+def _models(listed: Any) -> list[dict[str, Any]]:
+    models = listed.get("models") if isinstance(listed, dict) else None
+    return [m for m in models or [] if isinstance(m, dict)]
+
+
+def _vram_share(running: dict[str, Any] | None) -> float | None:
+    if running is None or not running.get("size"):
+        return None
+    return float(running.get("size_vram", 0)) / float(running["size"])

@@ -1,0 +1,216 @@
+"""Requests → responses. What is answered is decided in `writer` and `intake`; here it only gets its HTTP form."""
+
+import asyncio
+import json
+import re
+import secrets
+import time
+from collections.abc import Awaitable
+from random import Random
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from poem.hand import Hand, deal_cards
+from poem.prompt import prompt_version
+from poem_service.errors import Reason, RequestError
+from poem_service.record.metrics import CONTENT_TYPE
+from poem_service.record.outcome import Outcome
+from poem_service.request.intake import read_hand
+from poem_service.request.ratelimit import client_address
+from poem_service.request.writer import Audience
+from poem_service.service import Service
+from poem_service.watch.ladder import ModelState
+from poem_service.web.events import EventStream
+from poem_service.web.openapi import DOCUMENT
+
+TOO_LARGE = "送られた内容が大きすぎます。"
+TOO_LATE = "送信が途中で止まりました。もう一度お試しください。"
+BODY_S = 10.0
+SEEN = "poem_service.seen"
+"""Where a handler leaves in the scope what the request's one line of log should tell."""
+BAD_SEED = "seed は十八桁までの整数にしてください。"
+MESSAGES = {
+    401: "このサービスを使うには鍵が要ります。",
+    404: "お探しのページはありません。",
+    405: "この方法では呼び出せません。",
+}
+_SEED = re.compile(r"-?[0-9]{1,18}")
+
+T = TypeVar("T")
+
+
+async def generate_poem(request: Request) -> Response:
+    """The game's endpoint: JSON, or events for a client that accepts them."""
+    service = _service(request)
+    hand = read_hand(await _body(request, service.body_bytes_max), service.deck, service.settings.deck_policy)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return EventStream(lambda audience: _outcome(request, hand, audience))
+    outcome = await _unless_gone(request, _outcome(request, hand))
+    if outcome is None:
+        return Response(status_code=204)  # nobody is there to read it
+    return Response(
+        msgspec.json.encode({"title": outcome.answer.title, "poem": outcome.answer.poem}),
+        media_type="application/json",
+        headers=_headers(outcome),
+    )
+
+
+async def deal(request: Request) -> Response:
+    """Five cards of five different categories."""
+    text = request.query_params.get("seed")
+    if text is not None and not _SEED.fullmatch(text):
+        raise RequestError(400, BAD_SEED)
+    seed = secrets.randbelow(2**31) if text is None else int(text)
+    cards = deal_cards(_service(request).deck, Random(seed))
+    return JSONResponse([card.as_json() for card in cards], headers={"X-Deal-Seed": str(seed)})
+
+
+async def cards(request: Request) -> Response:
+    """The deck, in the game's own shape."""
+    return JSONResponse([card.as_json() for card in _service(request).deck.cards])
+
+
+async def catchphrases(request: Request) -> Response:
+    """The catch-copies."""
+    return JSONResponse(list(_service(request).deck.catchphrases))
+
+
+async def health(_: Request) -> Response:
+    """The process lives."""
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """Who answers, and if not the model, why."""
+    service = _service(request)
+    standing = service.keeper.standing
+    facts, pace = standing.facts, standing.pace
+    breaker = service.keeper.breaker.state(time.monotonic())
+    from_model = standing.state is ModelState.READY and breaker == "closed"
+    return JSONResponse(
+        {
+            "answers_from": "model" if from_model else "table",
+            "state": standing.state,
+            "reason": None if from_model else standing.why_not or Reason.BREAKER_OPEN,
+            "detail": standing.detail,
+            "engine": service.keeper.engine.name if service.keeper.engine else None,
+            "model": facts.name if facts else service.settings.model,
+            "digest": facts.digest if facts else None,
+            "prompt_version": facts.prompt_version if facts else None,
+            "prompt_version_served": prompt_version(),
+            "prompt_differs": standing.prompt_differs,
+            "tokens_per_s": round(1 / pace.piece_s, 1) if pace and pace.piece_s > 0 else None,
+            "answer_s": round(pace.answer_s, 2) if pace else None,
+            "vram_share": facts.vram_share if facts else None,
+            "gpu_lost": service.gpu_lost,
+            "cold_s": None if (cold_s := service.keeper.cold_s) is None else round(cold_s, 2),
+            "breaker": breaker,
+            "table": None
+            if (table := service.table) is None
+            else {"poems": len(table), "stale_cards": list(service.stale_cards)},
+        }
+    )
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus text."""
+    return Response(_service(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def openapi(_: Request) -> Response:
+    """What this service answers, as OpenAPI."""
+    return JSONResponse(DOCUMENT)
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """One shape for every error that the player may see; it tells nothing about the inside."""
+    if isinstance(error, RequestError):
+        return error_response(error.status, error.message)
+    assert isinstance(error, HTTPException)
+    return error_response(error.status_code, MESSAGES.get(error.status_code, MESSAGES[404]), error.headers)
+
+
+def error_response(status: int, message: str, headers: Any = None) -> Response:
+    """`{"error": message}`."""
+    body = json.dumps({"error": message}, ensure_ascii=False)
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+async def _outcome(request: Request, hand: Hand, audience: Audience | None = None) -> Outcome:
+    service = _service(request)
+    if service.rate_limit and not service.rate_limit.allows(_address(request, service), time.monotonic()):
+        outcome = service.writer.without_model(hand, Reason.RATE_LIMITED, audience)
+    else:
+        outcome = await service.writer.write(hand, audience)
+    if service.generation_log is not None:
+        service.generation_log.add(outcome)
+    request.scope[SEEN] = {
+        "source": outcome.source,
+        "reason": outcome.reason,
+        "seed": outcome.seed,
+        "seconds": round(outcome.seconds, 4),
+        "model": outcome.model,
+    }
+    return outcome
+
+
+def _headers(outcome: Outcome) -> dict[str, str]:
+    stages = {**outcome.stages, "total": outcome.seconds}
+    headers = {
+        "X-Poem-Source": outcome.source,
+        "Server-Timing": ", ".join(f"{name};dur={seconds * 1000:.1f}" for name, seconds in stages.items()),
+        "Cache-Control": "no-store",
+    }
+    if outcome.reason is not None:
+        headers["X-Poem-Reason"] = outcome.reason
+    return headers
+
+
+async def _body(request: Request, bytes_max: int) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > bytes_max:
+                    raise RequestError(413, TOO_LARGE)
+    except TimeoutError:
+        raise RequestError(400, TOO_LATE) from None
+    except ClientDisconnect:
+        pass  # nobody reads what is answered now
+    return bytes(body)
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T | None:
+    """The work's result, or None if the client left, which cancels the work and what it waits for upstream."""
+    working = asyncio.current_task()
+    assert working is not None
+    leaving = asyncio.create_task(_gone(request, working))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if leaving.done() and not working.uncancel():
+            return None
+        raise
+    finally:
+        leaving.cancel()
+
+
+async def _gone(request: Request, working: "asyncio.Task[Any]") -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    working.cancel()
+
+
+def _address(request: Request, service: Service) -> str:
+    peer = request.client.host if request.client else ""
+    return client_address(peer, request.headers.get("x-forwarded-for", ""), service.settings.trusted_proxies)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

@@ -1,0 +1,25 @@
+"""What most tests of the service stand on: an Ollama that does as it is told, and the service before it."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from poem_service.service import Service
+from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
+from support.ollama_stand_in import OllamaStandIn
+from support.served import DEADLINE_S, serving, until
+
+
+@pytest.fixture
+async def ollama() -> AsyncIterator[OllamaStandIn]:
+    async with OllamaStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+async def served(ollama: OllamaStandIn) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
+        await until(service, ModelState.READY)
+        yield service, client

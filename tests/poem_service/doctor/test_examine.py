@@ -1,0 +1,322 @@
+"""`poem-service doctor` over real services: one that runs, one started for the occasion, and every way to be ill."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from poem.composer import compose
+from poem.deck import builtin_deck
+from poem.rules import check
+from poem.table import Entry, write_table
+from poem_service.doctor.examine import examine
+from poem_service.doctor.report import Report, State, as_text, support_file, without_secrets
+from poem_service.errors import Reason
+from poem_service.record.remedies import REMEDIES
+from poem_service.settings import SECRETS
+from support.ollama_stand_in import OllamaStandIn, slow_drip, too_short
+from support.process import ROOT, free_port, service
+from support.served import a_hand
+
+ENGINELESS = {"POEM_ENGINE": "none"}
+
+
+def found(report: Report) -> dict[str, State]:
+    return {check.name: check.state for check in report.checks}
+
+
+def seen(report: Report, name: str) -> str:
+    return next(check.seen for check in report.checks if check.name == name)
+
+
+def remedy(report: Report, name: str) -> str:
+    return next(check.remedy for check in report.checks if check.name == name)
+
+
+def alone(**environ: str) -> dict[str, str]:
+    """Settings under which nothing runs yet."""
+    return {"POEM_PORT": str(free_port()), **environ}
+
+
+async def examined(environ: dict[str, str], wait_s: float = 20.0) -> Report:
+    """Every report is held to this: what is wrong says what to do."""
+    report = await examine(environ, wait_s)
+    assert all(check.remedy for check in report.checks if check.state is not State.OK)
+    assert report.ok == (State.BAD not in found(report).values())
+    return report
+
+
+async def test_a_running_service_with_a_model_is_well() -> None:
+    async with OllamaStandIn(loaded=False, load_s=0.3) as ollama:
+        environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama"}
+        async with service(environ) as (url, _):
+            report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+        names = ["settings", "deck", "table", "service", "model", "prompt", "gpu", "hand", "cold", "warm"]
+        assert found(report) == dict.fromkeys(names, State.OK)
+        assert ollama.loads == 1
+    assert "mansion-poem:latest（ollama" in seen(report, "model")
+    assert seen(report, "gpu") == "モデルの 25% が GPU にあります"
+    assert float(seen(report, "cold").split()[1]) >= 0.3
+    assert report.played is not None
+    assert (report.played.source, report.played.violations) == ("model", ())
+    assert report.metrics is not None
+    assert 'poem_answers_total{reason="",source="model"} 2.0' in report.metrics
+
+
+async def test_poems_that_are_not_kept_are_a_fault(tmp_path: Path) -> None:
+    log = tmp_path / "log.sqlite3"
+    for broken in (False, True):
+        if broken:
+            log.write_bytes(b"no database" * 100)
+        environ = ENGINELESS | {"POEM_LOG_DB": str(log)}
+        async with service(environ) as (url, _):
+            report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+            await asyncio.sleep(1)
+            again = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+        assert report.played is not None
+        assert found(again)["log"] is (State.BAD if broken else State.OK)
+        assert seen(again, "log").startswith(str(log))
+
+
+async def test_a_lost_gpu_is_a_fault() -> None:
+    async with OllamaStandIn(size_vram=0) as ollama:
+        environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama", "POEM_GPU": "expected"}
+        async with service(environ) as (url, _):
+            report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+    assert found(report)["gpu"] is State.BAD
+
+
+async def test_a_service_that_asks_for_a_key_is_asked_with_it() -> None:
+    environ = ENGINELESS | {"POEM_API_KEY": "a-key-of-the-stand"}
+    async with service(environ) as (url, _):
+        port = {"POEM_PORT": url.rpartition(":")[2]}
+        assert (await examined(environ | port)).ok
+        report = await examined(ENGINELESS | port)
+    assert found(report)["service"] is State.BAD
+    assert "401" in seen(report, "service")
+
+
+async def test_where_none_runs_one_is_started_for_the_occasion(tmp_path: Path) -> None:
+    log = tmp_path / "log.sqlite3"
+    report = await examined(alone(**ENGINELESS, POEM_LOG_DB=str(log)))
+    assert report.ok
+    assert found(report)["service"] is State.NOTE
+    assert found(report)["model"] is State.NOTE
+    assert report.played is not None
+    assert report.played.source == "composed"
+    assert not log.exists()
+
+
+async def test_settings_that_stop_the_start_are_named() -> None:
+    report = await examined({"POEM_DEADLINE_S": "forever"})
+    assert found(report) == {"settings": State.BAD}
+    assert seen(report, "settings").startswith("POEM_DEADLINE_S: 'forever' is not allowed")
+
+
+async def test_a_misspelt_setting_is_noticed() -> None:
+    report = await examined(alone(**ENGINELESS, POEM_TABEL="x"))
+    assert found(report)["settings"] is State.NOTE
+    assert "POEM_TABEL" in seen(report, "settings")
+
+
+async def test_a_broken_deck_and_a_broken_table_are_both_named(tmp_path: Path) -> None:
+    cards, table = tmp_path / "cards.json", tmp_path / "poems.sqlite3"
+    cards.write_text("[", "utf-8")
+    table.write_bytes(b"SQLite format 3\0" + bytes(400))
+    report = await examined(alone(**ENGINELESS, POEM_DECK=str(cards), POEM_TABLE=str(table)))
+    assert found(report) == {
+        "settings": State.OK,
+        "deck": State.BAD,
+        "table": State.BAD,
+        "service": State.BAD,
+    }
+    assert "cards.json: line 1" in seen(report, "deck")
+    assert str(table) in seen(report, "table")
+
+
+async def test_a_table_cut_short_is_found_though_it_opens(tmp_path: Path) -> None:
+    table = whole_table(tmp_path, hands=400)
+    data = table.read_bytes()
+    table.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    report = await examined(alone(**ENGINELESS, POEM_TABLE=str(table)))
+    assert found(report)["table"] is State.BAD
+
+
+async def test_a_table_that_the_first_look_finds_broken_stops_the_start_in_one_line(tmp_path: Path) -> None:
+    table = whole_table(tmp_path, hands=400)
+    data = table.read_bytes()
+    page = int.from_bytes(data[16:18], "big")
+    table.write_bytes(data[:page] + b"\xff" * (len(data) - page))
+    environ = os.environ | alone(**ENGINELESS, POEM_TABLE=str(table))
+    command = [sys.executable, "-m", "poem_service"]
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"poem-service: {table}: ")
+    assert done.stderr.count("\n") == 1
+
+
+async def test_a_table_of_another_deck_is_noticed(tmp_path: Path) -> None:
+    table = whole_table(tmp_path)
+    deck = [card.as_json() for card in builtin_deck().cards]
+    changed = a_hand(1).pairs[0].card.id
+    next(card for card in deck if card["id"] == changed)["condition_text"] = "駅から遠い"
+    cards = tmp_path / "cards.json"
+    cards.write_text(json.dumps(deck, ensure_ascii=False), "utf-8")
+    report = await examined(alone(**ENGINELESS, POEM_TABLE=str(table), POEM_DECK=str(cards)))
+    assert found(report)["table"] is State.NOTE
+    assert changed in seen(report, "table")
+    whole = await examined(alone(**ENGINELESS, POEM_TABLE=str(table)))
+    assert seen(whole, "table") == f"5 篇（{table}）"
+
+
+async def test_a_deck_that_changed_under_a_running_service_is_noticed(tmp_path: Path) -> None:
+    titles = tmp_path / "catchphrases.json"
+    titles.write_text(json.dumps(builtin_deck().catchphrases[:30], ensure_ascii=False), "utf-8")
+    environ = ENGINELESS | {"POEM_CATCHPHRASES": str(titles)}
+    async with service(environ) as (url, _):
+        environ["POEM_PORT"] = url.rpartition(":")[2]
+        assert found(await examined(environ))["service"] is State.OK
+        titles.write_text(json.dumps(builtin_deck().catchphrases[:31], ensure_ascii=False), "utf-8")
+        report = await examined(environ)
+    assert found(report)["service"] is State.NOTE
+    assert report.ok
+
+
+async def test_a_port_that_another_program_has_is_told_from_a_service_that_is_down() -> None:
+    async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(stranger, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        report = await examined(ENGINELESS | {"POEM_PORT": str(port)})
+    assert found(report)["service"] is State.BAD
+    assert f"{port} 番ポート" in seen(report, "service")
+    assert report.played is not None  # the rest was looked at all the same
+
+
+async def test_no_ollama_is_red_with_what_to_do_and_the_hand_is_answered() -> None:
+    report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=f"127.0.0.1:{free_port()}"), wait_s=0.5)
+    assert found(report)["model"] is State.BAD
+    assert remedy(report, "model") == REMEDIES[Reason.UNREACHABLE][1]
+    assert found(report)["hand"] is State.OK
+    assert "その場で組み立てて答えています" in seen(report, "hand")
+
+
+async def test_a_model_that_is_not_there_is_not_waited_for() -> None:
+    async with OllamaStandIn(models=("another:latest",)) as ollama, asyncio.timeout(30):
+        report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url), wait_s=600)
+    assert found(report)["model"] is State.BAD
+    assert remedy(report, "model") == REMEDIES[Reason.MODEL_MISSING][1]
+
+
+async def test_a_model_that_is_too_slow_is_red() -> None:
+    async with OllamaStandIn(behave=slow_drip) as ollama:
+        environ = alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url, POEM_DEADLINE_S="5")
+        report = await examined(environ, wait_s=60)
+    assert remedy(report, "model") == REMEDIES[Reason.TOO_SLOW][1]
+
+
+async def test_a_model_taught_with_another_prompt_is_red() -> None:
+    async with OllamaStandIn(version="0123456789ab") as ollama:
+        report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url))
+    assert found(report)["prompt"] is State.BAD
+    assert "0123456789ab" in seen(report, "prompt")
+
+
+async def test_a_model_that_breaks_the_rules_is_told_with_the_hand() -> None:
+    async with OllamaStandIn(behave=too_short) as ollama:
+        report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url))
+    assert found(report)["hand"] is State.NOTE
+    assert REMEDIES[Reason.RULES][0] in seen(report, "hand")
+
+
+def test_every_reason_has_its_remedy() -> None:
+    assert REMEDIES.keys() == set(Reason)
+    assert all(remedy.endswith("。") for _, remedy in REMEDIES.values())
+
+
+async def test_the_text_marks_each_line_and_puts_the_remedy_under_it() -> None:
+    report = Report()
+    report.add("deck", State.OK, "89 枚")
+    report.add("model", State.BAD, "ありません", "入れ直してください。")
+    assert as_text(report, coloured=False) == "○ 札: 89 枚\n× モデル: ありません\n   → 入れ直してください。"
+    assert as_text(report, coloured=True).splitlines()[1] == "\x1b[31m× モデル: ありません\x1b[0m"
+
+
+async def test_the_file_to_send_holds_everything_but_secrets() -> None:
+    environ = alone(**ENGINELESS, POEM_API_KEY='a"key/of-the-stand', OLLAMA_HOST="http://user:word@127.0.0.1:9")
+    text = support_file(await examined(environ), environ)
+    sent: dict[str, Any] = json.loads(text)
+    assert sent["report"]["ok"] is True
+    assert sent["settings"]["POEM_API_KEY"] == "(not shown)"
+    assert sent["settings"]["OLLAMA_HOST"] == "http://(not shown)@127.0.0.1:9"
+    assert sent["versions"]["mansion-poem"]
+    assert sent["ready"]["answers_from"] == "table"
+    assert any(line.startswith("poem_answers_total") for line in sent["metrics"])
+    assert "key/of" not in text
+    assert "user:word" not in text
+
+
+def test_no_secret_is_left_in_any_text() -> None:
+    for name in SECRETS:
+        assert without_secrets("it is hush-hush, is it", {name: "hush-hush"}) == "it is (not shown), is it"
+
+
+def whole_table(folder: Path, hands: int = 5) -> Path:
+    path = folder / "poems.sqlite3"
+    titles = builtin_deck().catchphrases[:20]
+    entries = [Entry(a_hand(seed), compose(a_hand(seed), titles, seed).answer, "composer") for seed in range(hands)]
+    write_table(path, [entry for entry in entries if not check(entry.answer, entry.hand, titles)], builtin_deck())
+    return path
+
+
+def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    paths = os.pathsep.join(str(ROOT / part) for part in ("game", "service"))
+    return subprocess.run(
+        [sys.executable, "-m", "poem_service", "doctor", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": paths, **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+async def test_the_command_prints_lines_json_or_the_file_and_says_it_by_its_status(tmp_path: Path) -> None:
+    well, ill = alone(**ENGINELESS), alone(POEM_ENGINE="ollama", OLLAMA_HOST=f"127.0.0.1:{free_port()}")
+    lines = run(**well)
+    assert (lines.returncode, lines.stderr) == (0, "")
+    assert lines.stdout.startswith("○ 設定: POEM_PORT, POEM_ENGINE\n○ 札: 89 枚")
+    told = run("--json", "--wait", "0", **ill)
+    assert (told.returncode, told.stderr) == (1, "")
+    assert json.loads(told.stdout)["ok"] is False
+    assert json.loads(told.stdout)["hand"]["source"] == "composed"
+    path = tmp_path / "support.json"
+    assert run("--support", str(path), **well).returncode == 0
+    assert json.loads(path.read_text("utf-8"))["report"]["ok"] is True
+    assert json.loads(run("--support", "-", **well).stdout)["report"]["ok"] is True
+    refused = run("--support", str(tmp_path / "no" / "file"), **well)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("give a path to write to\n")
+
+
+async def test_one_hand_is_played_and_says_who_answered() -> None:
+    async with OllamaStandIn() as ollama:
+        environ = {"POEM_ENGINE": "ollama", "OLLAMA_HOST": ollama.url}
+        async with service(environ) as (url, _):
+            environ["POEM_PORT"] = url.rpartition(":")[2]
+            played = await asyncio.to_thread(run, "--hand", **environ)
+    assert (played.returncode, played.stderr) == (0, "")
+    assert played.stdout.startswith("「")
+    assert played.stdout.endswith("\n\nモデルが答えています（mansion-poem:latest）\n")
+    async with service(ENGINELESS) as (url, _):
+        played = await asyncio.to_thread(run, "--hand", POEM_PORT=url.rpartition(":")[2], **ENGINELESS)
+    assert played.stdout.endswith("\n\nその場で組み立てて答えています（モデルを動かすものがありません）\n")
+    nobody = run("--hand", "--wait", "0", **alone(**ENGINELESS))
+    assert nobody.returncode == 1
+    assert nobody.stderr == "poem-service: サービスが答えません。起動してから、もう一度試してください。\n"

@@ -1,0 +1,152 @@
+"""llama.cpp in this process, with a tiny random model: form by the grammar, cancelling, refusals."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from poem.deck import builtin_deck
+from poem.hand import draw_candidates
+from poem.shape import LAYOUTS, decode, paragraphs
+from poem_service.engine.protocol import Ask
+from poem_service.errors import EngineError, Reason
+from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
+from support.served import a_hand, sent, serving, until
+
+llama_cpp = pytest.importorskip("llama_cpp")
+
+from poem_service.engine.embedded import EmbeddedEngine  # noqa: E402
+from support.tiny_gguf import write_tiny_gguf  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_gguf(tmp_path_factory.mktemp("model") / "tiny.gguf")
+
+
+@pytest.fixture
+async def engine(gguf: Path) -> AsyncIterator[EmbeddedEngine]:
+    engine = EmbeddedEngine(gguf)
+    await engine.load()
+    yield engine
+    await engine.aclose()
+
+
+def ask(seed: int = 1) -> Ask:
+    return Ask.of(a_hand(seed), draw_candidates(builtin_deck(), Random(seed)), seed)
+
+
+async def text_of(engine: EmbeddedEngine, asked: Ask) -> str:
+    return "".join([piece.text async for piece in engine.write(asked)])
+
+
+async def test_the_grammar_gives_every_answer_its_form(engine: EmbeddedEngine) -> None:
+    for seed in range(3):
+        asked = ask(seed)
+        answer = decode(await text_of(engine, asked))
+        assert answer.title in asked.candidates
+        assert len(paragraphs(answer.poem)) in LAYOUTS
+        assert 180 <= len(answer.poem) <= 240
+
+
+async def test_the_same_seed_gives_the_same_answer(engine: EmbeddedEngine) -> None:
+    first = await text_of(engine, ask(4))
+    assert await text_of(engine, ask(4)) == first
+    other = Ask(ask(4).prompt, ask(4).candidates, 5)
+    assert await text_of(engine, other) != first
+
+
+async def test_whoever_leaves_ends_the_work(engine: EmbeddedEngine) -> None:
+    async with aclosing(engine.write(ask())) as pieces:
+        async for _ in pieces:
+            break
+    async with asyncio.timeout(30):  # the one worker is free for the next
+        assert await text_of(engine, ask(2))
+
+
+async def test_it_tells_what_it_is(engine: EmbeddedEngine) -> None:
+    from poem.prompt import prompt_version
+
+    facts = await engine.inspect()
+    assert (facts.name, facts.loaded, facts.prompt_version) == ("tiny.gguf", True, prompt_version())
+    assert facts.digest is not None
+
+
+async def test_a_file_that_llama_cpp_dies_of_is_refused_and_we_live(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(write_tiny_gguf(tmp_path / "mute.gguf", bytes_too=False))
+    with pytest.raises(EngineError, match=r"llama\.cpp died of mute\.gguf"):
+        await engine.load()
+    await engine.aclose()
+
+
+async def test_a_load_that_the_system_killed_is_tried_again(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = EmbeddedEngine(gguf)
+    short_of_memory = tmp_path / "python"
+    short_of_memory.write_text("#!/bin/sh\nkill -KILL $$\n", "utf-8")
+    short_of_memory.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(short_of_memory))
+    with pytest.raises(EngineError, match="needs more free memory") as refusal:
+        await engine.load()
+    assert refusal.value.reason is Reason.LOADING
+    monkeypatch.undo()
+    assert not (await engine.inspect()).loaded
+    await engine.load()
+    assert (await engine.inspect()).loaded
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("content", [b"GGUF\x03\x00\x00\x00 and nothing more", b"no gguf"])
+async def test_a_broken_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(content)
+    engine = EmbeddedEngine(path)
+    with pytest.raises(EngineError) as refusal:
+        await engine.load()
+    assert refusal.value.reason is Reason.MODEL_MISSING
+    with pytest.raises(EngineError):  # told again without another try
+        await engine.inspect()
+    write_tiny_gguf(path)
+    assert not (await engine.inspect()).loaded
+    await engine.aclose()
+
+
+async def test_a_file_cut_short_is_refused(gguf: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(gguf.read_bytes()[:-50_000])
+    engine = EmbeddedEngine(path)
+    with pytest.raises(EngineError):
+        await engine.load()
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ raise_exception('no') }}"])
+async def test_a_template_that_does_not_render_is_an_engine_error(template: str, tmp_path: Path) -> None:
+    engine = EmbeddedEngine(write_tiny_gguf(tmp_path / "t.gguf", template=template))
+
+    async def used() -> None:
+        await engine.load()
+        await text_of(engine, ask())
+
+    with pytest.raises(EngineError):
+        await used()
+    await engine.aclose()
+
+
+async def test_the_service_serves_by_it(gguf: Path) -> None:
+    settings = Settings(engine="auto", ollama_url="http://127.0.0.1:9", gguf=gguf, deadline_s=20)
+    async with serving(settings) as (service, client):
+        await until(service, ModelState.READY)
+        sources = {
+            (await client.post("/api/generate-poem", json=sent(a_hand(seed)))).headers["x-poem-source"]
+            for seed in range(3)
+        }
+        ready = (await client.get("/ready")).json()
+    assert "model" in sources
+    assert (ready["engine"], ready["model"]) == ("embedded", "tiny.gguf")

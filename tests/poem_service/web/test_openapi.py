@@ -1,0 +1,58 @@
+"""The OpenAPI document against the running service: no 5xx and no answer that it does not name."""
+
+import asyncio
+import warnings
+from typing import Any
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from poem_service.settings import Settings
+from poem_service.web.openapi import DOCUMENT
+from support.served import serving
+
+CHECKS: list[Any] = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+LIMITS: dict[str, Any] = {
+    "max_examples": 40,
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+}
+
+
+async def test_the_document_is_served() -> None:
+    async with serving(Settings(engine="none")) as (_, client):
+        assert (await client.get("/openapi.json")).json() == DOCUMENT
+
+
+async def test_the_document_is_true() -> None:
+    async with serving(Settings(engine="none")) as (_, client):
+        await asyncio.to_thread(_try_all, str(client.base_url))
+
+
+def _try_all(url: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own, about itself
+        schema = schemathesis.openapi.from_dict(DOCUMENT)
+        for result in schema.get_all_operations():
+            assert isinstance(result, Ok)
+            given(result.ok().as_strategy())(settings(**LIMITS)(_attempt(url)))()
+
+
+def _attempt(url: str) -> Any:
+    def attempt(case: Any) -> None:
+        case.call_and_validate(base_url=url, checks=CHECKS)
+
+    return attempt

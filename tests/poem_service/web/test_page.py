@@ -1,0 +1,118 @@
+"""The page in a real browser, at the width of a phone and of a desk; skipped where there is no Chromium."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from poem.deck import builtin_deck
+from poem.shape import encode
+from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
+from poem_service.web.handlers import MESSAGES
+from support.browser import CHROMIUM, browsing
+from support.ollama_stand_in import Call, OllamaStandIn, slow_drip
+from support.served import serving, until
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+
+CHOOSE = "for (let n = 0; n < 5; n++) document.querySelectorAll(`[name=card${n}]`)[n % 3].click()"
+
+
+async def at_a_pace(call: Call) -> None:
+    await call.head()
+    await call.text(encode(call.right()), gap_s=0.004)
+    await call.end()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)])
+async def test_a_hand_is_played_from_deal_to_poem(width: int, height: int, tmp_path: Path) -> None:
+    async with OllamaStandIn() as ollama:
+        settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=20)
+        async with serving(settings) as (service, client):
+            await until(service, ModelState.READY)
+            ollama.behave = at_a_pace
+            async with browsing(tmp_path, str(client.base_url), width, height) as page:
+                await page.until("document.querySelectorAll('fieldset').length === 5")
+                assert await page.run("document.getElementById('write').disabled")
+                await page.run(CHOOSE)
+                assert not await page.run("document.getElementById('write').disabled")
+                await page.run("document.getElementById('write').click()")
+                await page.until("document.querySelector('.growing p')?.textContent.length > 5")
+                await page.until("document.getElementById('source').textContent")
+                title, poem, source = await page.run(
+                    "['title', 'poem', 'source'].map((id) => document.getElementById(id).innerText)"
+                )
+                assert title in builtin_deck().catchphrases
+                assert len(poem.split()) in (3, 4)
+                assert source == "この詩はモデルが書きました"
+                assert await page.run("document.documentElement.scrollWidth <= innerWidth")
+                await page.run("document.getElementById('next').click()")
+                await page.until("document.getElementById('result').hidden")
+                assert page.complaints == []
+
+
+async def test_whoever_leaves_a_growing_poem_can_play_on(tmp_path: Path) -> None:
+    async with OllamaStandIn() as ollama:
+        settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=20)
+        async with serving(settings) as (service, client):
+            await until(service, ModelState.READY)
+            ollama.behave = slow_drip
+            async with browsing(tmp_path, str(client.base_url), 390, 844) as page:
+                await page.until("document.querySelectorAll('fieldset').length === 5")
+                await page.run(CHOOSE)
+                await page.run("document.getElementById('write').click()")
+                await page.until("document.querySelector('.growing p')?.textContent")
+                await page.run("document.querySelector('fieldset').id = 'old'")
+                await page.run("document.getElementById('next').click()")
+                await page.until(
+                    "document.querySelectorAll('fieldset').length === 5 && !document.getElementById('old')"
+                )
+                ollama.behave = at_a_pace
+                await page.run(CHOOSE)
+                assert not await page.run("document.getElementById('write').disabled")
+                await page.run("document.getElementById('write').click()")
+                await page.until("document.getElementById('source').textContent")
+                assert await page.run("document.getElementById('source').textContent") == "この詩はモデルが書きました"
+                assert await page.run("document.getElementById('alert').textContent") == ""
+                assert service.writer.slots.ahead == 0
+                assert page.complaints == []
+
+
+async def test_a_refusal_is_told_in_the_service_s_own_words(tmp_path: Path) -> None:
+    settings = Settings(engine="none", api_key="a-key-of-the-stand")
+    async with (
+        serving(settings) as (_, client),
+        browsing(tmp_path, str(client.base_url), 390, 844) as page,
+    ):
+        await page.until("document.getElementById('alert')?.textContent")
+        assert await page.run("document.getElementById('alert').textContent") == MESSAGES[401]
+
+
+async def test_a_lost_gpu_is_told_to_the_staff(tmp_path: Path) -> None:
+    async with OllamaStandIn() as ollama:
+        settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=20, gpu="expected")
+        async with serving(settings) as (service, client):
+            await until(service, ModelState.READY)
+            async with browsing(tmp_path, str(client.base_url), 390, 844) as page:
+                await page.until("document.querySelectorAll('fieldset').length === 5")
+                assert await page.run("document.getElementById('gpu').hidden")
+                ollama.size_vram = 0
+                while not service.gpu_lost:
+                    service.keeper.look_now()
+                    await asyncio.sleep(0.02)
+                await page.run("document.getElementById('deal').click()")
+                await page.until("!document.getElementById('gpu').hidden")
+
+
+async def test_a_service_that_is_gone_is_said_in_japanese(tmp_path: Path) -> None:
+    async with (
+        serving(Settings(engine="none")) as (_, client),
+        browsing(tmp_path, str(client.base_url), 390, 844) as page,
+    ):
+        await page.until("document.querySelectorAll('fieldset').length === 5")
+        await page.run("window.fetch = () => Promise.reject(new TypeError('gone'))")
+        await page.run(CHOOSE)
+        await page.run("document.getElementById('write').click()")
+        await page.until("document.getElementById('alert').textContent.includes('通信できません')")
+        assert await page.run("document.getElementById('result').hidden")
