@@ -1,39 +1,50 @@
 """A hand, its title candidates and a seed → a poem that keeps every rule, put together without a model.
 
-The five cards are ordered from the way home to the life in the rooms. One thread, chosen among those that
-most of the hand's fragments touch, picks the opening, the closing and, where there is a choice, the
-fragments; sentence lengths are fitted to the paragraph shapes of `poem.shape`.
+The title comes first: it names the thread that the poem follows and brings the opening that leads in and the closing
+that answers. Each of the five cards then has a sentence on that thread, and the thread's stations give the order. A
+card of the game's own deck has sentences written for its wordings; of any other card the store knows the kind of
+reality, or at least what the wording is worth.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import product
+from functools import lru_cache
+from itertools import combinations
 from random import Random
 
 from poem import shape
-from poem.deck import builtin_deck, giveaway_terms
+from poem.deck import Card, Wording, giveaway_terms
 from poem.errors import CompositionError
+from poem.game import Game
 from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
-from poem.rules import PHRASE, style_violations
-from poem.words import Sentence, Thread, images, nouns, sentence, sentences_with, thread_mask, words
+from poem.rules import PHRASE
+from poem.sentences import Sentence, Voices
+from poem.store import store
 
-# From outside to inside; a category of somebody's own deck goes between 環境 and 採光.
-_ORDER = ("交通", "周辺", "建物", "環境", "", "採光", "内装", "間取り", "設備", "暮らし")
-# Fragments per paragraph, and whether the last paragraph is a couplet that needs none.
-_LAYOUTS = (((1, 3, 1), False), ((2, 2, 1), False), ((1, 2, 2), False), ((1, 2, 2), True))
-# Of each thread's openings, closings and couplets; all of them would let a few shapely ones win too often.
-_ENDS_TRIED = 3
-_COUPLETS_TRIED = 2
-_FRAMES_PER_CARD = 4
-# A card with fewer fragments left than a wording of the built-in deck has may take frames as well.
-_FRAGMENTS = 3
+# Sentences a paragraph, by how many sentences there are in all: five, or fewer where two cards share one, and the ends.
+_LAYOUTS = {
+    7: ((2, 2, 2, 1), (2, 3, 2), (3, 2, 2), (1, 2, 2, 2), (2, 2, 3)),
+    6: ((2, 2, 2), (2, 2, 1, 1), (1, 2, 2, 1), (1, 2, 3), (3, 2, 1)),
+    5: ((2, 2, 1), (1, 2, 2), (2, 1, 2)),
+}
+# Drafts that fit of which the best is taken, and how many are tried for them.
+_DRAFTS = 4
+_TRIES = 48
+_FUSED = 0.5
+"""How often two cards that a fused sentence speaks for are let share it."""
+# 180 to 240 with the line breaks and without, whichever layout is taken.
+_FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
+_WANTED_LENGTH = range(208, _FITTING.stop)
+_DEFINITION = "である。"
 
-# What a sentence gains or loses. Repeating an image jars more than leaving the thread for a sentence.
-_ON_THREAD = 1.0
-_SAME_IMAGE = 1.5
-_SAME_ENDING = 0.7
+# What a draft loses. A poem in which the residence does nothing is no advertisement of it.
+_NO_SUBJECT = 4.0
+_SUBJECTS_TOGETHER = 1.5
+_SAME_NOUN = 1.0
+_SAME_ENDING = 1.0
+_OFF_LENGTH = 0.08
+"""For each character outside the wanted length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,167 +55,157 @@ class Composition:
     waived: bool
 
 
-def compose(hand: Hand, candidates: Sequence[str], seed: int) -> Composition:
-    """A poem for any hand: of the built-in deck from its fragments, of any other from frames.
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A title with the thread it is told on and the ends it brings."""
 
-    The same hand, candidates and seed give the same text, in whatever order the pairs come. Raises
-    `CompositionError` if `candidates` is empty or no sentences fit the shape, which the tests rule out for
-    the built-in deck.
+    title: str
+    thread: str
+    opening: Sentence
+    closing: Sentence
+
+
+def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Composition:
+    """A poem for any hand, of the game's own deck or of another.
+
+    The same game, hand, candidates and seed give the same text, in whatever order the pairs come. Raises
+    `CompositionError` if `candidates` is empty or no sentences fit the shape.
     """
     if not candidates:
         raise CompositionError("no title candidates were given; draw them from the deck's catch-copies")
     rng = Random(f"{pattern_key(hand)}:{seed}")
-    pairs = sorted(hand.pairs, key=lambda pair: (_rank(pair.card.category), pair.card.id))
-    terms = [term for pair in pairs for term in giveaway_terms(pair.card)]
+    pairs = sorted(hand.pairs, key=lambda pair: pair.card.id)
+    spoken = [_voices(game, pair) for pair in pairs]
+    fused = _fused(game, pairs)
     copied = [pair.wording.poem_text for pair in pairs if len(pair.wording.poem_text) >= PHRASE]
+    terms = [term for pair in pairs for term in giveaway_terms(pair.card)]
+    conditions = "\n".join(pair.card.condition_text for pair in pairs)
     for waived in (False, True):
         banned = copied if waived else terms + copied
-        blocked = frozenset[Sentence]().union(*map(sentences_with, banned))
-        spanning = [term for term in banned if "。" in term[:-1]]  # where two sentences meet
-        for choices in _choices(pairs, banned, blocked, rng):
-            for thread in _threads(choices, rng):
-                for layout in rng.sample(_LAYOUTS, len(_LAYOUTS)):
-                    poem = _poem(choices, thread, *layout, blocked, rng)
-                    if poem and not any(term in poem for term in spanning):
-                        title = _title(candidates, thread, poem, rng)
-                        return Composition(Answer(title, poem), waived)
+        best, best_score, found = None, float("-inf"), 0
+        for _, plan in zip(range(_TRIES), _plans(game, candidates, conditions, rng), strict=False):
+            draft = _draft(plan, spoken, fused, rng)
+            if draft is None:
+                continue
+            text = "".join(sentence.text for sentence in draft)
+            if len(text) not in _FITTING or text.count(_DEFINITION) > 2 or any(term in text for term in banned):
+                continue
+            score, layout = _judge(draft, len(text), rng)
+            if score > best_score:
+                best, best_score = (plan, draft, layout), score
+            found += 1
+            if found == _DRAFTS:
+                break
+        if best is not None:
+            plan, draft, layout = best
+            return Composition(Answer(plan.title, _broken(draft, layout)), waived)
     raise CompositionError("no composition fits the shape; the word files lack sentences of some length")
 
 
-def _rank(category: str) -> int:
-    return _ORDER.index(category if category in _ORDER else "")
+def _plans(game: Game, candidates: Sequence[str], conditions: str, rng: Random) -> Iterator[_Plan]:
+    """Titles in any order, over and over, each with a thread and ends that suit it."""
+    known = store()
+    usable = [key for key, thread in known.threads.items() if not any(word in conditions for word in thread.not_for)]
+    usable = usable or list(known.threads)
+    while True:
+        for title in rng.sample(candidates, len(candidates)):
+            if (frames := game.sentences.titles.get(title)) and frames.thread:
+                yield _Plan(title, frames.thread, *rng.choice(frames.pairs))
+                continue
+            called = [key for key in usable if any(word in title for word in known.threads[key].words)]
+            thread = rng.choice(called or usable)
+            motif = known.motif_of(title)
+            if motif and rng.random() < 0.7:
+                yield _Plan(title, thread, *rng.choice(motif.frames.pairs))
+            else:
+                ends = known.threads[thread]
+                yield _Plan(title, thread, rng.choice(ends.openings), rng.choice(ends.closings))
 
 
-def _choices(
-    pairs: Sequence[Pair], banned: Sequence[str], blocked: Set[Sentence], rng: Random
-) -> Iterator[list[list[Sentence]]]:
-    """Sentences to choose from for each pair: its fragments first, then frames added where those are few."""
-    own = [[s for s in _fragments(pair) if s not in blocked] for pair in pairs]
-    if all(own):
-        yield own
-    if all(len(mine) >= _FRAGMENTS for mine in own):
-        return
-    frames = [rng.sample(group, len(group)) for group in words().frames]
-    plain = [s for s in rng.sample(words().plain, len(words().plain)) if s not in blocked]
-    yield [
-        mine
-        + _framed(pair, [g[n :: len(pairs)][:_FRAMES_PER_CARD] for g in frames], banned, rng)
-        + plain[n :: len(pairs)]
-        if len(mine) < _FRAGMENTS
-        else mine
-        for n, (pair, mine) in enumerate(zip(pairs, own, strict=True))
-    ]
+def _draft(
+    plan: _Plan, spoken: Sequence[Voices], fused: Sequence[tuple[tuple[int, int], Voices]], rng: Random
+) -> list[Sentence] | None:
+    """The plan's sentences in order, or None where a card has nothing to say on its thread."""
+    thread = plan.thread
+    body: list[Sentence] = []
+    silent: tuple[int, ...] = ()
+    for cards, voices in fused:
+        if thread in voices and rng.random() < _FUSED:
+            body.append(rng.choice(voices[thread]))
+            silent = cards
+            break
+    for n, voices in enumerate(spoken):
+        if n not in silent:
+            if not (options := voices.get(thread)):
+                return None
+            body.append(options[0] if len(options) == 1 else rng.choice(options))
+    body.sort(key=lambda sentence: sentence.at)
+    draft = [plan.opening, *body, plan.closing]
+    return draft if len({sentence.text for sentence in draft}) == len(draft) else None
 
 
-def _fragments(pair: Pair) -> tuple[Sentence, ...]:
-    known = builtin_deck().by_id.get(pair.card.id)
-    if known is None or pair.wording not in known.poems or known.condition_text != pair.card.condition_text:
-        return ()
-    return words().fragments[pair.wording.id]
+def _judge(draft: Sequence[Sentence], length: int, rng: Random) -> tuple[float, tuple[int, ...]]:
+    """How good a draft is, and the layout that suits it: the residence at most once a paragraph."""
+    subjects = [sentence.subject for sentence in draft]
+    layouts = _LAYOUTS[len(draft)]
+    layout = min(rng.sample(layouts, len(layouts)), key=lambda sizes: _crowded(subjects, sizes))
+    score = rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
+    if not any(subjects):
+        score -= _NO_SUBJECT
+    for before, after in zip(draft, draft[1:], strict=False):
+        score -= _SAME_ENDING * (before.text[-3:] == after.text[-3:])
+    for before, after in combinations(draft, 2):
+        score -= _SAME_NOUN * len(before.nouns & after.nouns)
+    if length not in _WANTED_LENGTH:
+        score -= _OFF_LENGTH * max(_WANTED_LENGTH.start - length, length - _WANTED_LENGTH.stop + 1)
+    return score, layout
 
 
-def _framed(pair: Pair, frames: Sequence[Sequence[str]], banned: Sequence[str], rng: Random) -> list[Sentence]:
-    found = nouns(pair.wording.poem_text, banned)
-    if not found:
+def _crowded(subjects: Sequence[bool], sizes: Sequence[int]) -> int:
+    """How many sentences too many have the residence as their subject."""
+    start = crowded = 0
+    for size in sizes:
+        crowded += max(0, sum(subjects[start : start + size]) - 1)
+        start += size
+    return crowded
+
+
+def _broken(draft: Sequence[Sentence], sizes: Sequence[int]) -> str:
+    paragraphs, start = [], 0
+    for size in sizes:
+        paragraphs.append("".join(sentence.text for sentence in draft[start : start + size]))
+        start += size
+    return shape.PARAGRAPH_BREAK.join(paragraphs)
+
+
+def _fused(game: Game, pairs: Sequence[Pair]) -> list[tuple[tuple[int, int], Voices]]:
+    """The places of two cards that share sentences, with those."""
+    if not game.sentences.fused:
         return []
-    filled = (frame.replace("{N}", rng.choice(found)) for group in frames for frame in group)
-    kept = (text for text in filled if not any(term in text for term in banned) and not style_violations(text))
-    return [sentence(text) for text in kept]
+    found = []
+    for (m, one), (n, other) in combinations(enumerate(pairs), 2):
+        voices = game.sentences.fused.get(frozenset((one.card.id, other.card.id)))
+        if voices and game.owns(one.card) and game.owns(other.card):
+            found.append(((m, n), voices))
+    return found
 
 
-def _threads(choices: Sequence[Sequence[Sentence]], rng: Random) -> list[Thread]:
-    """All threads, those that more cards of the hand can follow than of most hands likelier to come first.
-
-    A weighted shuffle: sorted by u^(1/w) for uniform u (Efraimidis and Spirakis 2006).
-    """
-
-    def key(thread: Thread) -> float:
-        reach = sum(any(s.threads & thread.bit for s in options) for options in choices)
-        weight: float = 4 ** (reach - thread.reach * len(choices))
-        return float(rng.random() ** (1 / weight))
-
-    return sorted(words().threads, key=key, reverse=True)
+def _voices(game: Game, pair: Pair) -> Voices:
+    own = game.sentences.wordings.get(pair.wording.id) if game.owns(pair.card) else None
+    return own or _of_any(pair.card, pair.wording, game.values.get(pair.wording.id, ()) if game.owns(pair.card) else ())
 
 
-def _poem(
-    choices: Sequence[Sequence[Sentence]],
-    thread: Thread,
-    counts: Sequence[int],
-    couplet: bool,
-    blocked: Set[Sentence],
-    rng: Random,
-) -> str | None:
-    """The best text found for this thread and layout, paragraph by paragraph, or None."""
-    last = len(counts) - 1
-    openings = [s for s in rng.sample(thread.openings, _ENDS_TRIED) if s not in blocked]
-    closings = [s for s in rng.sample(thread.closings, _ENDS_TRIED) if s not in blocked]
-    couplets = [pair for pair in rng.sample(thread.couplets, _COUPLETS_TRIED) if blocked.isdisjoint(pair)]
-    shape_of = shape.LAYOUTS[len(counts) + couplet]
-    written: list[Sentence] = []
-    start = 0
-    for n, count in enumerate(counts):
-        slots = list(choices[start : start + count])
-        start += count
-        if n == 0:
-            slots.insert(0, openings)
-        if n == last and not couplet:
-            slots.append(closings)
-        best = _best(product(*slots), shape_of, written, thread.bit, rng)
-        if best is None:
-            return None
-        written += best
-    ends = _paragraph_ends(counts, couplet)
-    if couplet:
-        best = _best(iter(couplets), shape_of, written, thread.bit, rng)
-        if best is None:
-            return None
-        written += best
-    if len({s.text for s in written}) != len(written):
-        return None
-    return "".join(s.text + shape.PARAGRAPH_BREAK * (n in ends) for n, s in enumerate(written, 1))
-
-
-@cache
-def _paragraph_ends(counts: tuple[int, ...], couplet: bool) -> frozenset[int]:
-    """After which sentence a paragraph ends that is not the last."""
-    ends, total = [], 1
-    for count in counts:
-        total += count
-        ends.append(total)
-    return frozenset(ends if couplet else ends[:-1])
-
-
-def _best(
-    options: Iterator[tuple[Sentence, ...]], shape_of: shape.Shape, before: Sequence[Sentence], bit: int, rng: Random
-) -> tuple[Sentence, ...] | None:
-    """The option of fitting lengths that keeps the thread and repeats neither image nor ending."""
-    fitting = shape.fitting(shape_of)
-    shown = frozenset().union(*(s.images for s in before))
-    ending = before[-1].ending if before else ""
-    best, best_score = None, float("-inf")
-    for option in options:
-        if tuple([s.length for s in option]) not in fitting:
-            continue
-        score, seen, last = rng.random(), shown, ending
-        for s in option:
-            if s.threads & bit:
-                score += _ON_THREAD
-            if not seen.isdisjoint(s.images):
-                score -= _SAME_IMAGE
-            if s.ending[-1] == last[-1:]:
-                score -= _SAME_ENDING * (1 + (s.ending == last))
-            seen |= s.images
-            last = s.ending
-        if score > best_score:
-            best, best_score = option, score
-    return best
-
-
-def _title(candidates: Sequence[str], thread: Thread, poem: str, rng: Random) -> str:
-    """The candidate nearest to the poem: on its thread, showing what it shows."""
-    shown = images.__wrapped__(poem)  # past its cache, which poems would fill
-
-    def score(title: str) -> float:
-        return 2 * bool(thread_mask(title) & thread.bit) + len(images(title) & shown) + rng.random()
-
-    return max(candidates, key=score)
+@lru_cache(maxsize=8192)
+def _of_any(card: Card, wording: Wording, values: tuple[str, ...]) -> Voices:
+    """What the store says of a card that nobody has written for, without what gives it away."""
+    known = store()
+    theme = known.theme_of(card)
+    worth = values or known.values_of(card, wording) or tuple(known.values)
+    terms = giveaway_terms(card)
+    found = {}
+    for key, thread in known.threads.items():
+        sentences = [s for value in worth for s in thread.values.get(value, ())]
+        sentences += theme.voices.get(key, ()) if theme else ()
+        if kept := [s for s in sentences if not any(term in s.text for term in terms)]:
+            found[key] = tuple(kept)
+    return found

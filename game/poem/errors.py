@@ -1,7 +1,8 @@
 """What the game can refuse.
 
 PoemError
-├── DeckError         a deck file breaks the deck's shape
+├── GameError         a game's folder, or a file in it, cannot be read
+│   └── DeckError     cards or catch-copies that no hand can be dealt from
 ├── HandError         five pairs that are not a hand
 ├── TableError        a table file, or an entry of one, is no good
 └── CompositionError  no title candidates, or no sentences that fit the shape
@@ -12,8 +13,12 @@ class PoemError(Exception):
     """Base of every error of this package; the message names the place, the rule and the remedy."""
 
 
-class DeckError(PoemError):
-    """A deck file is not what the game expects."""
+class GameError(PoemError):
+    """A game's folder or one of its files cannot be read, or says something that cannot be."""
+
+
+class DeckError(GameError):
+    """Cards or catch-copies that no hand can be dealt from."""
 
 
 class HandError(PoemError):

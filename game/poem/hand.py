@@ -51,7 +51,7 @@ class Answer:
 
 def deal_cards(deck: Deck, rng: Random) -> tuple[Card, ...]:
     """Five cards of five different categories, as the game deals them."""
-    categories = deck.categories()
+    categories = deck.categories
     return tuple(rng.choice(categories[name]) for name in rng.sample(list(categories), PAIRS))
 
 

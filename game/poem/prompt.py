@@ -27,11 +27,10 @@ class Prompt:
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
 
 
-def render_prompt(hand: Hand, candidates: Sequence[str]) -> Prompt:
-    """The prompt of a hand; the same bytes for the same hand and candidates, whoever asks."""
+def render_prompt(instructions: str, hand: Hand, candidates: Sequence[str]) -> Prompt:
+    """The prompt of a hand; the same bytes for the same game, hand and candidates, whoever asks."""
     pairs = _numbered(map(pair_line, hand.pairs))
-    user = _template("user.txt").format(pairs=pairs, titles=_numbered(candidates))
-    return Prompt(system_text(), user)
+    return Prompt(instructions, _template("user.txt").format(pairs=pairs, titles=_numbered(candidates)))
 
 
 def pair_line(pair: Pair) -> str:
@@ -39,24 +38,24 @@ def pair_line(pair: Pair) -> str:
     return f"{pair.card.category}: {pair.card.condition_text} → {pair.wording.poem_text}"
 
 
-def system_text() -> str:
-    """The fixed instructions."""
+def default_instructions() -> str:
+    """The fixed instructions of a game that brings none of its own."""
     return _template("system.txt")
 
 
 @cache
-def prompt_version() -> str:
+def prompt_version(instructions: str) -> str:
     """12 hex digits: the start of the SHA-256 of the prompt of a sample hand, so of all of its text.
 
     A model trained under another version was trained on another prompt than it is asked with.
     """
-    prompt = render_prompt(SAMPLE_HAND, SAMPLE_TITLES)
+    prompt = render_prompt(instructions, SAMPLE_HAND, SAMPLE_TITLES)
     return hashlib.sha256(f"{prompt.system}\0{prompt.user}".encode()).hexdigest()[:12]
 
 
 @cache
 def _template(name: str) -> str:
-    return (resources.files("poem") / "data" / name).read_text("utf-8").rstrip("\n")
+    return (resources.files("poem") / "prompts" / name).read_text("utf-8").rstrip("\n")
 
 
 def _numbered(lines: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """An answer and its hand → the rules that it breaks. The data set, the gates and the service share these."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
@@ -42,7 +43,17 @@ _CONJECTURE = re.compile(
     r"|[るたい](?<!かわい)(?<!憎た|くた|あた|ごた|練た)(?<!めった|長った)らし(?:い|く|かった)"
 )
 _ADDRESS = re.compile(r"あなた|アナタ|貴[方女殿]")
-_SUPERLATIVE = re.compile("最高|一番|絶対|完璧|完全")
+# The open ones, and those that say the same by another name (docs/log.md has what each costs the poems by hand).
+_SUPERLATIVE = re.compile(
+    "最高|一番|絶対|完璧|完全|いちばん|(?:何|なに)より(?=[もの])|[ふ二]たつとない|二つとない|とびきり|唯一"
+)
+# A drawback told by saying that it is none: 「遠くはない」.
+_DENIAL = re.compile(
+    "(?:遠|悪|狭|暗|寒|暑|古|低|弱|汚|臭|うるさ|騒がし)く(?:は|も)な(?:い|く)|不便(?:で|に)は?(?:ない|なく)"
+)
+_DEFINITION = "である。"
+_DEFINITIONS_MAX = 2
+"""In a row; the third makes a list of definitions of the poem."""
 # A shorter wording is a word rather than a phrase; a poem may use words.
 PHRASE = 4
 
@@ -51,14 +62,14 @@ def check(answer: Answer, hand: Hand, candidates: Collection[str], waived: Colle
     """Every violation of the answer, in the order of the rules; `waived` names rules to leave out.
 
     Giveaway terms are looked for in the poem alone: no catch-copy of the built-in deck holds one, as a test
-    makes sure, and a user's own catch-copies are the user's.
+    makes sure, and a user's own catch-copies are the user's. A model may put a title in another Unicode form.
     """
     poem = answer.poem
     found: list[Violation] = []
     for rule, search in _POEM_RULES.items():
         if rule not in waived:
             found += [Violation(rule, place, what) for place, what in search(poem)]
-    if answer.title not in candidates:
+    if unicodedata.normalize("NFC", answer.title) not in candidates:
         found.append(Violation("title", "title", f"{answer.title!r} is not one of the candidates"))
     for pair in hand.pairs:
         if "giveaway" not in waived:
@@ -78,8 +89,8 @@ def style_violations(text: str) -> list[Violation]:
 
 def _paragraphs(poem: str) -> Found:
     count = len(shape.paragraphs(poem))
-    if count not in shape.LAYOUTS:
-        yield "poem", f"{count} paragraphs, not 3 or 4"
+    if not shape.PARAGRAPHS[0] <= count <= shape.PARAGRAPHS[1]:
+        yield "poem", f"{count} paragraphs, not {shape.PARAGRAPHS[0]} or {shape.PARAGRAPHS[1]}"
     for n, text in enumerate(shape.paragraphs(poem), 1):
         if not text:
             yield f"paragraph {n}", "empty"
@@ -100,8 +111,8 @@ def _ending(poem: str) -> Found:
 def _sentence(poem: str) -> Found:
     for n, text in enumerate(shape.paragraphs(poem), 1):
         for sentence in shape.sentences(text):
-            if len(sentence) > shape.SENTENCE_MAX:
-                yield f"paragraph {n}", f"a sentence of {len(sentence)} characters, over {shape.SENTENCE_MAX}"
+            if len(sentence) > shape.SENTENCE[1]:
+                yield f"paragraph {n}", f"a sentence of {len(sentence)} characters, over {shape.SENTENCE[1]}"
             elif sentence == "。":
                 yield f"paragraph {n}", "an empty sentence"
 
@@ -113,6 +124,15 @@ def _repeated(poem: str) -> Found:
             if sentence in seen:
                 yield f"paragraph {n}", sentence
             seen.add(sentence)
+
+
+def _definitions(poem: str) -> Found:
+    row = 0
+    for n, text in enumerate(shape.paragraphs(poem), 1):
+        for sentence in shape.sentences(text):
+            row = row + 1 if sentence.endswith(_DEFINITION) else 0
+            if row > _DEFINITIONS_MAX:
+                yield f"paragraph {n}", f"{row} sentences in a row end with 「{_DEFINITION}」"
 
 
 def _characters(poem: str) -> Found:
@@ -143,7 +163,9 @@ _POEM_RULES: dict[str, Callable[[str], Found]] = {
     "conjecture": _matcher(_CONJECTURE),
     "address": _matcher(_ADDRESS),
     "superlative": _matcher(_SUPERLATIVE),
+    "denial": _matcher(_DENIAL),
+    "definitions": _definitions,
 }
-_STYLE_RULES = ("characters", "polite", "conjecture", "address", "superlative")
+_STYLE_RULES = ("characters", "polite", "conjecture", "address", "superlative", "denial")
 RULES = (*_POEM_RULES, "title", "giveaway", "copied")
 """The names of all rules."""

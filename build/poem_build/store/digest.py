@@ -1,0 +1,77 @@
+"""Files, folders and values → their SHA-256; a large file that has not changed is not read again."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+_CACHED_FROM = 1 << 20
+"""Bytes from which on a file's digest is worth keeping."""
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 in hex over the value as JSON."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def files_in(folder: Path, leave_out: Iterable[str] = ()) -> list[Path]:
+    """The folder's files in order, those of the given names and compiled code aside."""
+    hidden = {"__pycache__", *leave_out}
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and hidden.isdisjoint(path.parts)]
+
+
+class Digests:
+    """Digests of files, kept in a file beside them under size, time and inode: what none of these changed did not change.
+
+    A damaged or missing cache is an empty one.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._path = cache
+        self._known: dict[str, list[Any]] = {}
+        try:
+            content = json.loads(cache.read_text("utf-8"))
+            self._known = content if isinstance(content, dict) else {}
+        except (OSError, ValueError):
+            pass
+
+    def of(self, path: Path) -> str:
+        """The file's SHA-256. Raises `OSError` if it is not there."""
+        stat = path.stat()
+        if stat.st_size < _CACHED_FROM:
+            return sha256(path)
+        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        key = str(path.absolute())
+        kept = self._known.get(key)
+        if not isinstance(kept, list) or len(kept) != 2 or kept[0] != seen:
+            self._known[key] = kept = [seen, sha256(path)]
+            self._save()
+        return str(kept[1])
+
+    def folder(self, folder: Path, leave_out: Iterable[str] = ()) -> dict[str, str]:
+        """The digests of a folder's files by their paths within it."""
+        return {str(path.relative_to(folder)): self.of(path) for path in files_in(folder, leave_out)}
+
+    def _save(self) -> None:
+        if not self._path.parent.is_dir():
+            return
+        beside = self._path.with_name(f"{self._path.name}.part")
+        try:
+            beside.write_text(json.dumps(self._known), "utf-8")
+            beside.replace(self._path)
+        except OSError:  # a read-only folder only costs the next reading
+            beside.unlink(missing_ok=True)
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

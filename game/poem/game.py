@@ -1,0 +1,190 @@
+"""A folder in the shape of anybody's game → a `Game`: the deck, and whatever was written for it.
+
+`cards.json` and `catchphrases.json` in the game's own shape; optional beside them `system.txt` (the fixed
+instructions), `terms.json` (what gives a card away), `values.json` (what a wording is worth), `poems.jsonl` (poems
+written by hand) and `sentences/`. The built-in game is such a folder and is loaded by the same code.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from poem.deck import Card, Deck, parse_cards, parse_catchphrases, with_terms
+from poem.errors import GameError, HandError
+from poem.files import read_json, read_text
+from poem.hand import Answer, Hand, hand_of
+from poem.prompt import default_instructions, prompt_version
+from poem.sentences import Sentences, load_sentences
+
+CARDS, CATCHPHRASES = "cards.json", "catchphrases.json"
+BUILT_IN = ""
+"""The built-in game's name: names made from it leave it out."""
+_NOT_IN_NAME = re.compile(r"[^a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class HandWritten:
+    """A hand of the game's deck, the poem written for it, and whether it is held out of every training."""
+
+    hand: Hand
+    answer: Answer
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Game:
+    """A game as its folder tells it. `name` is the folder's, in lower case, of letters, digits and hyphens."""
+
+    name: str
+    deck: Deck
+    instructions: str
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By wording id."""
+    poems: tuple[HandWritten, ...] = ()
+    sentences: Sentences = field(default_factory=Sentences)
+    digest: str = ""
+    """SHA-256 in hex over all that the folder says: whatever is made from the game may change with it."""
+    warnings: tuple[str, ...] = ()
+    """What of the files was left out, one line each."""
+
+    @cached_property
+    def prompt_version(self) -> str:
+        """The version of the prompt that the game's instructions make."""
+        return prompt_version(self.instructions)
+
+    def owns(self, card: Card) -> bool:
+        """Whether it is the deck's own card, word for word, so that what was written for that fits."""
+        return self.deck.by_id.get(card.id) == card
+
+
+@cache
+def builtin_game() -> Game:
+    """The game that the package carries: 89 cards in 9 categories, 267 wordings, 110 catch-copies."""
+    return replace(load_game(Path(str(resources.files("poem") / "builtin"))), name=BUILT_IN)
+
+
+def load_game(folder: Path) -> Game:
+    """The game of a folder. Raises `GameError` naming the file, the entry and the remedy."""
+    if not folder.is_dir():
+        raise GameError(f"{folder}: no such folder; give one that holds {CARDS} and {CATCHPHRASES}")
+    warnings: list[str] = []
+    cards = parse_cards(read_json(folder / CARDS), CARDS, warnings)
+    phrases = parse_catchphrases(read_json(folder / CATCHPHRASES), CATCHPHRASES, warnings)
+    terms = _texts_by_id(folder / "terms.json", {card.id for card in cards}, warnings)
+    values = _texts_by_id(folder / "values.json", {w.id for card in cards for w in card.poems}, warnings)
+    instructions = _instructions(folder / "system.txt")
+    deck = Deck(with_terms(cards, terms), phrases)
+    poems = tuple(_poems(folder / "poems.jsonl", deck, warnings))
+    content = [deck.digest, terms, values, instructions, [[p.hand.ids(), p.answer.poem, p.held_out] for p in poems]]
+    written = sorted((folder / "sentences").rglob("*.json"))
+    content += [[str(path.relative_to(folder)), read_json(path)] for path in written]
+    return Game(
+        name=_name(folder, deck),
+        deck=deck,
+        instructions=instructions,
+        values=values,
+        poems=poems,
+        sentences=load_sentences(folder / "sentences"),
+        digest=_digest(content),
+        warnings=tuple(warnings),
+    )
+
+
+def load_files(cards: Path | None = None, catchphrases: Path | None = None) -> Game:
+    """A game of the two files alone; the one that is not named is the built-in game's.
+
+    What was written for the built-in game's cards stays for those that stand in the files unchanged.
+    """
+    ours = builtin_game()
+    if cards is None and catchphrases is None:
+        return ours
+    warnings: list[str] = []
+    parsed = parse_cards(read_json(cards), cards.name, warnings) if cards else ours.deck.cards
+    phrases = ours.deck.catchphrases
+    if catchphrases:
+        phrases = parse_catchphrases(read_json(catchphrases), catchphrases.name, warnings)
+    kept = [card for card in parsed if ours.owns(card)]
+    wordings = {wording.id for card in kept for wording in card.poems}
+    known = {card.id for card in kept}
+    deck = Deck(with_terms(parsed, {card.id: ours.deck.by_id[card.id].terms for card in kept}), phrases)
+    sentences = Sentences(
+        titles=ours.sentences.titles,
+        wordings={key: found for key, found in ours.sentences.wordings.items() if key in wordings},
+        fused={key: found for key, found in ours.sentences.fused.items() if key <= known},
+    )
+    named = cards or catchphrases
+    assert named is not None  # one of the two is given
+    return replace(
+        ours,
+        name=_name(named.absolute().parent, deck),
+        deck=deck,
+        values={key: value for key, value in ours.values.items() if key in wordings},
+        poems=(),
+        sentences=sentences,
+        digest=_digest([deck.digest, ours.digest]),
+        warnings=tuple(warnings),
+    )
+
+
+def _name(folder: Path, deck: Deck) -> str:
+    name = unicodedata.normalize("NFKC", folder.resolve().name).lower()
+    return _NOT_IN_NAME.sub("-", name).strip("-") or f"game-{deck.digest[:8]}"
+
+
+def _instructions(path: Path) -> str:
+    text = read_text(path).replace("\r\n", "\n").strip("\n") if path.is_file() else default_instructions()
+    if not text.strip():
+        raise GameError(f"{path}: is empty; write the instructions, or remove the file for the usual ones")
+    return unicodedata.normalize("NFC", text)
+
+
+def _texts_by_id(path: Path, known: set[str], warnings: list[str]) -> dict[str, tuple[str, ...]]:
+    """`{id: [text, …]}`; ids that the deck does not have are left out with a warning."""
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise GameError(f"{path}: must be a JSON object of lists by id")
+    for key, texts in content.items():
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+            raise GameError(f"{path}: {key}: must be a list of non-empty strings")
+    if strange := sorted(content.keys() - known):
+        warnings.append(f"{path.name}: ids that the deck does not have are left out: {', '.join(strange)}")
+    return {key: tuple(texts) for key, texts in content.items() if key in known}
+
+
+def _poems(path: Path, deck: Deck, warnings: list[str]) -> Iterator[HandWritten]:
+    titles = frozenset(deck.catchphrases)
+    lines = read_text(path).splitlines() if path.is_file() else []
+    for n, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {n}"
+        try:
+            entry: dict[str, Any] = json.loads(line)
+            ids = [(str(card), str(wording)) for card, wording in entry["pairs"]]
+            answer = Answer(str(entry["title"]), str(entry["poem"]))
+            held_out = bool(entry.get("held_out", False))
+        except (ValueError, KeyError, TypeError) as error:
+            raise GameError(f"{where}: {error!r}; give one object of pairs, title, poem and held_out a line") from error
+        try:
+            hand = hand_of(deck, ids)
+        except HandError as error:
+            warnings.append(f"{path.name}: line {n} is left out: {error}")
+            continue
+        if answer.title not in titles:
+            warnings.append(f"{path.name}: line {n} is left out: {answer.title!r} is no catch-copy of the game")
+            continue
+        yield HandWritten(hand, answer, held_out)
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+

@@ -1,0 +1,124 @@
+"""The sentences that fit any game: what is said of a card that nobody has written for.
+
+Three kinds. A *theme* is a kind of reality that most decks have (far from the station, facing north …), recognised
+by words of the card; a *value* is what a wording is worth (quiet, patience …), recognised by words of the wording;
+both have sentences by thread. A *motif* is a kind of title, recognised by words of it, with openings and closings.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from poem.deck import Card, Wording
+from poem.files import read_json
+from poem.sentences import STATIONS, Frames, Sentence, Voices, frames, sentence, voices
+
+_VALUES_MAX = 2
+"""As many values are taken from a wording's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """An order to tell a poem in: a day, a year, a way. `words` in a title call for it."""
+
+    name: str
+    words: tuple[str, ...]
+    not_for: tuple[str, ...]
+    """Words of a reality that this thread is made of, and would so give away."""
+    openings: tuple[Sentence, ...]
+    closings: tuple[Sentence, ...]
+    """They lead in and out, whatever the title."""
+    values: Voices
+    """Sentences by value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """A kind of reality, the words that tell it, and its sentences by thread."""
+
+    words: tuple[str, ...]
+    voices: Voices
+
+
+@dataclass(frozen=True, slots=True)
+class Motif:
+    """A kind of title, the words that tell it, and the openings and closings that answer it."""
+
+    words: tuple[str, ...]
+    frames: Frames
+
+
+@dataclass(frozen=True)
+class Store:
+    """All sentences that fit any game."""
+
+    threads: Mapping[str, Thread]
+    themes: Mapping[str, Theme]
+    motifs: Mapping[str, Motif]
+    values: Mapping[str, tuple[str, ...]]
+    """The words by which each value is told, from the most telling on."""
+
+    def all(self) -> Iterator[Sentence]:
+        """Every one of them."""
+        for thread in self.threads.values():
+            yield from (*thread.openings, *thread.closings)
+            yield from (s for sentences in thread.values.values() for s in sentences)
+        for theme in self.themes.values():
+            yield from (s for sentences in theme.voices.values() for s in sentences)
+        for motif in self.motifs.values():
+            yield from (s for pair in motif.frames.pairs for s in pair)
+
+    def values_of(self, card: Card, wording: Wording) -> tuple[str, ...]:
+        """What a wording is worth, by plain search: at most two values, none if no word of any is found.
+
+        A word of the wording counts twice one of the card, a longer one more.
+        """
+        score = {
+            value: sum(len(word) * (2 * (word in wording.poem_text) + (word in card.condition_text)) for word in words)
+            for value, words in self.values.items()
+        }
+        best = sorted((value for value, points in score.items() if points), key=lambda value: -score[value])
+        return tuple(best[:_VALUES_MAX])
+
+    def theme_of(self, card: Card) -> Theme | None:
+        """The theme with the longest word that the card's text holds."""
+        found = [(len(word), theme) for theme in self.themes.values() for word in theme.words if word in card.condition_text]
+        return max(found, key=lambda one: one[0])[1] if found else None
+
+    def motif_of(self, title: str) -> Motif | None:
+        """The motif with the longest word that the title holds."""
+        found = [(len(word), motif) for motif in self.motifs.values() for word in motif.words if word in title]
+        return max(found, key=lambda one: one[0])[1] if found else None
+
+
+@cache
+def store() -> Store:
+    """The store that the package carries, read once."""
+    folder = Path(str(resources.files("poem") / "store"))
+    return Store(
+        threads={path.stem: _thread(read_json(path)) for path in sorted((folder / "threads").glob("*.json"))},
+        themes={
+            name: Theme(tuple(entry["words"]), voices(entry["sentences"]))
+            for path in sorted((folder / "themes").glob("*.json"))
+            for name, entry in read_json(path).items()
+        },
+        motifs={
+            name: Motif(tuple(entry["words"]), frames(entry))
+            for name, entry in read_json(folder / "motifs.json").items()
+        },
+        values={value: tuple(words) for value, words in read_json(folder / "values.json").items()},
+    )
+
+
+def _thread(entry: Mapping[str, Any]) -> Thread:
+    return Thread(
+        entry["name"],
+        tuple(entry["words"]),
+        tuple(entry["not_for"]),
+        tuple(sentence({"at": STATIONS[0], "text": text}) for text in entry["openings"]),
+        tuple(sentence({"at": STATIONS[-1], "text": text}) for text in entry["closings"]),
+        {value: tuple(map(sentence, sentences)) for value, sentences in entry["values"].items()},
+    )
