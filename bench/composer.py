@@ -6,7 +6,7 @@ from random import Random
 from statistics import median
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import deal, draw_candidates
 from poem.prompt import render_prompt
 from poem.rules import check
@@ -16,13 +16,14 @@ HANDS = 2000
 
 def main() -> None:
     """Median and 99th percentile in milliseconds for each."""
-    deck, rng = builtin_deck(), Random(1)
+    game, rng = builtin_game(), Random(1)
+    deck = game.deck
     hands = [(deal(deck, rng), draw_candidates(deck, rng)) for _ in range(HANDS)]
-    answers = [compose(hand, titles, 0).answer for hand, titles in hands]
-    prompt = _times(lambda n: render_prompt(*hands[n]))
+    answers = [compose(game, hand, titles, 0).answer for hand, titles in hands]
+    prompt = _times(lambda n: render_prompt(game.instructions, *hands[n]))
     rows = {
         "render_prompt": prompt,
-        "compose": _times(lambda n: compose(*hands[n], 1)),
+        "compose": _times(lambda n: compose(game, *hands[n], 1)),
         "check": _times(lambda n: check(answers[n], *hands[n])),
     }
     print(f"{'what':14} {'p50 ms':>8} {'p99 ms':>8} {'ratio':>7}")

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
 import httpx  # noqa: E402
 
 from poem.composer import compose  # noqa: E402
-from poem.deck import builtin_deck  # noqa: E402
+from poem.game import builtin_game  # noqa: E402
 from poem.shape import encode  # noqa: E402
 from support.process import free_port, service  # noqa: E402
 from support.served import a_hand, sent  # noqa: E402
@@ -54,7 +54,7 @@ http {{
 def write_answers(folder: Path, titles: tuple[str, ...]) -> Path:
     """The upstream's fixed answers as files, and the request's body; the path of the body."""
     hand = a_hand(1)
-    answer = compose(hand, titles, 1).answer
+    answer = compose(builtin_game(), hand, titles, 1).answer
     text = encode(answer)
     lines = [
         {"model": MODEL, "message": {"role": "assistant", "content": text[n : n + PIECE]}, "done": False}
@@ -116,7 +116,7 @@ async def wrk(url: str, body: Path, clients: int, seconds: float) -> dict[str, f
 
 async def run(seconds: float, rounds: int) -> dict[str, dict[int, dict[str, float]]]:
     """Every peer at 1 and 10 clients, in turns; the median of the rounds."""
-    titles = builtin_deck().catchphrases[:20]
+    titles = builtin_game().deck.catchphrases[:20]
     measured: dict[str, dict[int, list[dict[str, float]]]] = {}
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

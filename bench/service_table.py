@@ -22,13 +22,13 @@ import aiohttp  # noqa: E402
 import msgspec  # noqa: E402
 
 from poem.composer import compose  # noqa: E402
-from poem.deck import builtin_deck  # noqa: E402
+from poem.game import builtin_game  # noqa: E402
 from poem.hand import Answer, Hand, deal, draw_candidates  # noqa: E402
 from poem.table import Entry, Table, write_table  # noqa: E402
 from support.process import service  # noqa: E402
 from support.served import sent  # noqa: E402
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 LOOKUPS = 5_000
 
 
@@ -47,7 +47,7 @@ def hands(count: int) -> Iterator[Hand]:
 def entries(count: int) -> Iterator[Entry]:
     """A composed poem for each."""
     for n, hand in enumerate(hands(count)):
-        yield Entry(hand, compose(hand, draw_candidates(DECK, Random(n)), n).answer, "composed")
+        yield Entry(hand, compose(builtin_game(), hand, draw_candidates(DECK, Random(n)), n).answer, "composed")
 
 
 def timed(find: Callable[[Hand], list[Answer]], asked: list[Hand]) -> str:
@@ -114,11 +114,12 @@ def main() -> None:
         known = list(hands(LOOKUPS))
         sys.stdout.write(f"{count} entries, {path.stat().st_size / 2**20:.0f} MiB, built in {built_s:.0f} s\n\n")
         sys.stdout.write("| milliseconds | p50 | p99 | slowest |\n|---|---|---|---|\n")
-        table = Table(path)
+        table = Table.open(path)
+        lookup = lambda hand: list(table.find(hand))  # noqa: E731
         rng = Random(9)
         wordings = [Hand(tuple(p.__class__(p.card, rng.choice(p.card.poems)) for p in hand.pairs)) for hand in known]
-        sys.stdout.write(f"| lookup of a hand | {timed(table.exact, known)} |\n")
-        sys.stdout.write(f"| lookup by cards alone | {timed(table.same_cards, wordings)} |\n")
+        sys.stdout.write(f"| lookup of a hand | {timed(lookup, known)} |\n")
+        sys.stdout.write(f"| lookup by cards alone | {timed(lookup, wordings)} |\n")
         table.close()
         asyncio.run(run(path, known, options.rate, options.seconds))
 

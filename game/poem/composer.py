@@ -9,7 +9,7 @@ reality, or at least what the wording is worth.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from random import Random
 
 from poem import shape
@@ -75,13 +75,13 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
         raise CompositionError("no title candidates were given; draw them from the deck's catch-copies")
     rng = Random(f"{pattern_key(hand)}:{seed}")
     pairs = sorted(hand.pairs, key=lambda pair: pair.card.id)
-    spoken = [_voices(game, pair) for pair in pairs]
     fused = _fused(game, pairs)
     copied = [pair.wording.poem_text for pair in pairs if len(pair.wording.poem_text) >= PHRASE]
     terms = [term for pair in pairs for term in giveaway_terms(pair.card)]
     conditions = "\n".join(pair.card.condition_text for pair in pairs)
     for waived in (False, True):
         banned = copied if waived else terms + copied
+        spoken = [_voices(game, pair, waived) for pair in pairs]
         best, best_score, found = None, float("-inf"), 0
         for _, plan in zip(range(_TRIES), _plans(game, candidates, conditions, rng), strict=False):
             draft = _draft(plan, spoken, fused, rng)
@@ -152,7 +152,7 @@ def _judge(draft: Sequence[Sentence], length: int, rng: Random) -> tuple[float, 
     score = rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
     if not any(subjects):
         score -= _NO_SUBJECT
-    for before, after in zip(draft, draft[1:], strict=False):
+    for before, after in pairwise(draft):
         score -= _SAME_ENDING * (before.text[-3:] == after.text[-3:])
     for before, after in combinations(draft, 2):
         score -= _SAME_NOUN * len(before.nouns & after.nouns)
@@ -190,18 +190,21 @@ def _fused(game: Game, pairs: Sequence[Pair]) -> list[tuple[tuple[int, int], Voi
     return found
 
 
-def _voices(game: Game, pair: Pair) -> Voices:
-    own = game.sentences.wordings.get(pair.wording.id) if game.owns(pair.card) else None
-    return own or _of_any(pair.card, pair.wording, game.values.get(pair.wording.id, ()) if game.owns(pair.card) else ())
+def _voices(game: Game, pair: Pair, waived: bool) -> Voices:
+    """What was written for the wording, else what the store knows to say of such a card."""
+    if not game.owns(pair.card):
+        return _of_any(pair.card, pair.wording, (), waived)
+    own = game.sentences.wordings.get(pair.wording.id)
+    return own or _of_any(pair.card, pair.wording, game.values.get(pair.wording.id, ()), waived)
 
 
 @lru_cache(maxsize=8192)
-def _of_any(card: Card, wording: Wording, values: tuple[str, ...]) -> Voices:
-    """What the store says of a card that nobody has written for, without what gives it away."""
+def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool) -> Voices:
+    """What the store says of a card that nobody has written for, without what gives it away unless that is waived."""
     known = store()
     theme = known.theme_of(card)
     worth = values or known.values_of(card, wording) or tuple(known.values)
-    terms = giveaway_terms(card)
+    terms = () if waived else giveaway_terms(card)
     found = {}
     for key, thread in known.threads.items():
         sentences = [s for value in worth for s in thread.values.get(value, ())]

@@ -20,7 +20,9 @@ from poem.deck import Card, Deck, parse_cards, parse_catchphrases, with_terms
 from poem.errors import GameError, HandError
 from poem.files import read_json, read_text
 from poem.hand import Answer, Hand, hand_of
+from poem.pattern import pattern_key
 from poem.prompt import default_instructions, prompt_version
+from poem.rules import check
 from poem.sentences import Sentences, load_sentences
 
 CARDS, CATCHPHRASES = "cards.json", "catchphrases.json"
@@ -160,6 +162,7 @@ def _texts_by_id(path: Path, known: set[str], warnings: list[str]) -> dict[str, 
 
 def _poems(path: Path, deck: Deck, warnings: list[str]) -> Iterator[HandWritten]:
     titles = frozenset(deck.catchphrases)
+    seen: set[str] = set()
     lines = read_text(path).splitlines() if path.is_file() else []
     for n, line in enumerate(lines, 1):
         if not line.strip():
@@ -177,14 +180,15 @@ def _poems(path: Path, deck: Deck, warnings: list[str]) -> Iterator[HandWritten]
         except HandError as error:
             warnings.append(f"{path.name}: line {n} is left out: {error}")
             continue
-        if answer.title not in titles:
-            warnings.append(f"{path.name}: line {n} is left out: {answer.title!r} is no catch-copy of the game")
+        broken = check(answer, hand, titles, any_wording=True)
+        if broken or (key := pattern_key(hand)) in seen:
+            told = broken[0] if broken else "its hand has a poem already"
+            warnings.append(f"{path.name}: line {n} is left out: {told}")
             continue
+        seen.add(key)
         yield HandWritten(hand, answer, held_out)
 
 
 def _digest(content: object) -> str:
     text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-

@@ -58,8 +58,17 @@ _DEFINITIONS_MAX = 2
 PHRASE = 4
 
 
-def check(answer: Answer, hand: Hand, candidates: Collection[str], waived: Collection[str] = ()) -> list[Violation]:
+def check(
+    answer: Answer,
+    hand: Hand,
+    candidates: Collection[str],
+    waived: Collection[str] = (),
+    *,
+    any_wording: bool = False,
+) -> list[Violation]:
     """Every violation of the answer, in the order of the rules; `waived` names rules to leave out.
+
+    With `any_wording` the poem must be fit for these cards whatever wordings are picked, as one in a table must.
 
     Giveaway terms are looked for in the poem alone: no catch-copy of the built-in deck holds one, as a test
     makes sure, and a user's own catch-copies are the user's. A model may put a title in another Unicode form.
@@ -76,9 +85,11 @@ def check(answer: Answer, hand: Hand, candidates: Collection[str], waived: Colle
             for term in giveaway_terms(pair.card):
                 if term in poem:
                     found.append(Violation("giveaway", pair.card.id, term))
-        text = pair.wording.poem_text
-        if "copied" not in waived and len(text) >= PHRASE and text in poem:
-            found.append(Violation("copied", pair.wording.id, text))
+        if "copied" not in waived:
+            for wording in pair.card.poems if any_wording else (pair.wording,):
+                text = wording.poem_text
+                if len(text) >= PHRASE and text in poem:
+                    found.append(Violation("copied", wording.id, text))
     return found
 
 

@@ -18,7 +18,7 @@ from poem.files import read_json
 STATIONS = range(5)
 
 _SUBJECT = re.compile("(?:邸|住まい|館|この[地丘家街]|高台)[はがも]")
-_NOUNS = re.compile(r"[一-鿿々〆]{2,}|[ァ-ヶー]{3,}|[窓灯朝夜雨風空月星花庭本鍵壁床湯茶石木葉枝海川橋舟頁鏡鳥影光音香門道]")
+_NOUNS = re.compile(r"[一-鿿々〆]{2,}|[ァ-ヶー]{3,}|[窓灯朝夜雨風空月星花庭鍵壁石葉枝海川橋舟頁鏡鳥影光音香門道]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _entries(path: Path, parse: Callable[[Any], T]) -> dict[str, T]:
     return found
 
 
-def _fused(path: Path) -> dict[frozenset[str], Voices]:
+def _fused(path: Path) -> Mapping[frozenset[str], Mapping[str, tuple[Sentence, ...]]]:
     content = read_json(path) if path.is_file() else []
     found: dict[frozenset[str], dict[str, tuple[Sentence, ...]]] = {}
     for n, entry in enumerate(content, 1):

@@ -85,7 +85,9 @@ class Store:
 
     def theme_of(self, card: Card) -> Theme | None:
         """The theme with the longest word that the card's text holds."""
-        found = [(len(word), theme) for theme in self.themes.values() for word in theme.words if word in card.condition_text]
+        found = [
+            (len(word), theme) for theme in self.themes.values() for word in theme.words if word in card.condition_text
+        ]
         return max(found, key=lambda one: one[0])[1] if found else None
 
     def motif_of(self, title: str) -> Motif | None:

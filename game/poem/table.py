@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from poem.deck import Card, Deck
-from poem.errors import HandError, TableError
+from poem.errors import GameError, HandError, TableError
+from poem.files import read_json
+from poem.game import Game
 from poem.hand import Answer, Hand, hand_of
 from poem.pattern import pattern_key
 from poem.rules import check
 
 VERSION = 1
-SAME_CARDS_MAX = 8
-"""As many are tried when only the cards fit: each is checked against the hand's wordings again."""
+SAME_CARDS_MAX = 64
+"""As many are looked at when only the cards fit; those with the most wordings of the hand come first."""
 
 _SCHEMA = """
 CREATE TABLE poems (
@@ -58,38 +60,55 @@ class Entry:
 
 
 class Table:
-    """A table file, open for looking up. Raises `TableError` if the file is not a table."""
+    """A table, open for looking up."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, db: sqlite3.Connection, digests: dict[str, str], count: int) -> None:
+        self._db, self._digests, self._count = db, digests, count
+
+    @classmethod
+    def open(cls, path: Path) -> "Table":
+        """The table in a file. Raises `TableError` if that is none."""
         uri = f"{path.absolute().as_uri()}?mode=ro"
         try:
             with ExitStack() as on_error:
-                self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
-                on_error.callback(self._db.close)
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
+                db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+                on_error.callback(db.close)
+                version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != VERSION:
                     raise TableError(f"{path}: table version {version}, not {VERSION}; build it again")
-                self._digests = dict(self._db.execute("SELECT id, digest FROM cards"))
-                self._count = int(self._db.execute("SELECT count(*) FROM poems").fetchone()[0])
+                found = cls._read(db)
                 on_error.pop_all()
+                return found
         except sqlite3.Error as error:
             raise TableError(f"{path}: {error}; build or import the table again") from error
+
+    @classmethod
+    def of_game(cls, game: Game) -> "Table | None":
+        """The poems that were written by hand for the game, in memory; None if there are none."""
+        if not game.poems:
+            return None
+        db = sqlite3.connect(":memory:", check_same_thread=False)
+        _fill(db, (Entry(one.hand, one.answer, "hand") for one in game.poems), game.deck)
+        return cls._read(db)
+
+    @classmethod
+    def _read(cls, db: sqlite3.Connection) -> "Table":
+        digests = dict(db.execute("SELECT id, digest FROM cards"))
+        return cls(db, digests, int(db.execute("SELECT count(*) FROM poems").fetchone()[0]))
 
     def __len__(self) -> int:
         return self._count
 
-    def exact(self, hand: Hand) -> list[Answer]:
-        """The poem of this very hand, if there is one."""
-        if not self._fits(hand):
-            return []
-        return self._found("SELECT title, poem FROM poems WHERE pattern_id = ?", pattern_key(hand))
-
-    def same_cards(self, hand: Hand) -> list[Answer]:
-        """Poems of these five cards with other wordings."""
-        if not self._fits(hand):
-            return []
-        query = f"SELECT title, poem FROM poems WHERE cards_id = ? LIMIT {SAME_CARDS_MAX}"
-        return self._found(query, _cards_id(hand))
+    def find(self, hand: Hand) -> Iterator[Answer]:
+        """Poems of the hand's five cards: that of the very hand first, then those with the most of its wordings."""
+        if not all(self._digests.get(pair.card.id) == card_digest(pair.card) for pair in hand.pairs):
+            return
+        query = f"SELECT pairs, title, poem FROM poems WHERE cards_id = ? LIMIT {SAME_CARDS_MAX}"
+        rows = self._db.execute(query, (_cards_id(hand),)).fetchall()
+        picked = {wording for _, wording in hand.ids()}
+        rows.sort(key=lambda row: -sum(wording in picked for _, wording in json.loads(row[0])))
+        for _, title, poem in rows:
+            yield Answer(title, poem)
 
     def stale_cards(self, deck: Deck) -> tuple[str, ...]:
         """Ids of cards that the table was made with and that the deck no longer has so."""
@@ -111,12 +130,6 @@ class Table:
         """Let go of the file."""
         self._db.close()
 
-    def _fits(self, hand: Hand) -> bool:
-        return all(self._digests.get(pair.card.id) == card_digest(pair.card) for pair in hand.pairs)
-
-    def _found(self, query: str, key: str | bytes) -> list[Answer]:
-        return [Answer(title, poem) for title, poem in self._db.execute(query, (key,))]
-
 
 def write_table(path: Path, entries: Iterable[Entry], deck: Deck) -> int:
     """Make a table file of the entries, all or nothing; how many there are.
@@ -125,14 +138,18 @@ def write_table(path: Path, entries: Iterable[Entry], deck: Deck) -> int:
     when the new one is whole, and a service that has it open keeps reading the old one.
     """
     with _replaced_when_whole(path) as part, closing(sqlite3.connect(part)) as db, db:
-        db.executescript(_SCHEMA)
-        db.execute(f"PRAGMA user_version = {VERSION}")
         try:
-            db.executemany("INSERT INTO poems VALUES (?, ?, ?, ?, ?, ?)", _rows(entries, deck))
+            return _fill(db, entries, deck)
         except sqlite3.IntegrityError as error:
             raise TableError(f"{path}: a hand comes twice ({error}); every hand may have one poem") from error
-        db.executemany("INSERT INTO cards VALUES (?, ?)", [(c.id, card_digest(c)) for c in deck.cards])
-        return int(db.execute("SELECT count(*) FROM poems").fetchone()[0])
+
+
+def _fill(db: sqlite3.Connection, entries: Iterable[Entry], deck: Deck) -> int:
+    db.executescript(_SCHEMA)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    db.executemany("INSERT INTO poems VALUES (?, ?, ?, ?, ?, ?)", _rows(entries, deck))
+    db.executemany("INSERT INTO cards VALUES (?, ?)", [(c.id, card_digest(c)) for c in deck.cards])
+    return int(db.execute("SELECT count(*) FROM poems").fetchone()[0])
 
 
 def export_table(table: Table, deck: Deck, path: Path) -> int:
@@ -161,11 +178,9 @@ def _replaced_when_whole(path: Path) -> Iterator[Path]:
 def import_entries(path: Path, deck: Deck) -> Iterator[Entry]:
     """The entries of a precomputed_poems.json. Raises `TableError` naming the entry and the field."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise TableError(f"{path}: {error.strerror}; give the path of a readable file") from error
-    except (RecursionError, ValueError) as error:
-        raise TableError(f"{path}: {error}; the file must be one JSON list") from error
+        found = read_json(path)
+    except GameError as error:
+        raise TableError(str(error)) from error
     if not isinstance(found, list):
         raise TableError(f"{path}: must be a JSON list of entries")
     for n, entry in enumerate(found, 1):
@@ -182,7 +197,7 @@ def card_digest(card: Card) -> str:
 def _rows(entries: Iterable[Entry], deck: Deck) -> Iterator[tuple[object, ...]]:
     titles = frozenset(deck.catchphrases)
     for entry in entries:
-        broken = check(entry.answer, entry.hand, titles)
+        broken = check(entry.answer, entry.hand, titles, any_wording=True)
         if broken:
             raise TableError(f"entry {pattern_key(entry.hand)[:12]}: {broken[0]}; every entry must keep the rules")
         fields = entry.as_json()

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 
-from poem.deck import Deck, builtin_deck, load_deck
+from poem.deck import Deck
 from poem.errors import TableError
+from poem.game import Game
 from poem.hand import deal, draw_candidates
 from poem.table import Table
 from poem_service.engine.choose import choose
+from poem_service.game import game_of
 from poem_service.record.generation_log import GenerationLog
 from poem_service.record.metrics import Metrics
 from poem_service.request.fallback import fall_back
@@ -34,7 +36,7 @@ class Service:
     """Everything that lives as long as the process."""
 
     settings: Settings
-    deck: Deck
+    game: Game
     table: Table | None
     stale_cards: tuple[str, ...]
     keeper: Keeper
@@ -46,16 +48,15 @@ class Service:
 
     @classmethod
     def of(cls, settings: Settings) -> "Service":
-        """The parts, wired. Raises `DeckError` or `TableError` for a file that is no good."""
-        named = settings.deck or settings.catchphrases
-        deck = load_deck(settings.deck, settings.catchphrases) if named else builtin_deck()
-        table = Table(settings.table) if settings.table else None
+        """The parts, wired. Raises `GameError` or `TableError` for a file that is no good."""
+        game = game_of(settings)
+        table = Table.open(settings.table) if settings.table else Table.of_game(game)
         metrics = Metrics()
-        keeper = Keeper(lambda: choose(settings), deck, settings.deadline_s, Breaker())
-        writer = Writer(deck, keeper, Slots(settings.max_active), table, metrics, settings.deadline_s)
+        keeper = Keeper(lambda: choose(settings), game, settings.deadline_s, Breaker())
+        writer = Writer(game, keeper, Slots(settings.max_active), table, metrics, settings.deadline_s)
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         service = cls(
-            settings, deck, table, () if table is None else table.stale_cards(deck), keeper, writer, metrics, limit
+            settings, game, table, () if table is None else table.stale_cards(game.deck), keeper, writer, metrics, limit
         )
         service._watch()
         service._warm_up()
@@ -63,6 +64,8 @@ class Service:
 
     async def start(self) -> None:
         """Start what runs beside the requests."""
+        for warning in self.game.warnings:
+            log.warning("the game's files: %s", warning)
         if self.stale_cards:
             log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
         if self.settings.log_db:
@@ -81,6 +84,11 @@ class Service:
         if self.table is not None:
             self.table.close()
 
+    @property
+    def deck(self) -> Deck:
+        """The deck that is dealt."""
+        return self.game.deck
+
     @cached_property
     def body_bytes_max(self) -> int:
         """How many bytes a request may have."""
@@ -96,7 +104,7 @@ class Service:
         """Read the composer's word files now: a tenth of a second that no player should wait for."""
         hand, titles = deal(self.deck, Random(0)), draw_candidates(self.deck, Random(0))
         try:
-            fall_back(hand, titles, self.deck.catchphrases, 0, self.table)
+            fall_back(self.game, hand, titles, 0, self.table)
         except sqlite3.Error as error:
             raise TableError(f"{self.settings.table}: {error}; build or import the table again") from error
 

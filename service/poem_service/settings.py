@@ -26,6 +26,7 @@ class Settings:
     model: str = "mansion-poem:latest"
     gguf: Path | None = None
     deadline_s: float = 60.0
+    game: Path | None = None
     deck: Path | None = None
     catchphrases: Path | None = None
     deck_policy: Literal["open", "known"] = "open"
@@ -56,6 +57,8 @@ class Settings:
         settings = cls(**values)
         if settings.engine == "embedded" and settings.gguf is None:
             raise SettingsError("POEM_GGUF: not set; POEM_ENGINE=embedded needs the path of a GGUF file")
+        if settings.game and (settings.deck or settings.catchphrases):
+            raise SettingsError("POEM_GAME: is set beside POEM_DECK or POEM_CATCHPHRASES; give the folder or the files")
         if settings.engine == "openai" and settings.openai_url is None:
             raise SettingsError("POEM_OPENAI_URL: not set; POEM_ENGINE=openai needs the server's http or https URL")
         if settings.max_active > 1 and (settings.engine == "embedded" or (settings.engine == "auto" and settings.gguf)):
@@ -123,6 +126,13 @@ def _folder(text: str) -> Path:
     return path
 
 
+def _game(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise ValueError(text)
+    return path
+
+
 def _new_file(text: str) -> Path:
     path = Path(text).expanduser()
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -186,6 +196,7 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "POEM_MODEL": ("model", _model, "a model name of letters, digits and . _ - : /"),
     "POEM_GGUF": ("gguf", _file, "the path of a GGUF file that is there"),
     "POEM_DEADLINE_S": ("deadline_s", _deadline, "seconds from 1 to 85 (the game gives up after 90)"),
+    "POEM_GAME": ("game", _game, "a folder that holds a game's cards.json and catchphrases.json"),
     "POEM_DECK": ("deck", _file, "the path of a cards.json that is there"),
     "POEM_CATCHPHRASES": ("catchphrases", _file, "the path of a catchphrases.json that is there"),
     "POEM_DECK_POLICY": ("deck_policy", _choice("open", "known"), "open or known"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem_build.recipe.schema import load_recipe
 from poem_build.ship import bundle
 from support import stand
@@ -32,7 +32,7 @@ READY = "準備完了  http://localhost:3001"
 @pytest.fixture(scope="module")
 def packed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packed")
-    return bundle.pack(load_recipe("tiny"), out, built.compose, builtin_deck(), hands=50)
+    return bundle.pack(load_recipe("tiny"), out, built.compose, builtin_game().deck, hands=50)
 
 
 @pytest.fixture(scope="module")

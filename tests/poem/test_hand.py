@@ -2,11 +2,11 @@ from random import Random
 
 import pytest
 
-from poem.deck import builtin_deck
 from poem.errors import HandError
+from poem.game import builtin_game
 from poem.hand import Hand, Pair, deal, draw_candidates, hand_of
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 
 
 def test_a_dealt_hand_has_five_categories_and_a_seed_repeats_it() -> None:

@@ -3,11 +3,11 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Hand, deal, hand_of
 from poem.pattern import pattern_key
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 
 
 def test_the_rule_is_pinned() -> None:

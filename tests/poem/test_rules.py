@@ -3,11 +3,11 @@ from random import Random
 import pytest
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer, Hand, deal, hand_of
 from poem.rules import RULES, Violation, check, style_violations
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 HAND: Hand = hand_of(
     DECK,
     [
@@ -18,7 +18,7 @@ HAND: Hand = hand_of(
         ("living-01", "living-01-a"),
     ],
 )
-GOOD = compose(HAND, DECK.catchphrases, 1).answer
+GOOD = compose(builtin_game(), HAND, DECK.catchphrases, 1).answer
 FIRST, *REST = GOOD.poem.split("\n")
 
 
@@ -47,6 +47,10 @@ def test_a_composed_poem_breaks_nothing() -> None:
         (GOOD.poem.replace("。", "だろう。", 1), "conjecture", "paragraph 1"),
         (GOOD.poem[:-1] + "あなた。", "address", f"paragraph {len(REST) + 1}"),
         (GOOD.poem.replace("。", "最高。", 1), "superlative", "paragraph 1"),
+        (GOOD.poem.replace("。", "、何よりの。", 1), "superlative", "paragraph 1"),
+        (GOOD.poem.replace("。", "、唯一の。", 1), "superlative", "paragraph 1"),
+        (GOOD.poem.replace("。", "、遠くはない。", 1), "denial", "paragraph 1"),
+        ("丘である。門である。道である。\n" + "\n".join(REST), "definitions", "paragraph 1"),
         (GOOD.poem.replace("。", "線路。", 1), "giveaway", "air-01"),
         (GOOD.poem.replace("。", HAND.pairs[0].wording.poem_text + "。", 1), "copied", "access-01-a"),
     ],
@@ -178,4 +182,4 @@ def test_rules_hold_for_dealt_hands_of_another_seed() -> None:
     rng = Random(99)
     for seed in range(200):
         hand = deal(DECK, rng)
-        assert check(compose(hand, DECK.catchphrases, seed).answer, hand, DECK.catchphrases) == []
+        assert check(compose(builtin_game(), hand, DECK.catchphrases, seed).answer, hand, DECK.catchphrases) == []

@@ -5,11 +5,12 @@ from random import Random
 import pytest
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer, deal, draw_candidates
-from poem.shape import LAYOUTS, answer_grammar, answer_schema, decode, encode, fitting, poem_pattern
+from poem.shape import answer_grammar, answer_schema, decode, encode, poem_pattern
 
-DECK = builtin_deck()
+GAME = builtin_game()
+DECK = GAME.deck
 TITLES = DECK.catchphrases[:20]
 
 
@@ -17,23 +18,32 @@ def _encoded(poem: str) -> str:
     return json.dumps(poem, ensure_ascii=False)[1:-1]
 
 
-def test_every_fitting_row_of_sentences_stays_in_the_window() -> None:
-    windows = {3: range(60, 80), 4: range(45, 60)}
-    for count, shape in LAYOUTS.items():
-        for lengths in fitting(shape):
-            assert sum(lengths) in windows[count]
-            assert 2 <= len(lengths) <= 3
-            assert max(lengths) <= 60
-
-
 def test_the_pattern_takes_what_the_composer_writes_and_nothing_bent() -> None:
     pattern = re.compile(poem_pattern())
     rng = Random(8)
     for seed in range(300):
-        poem = compose(deal(DECK, rng), TITLES, seed).answer.poem
+        poem = compose(GAME, deal(DECK, rng), TITLES, seed).answer.poem
         assert pattern.fullmatch(_encoded(poem))
         for bent in (poem[:-1], poem + "。", poem.replace("\n", ""), poem.replace("。", "、"), "A" + poem[1:]):
             assert not pattern.fullmatch(_encoded(bent))
+
+
+@pytest.mark.parametrize(
+    ("poem", "fits"),
+    [
+        ("一文目。\n二文目。\n三文目。", True),
+        ("一文目。\n二文目。\n三文目。\n四文目。", True),
+        ("一文目。\n二文目。", False),
+        ("一文目。\n" * 4 + "五文目。", False),
+        ("一文目。" * 5 + "\n二文目。\n三文目。", False),
+        ("文。\n二文目。\n三文目。", False),
+        ("道" * 59 + "。\n二文目。\n三文目。", True),
+        ("道" * 60 + "。\n二文目。\n三文目。", False),
+        ("一文目\n。二文目。\n三文目。", False),
+    ],
+)
+def test_a_sentence_ends_where_the_model_ends_it(poem: str, fits: bool) -> None:
+    assert bool(re.fullmatch(poem_pattern(), _encoded(poem))) is fits
 
 
 def test_the_schema_names_title_before_poem() -> None:
@@ -43,16 +53,23 @@ def test_the_schema_names_title_before_poem() -> None:
 
 
 def test_grammar_and_pattern_say_the_same() -> None:
-    # The GBNF's sentence rules, turned back into a regular expression.
     rules = dict(line.split(" ::= ") for line in answer_grammar(TITLES).splitlines())
-    for name in ("p3", "p4"):
-        paragraph = "(" + rules[name].replace('"', "").replace(" | ", "|").replace(" ", "") + ")"
-        assert paragraph in poem_pattern()
-    assert rules["poem"] == r'p3 "\\n" p3 "\\n" p3 | p4 "\\n" p4 "\\n" p4 "\\n" p4'
+    sentence = rules["sentence"].replace('"', "").replace(" ", "")
+    paragraph = rules["paragraph"].replace("sentence", f"({sentence})")
+    poem = rules["poem"].replace('"', "").replace(" ", "").replace("paragraph", paragraph)
+    assert f"^{poem}$" == poem_pattern()
+
+
+@pytest.mark.parametrize("title", ['"和"と"Wa"の間に。', "春\\夏", "𠮷野の春", "🌸の丘", "静けさ。"])
+def test_a_title_stands_in_the_grammar_as_json_writes_it(title: str) -> None:
+    line = answer_grammar([title]).splitlines()[1]
+    literal = line.removeprefix("title ::= ")
+    # What the literal matches: GBNF's escapes undone, it is the title's own JSON.
+    assert literal[1:-1].replace(r"\"", '"').replace(r"\\", "\\") == json.dumps(title, ensure_ascii=False)
 
 
 def test_an_answer_survives_encoding() -> None:
-    answer = compose(deal(DECK, Random(1)), draw_candidates(DECK, Random(1)), 1).answer
+    answer = compose(GAME, deal(DECK, Random(1)), draw_candidates(DECK, Random(1)), 1).answer
     assert decode(encode(answer)) == answer
     assert encode(answer).startswith('{"title":"')
 

@@ -10,17 +10,19 @@ from random import Random
 import pytest
 
 from poem.composer import compose
-from poem.deck import Card, Deck, builtin_deck
+from poem.deck import Card, Deck
 from poem.errors import TableError
+from poem.game import builtin_game
 from poem.hand import Answer, Hand, Pair, deal, draw_candidates
 from poem.table import Entry, Table, export_table, import_entries, write_table
 
-DECK = builtin_deck()
+GAME = builtin_game()
+DECK = GAME.deck
 
 
 def entry(seed: int) -> Entry:
     hand = deal(DECK, Random(seed))
-    return Entry(hand, compose(hand, draw_candidates(DECK, Random(seed)), seed).answer, "composed")
+    return Entry(hand, compose(GAME, hand, draw_candidates(DECK, Random(seed)), seed).answer, "composed")
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(path: Path) -> Iterator[Table]:
-    table = Table(path)
+    table = Table.open(path)
     yield table
     table.close()
 
@@ -44,19 +46,47 @@ def test_every_entry_is_found_by_its_hand_in_any_order(table: Table) -> None:
     assert len(table) == 20
     for seed in range(20):
         found = entry(seed)
-        assert table.exact(found.hand) == [found.answer]
-        assert table.exact(Hand(found.hand.pairs[::-1])) == [found.answer]
+        assert next(table.find(found.hand)) == found.answer
+        assert next(table.find(Hand(found.hand.pairs[::-1]))) == found.answer
 
 
 def test_other_wordings_of_the_same_cards_are_found_as_such(table: Table) -> None:
     found = entry(3)
     hand = other_wordings(found.hand)
-    assert (table.exact(hand), table.same_cards(hand)) == ([], [found.answer])
+    assert list(table.find(hand)) == [found.answer]
+
+
+def test_the_nearest_wordings_answer_first(tmp_path: Path) -> None:
+    cards = [pair.card for pair in entry(3).hand.pairs]
+    hands = [Hand(tuple(Pair(card, card.poems[place]) for card in cards)) for place in range(3)]
+    answers = [compose(GAME, hand, draw_candidates(DECK, Random(n)), n).answer for n, hand in enumerate(hands)]
+    write_table(tmp_path / "t", [Entry(h, a, "hand") for h, a in zip(hands, answers, strict=True)], DECK)
+    table = Table.open(tmp_path / "t")
+    mixed = Hand((*hands[0].pairs[:1], *hands[1].pairs[1:3], *hands[2].pairs[3:]))
+    nearest = Hand((*hands[0].pairs[:1], *hands[1].pairs[1:4], *hands[2].pairs[4:]))
+    assert next(table.find(nearest)) == answers[1]
+    assert list(table.find(mixed))[-1] == answers[0]
+    table.close()
+
+
+def test_a_poem_that_another_wording_would_spoil_is_refused(path: Path) -> None:
+    found = entry(5)
+    other = next(w for w in found.hand.pairs[0].card.poems if w != found.hand.pairs[0].wording)
+    spoilt = found.answer.poem[:-1][: -len(other.poem_text) - 1] + other.poem_text.rstrip("。") + "。"
+    with pytest.raises(TableError, match="copied"):
+        write_table(path, [replace(found, answer=replace(found.answer, poem=spoilt))], DECK)
+
+
+def test_the_poems_by_hand_are_a_table_in_memory() -> None:
+    table = Table.of_game(GAME)
+    assert table is not None
+    assert len(table) == len(GAME.poems)
+    assert next(table.find(GAME.poems[0].hand)) == GAME.poems[0].answer
 
 
 def test_another_hand_is_not_found(table: Table) -> None:
     hand = deal(DECK, Random(999))
-    assert (table.exact(hand), table.same_cards(hand)) == ([], [])
+    assert list(table.find(hand)) == []
 
 
 def test_a_card_that_changed_since_is_named_and_not_served(table: Table) -> None:
@@ -67,7 +97,7 @@ def test_a_card_that_changed_since_is_named_and_not_served(table: Table) -> None
     assert table.stale_cards(DECK) == ()
     assert table.stale_cards(deck) == (old.id,)
     changed = Hand((Pair(new, hand.pairs[0].wording), *hand.pairs[1:]))
-    assert (table.exact(changed), table.same_cards(changed)) == ([], [])
+    assert list(table.find(changed)) == []
 
 
 def test_export_and_import_give_the_same_table(table: Table, tmp_path: Path) -> None:
@@ -75,7 +105,7 @@ def test_export_and_import_give_the_same_table(table: Table, tmp_path: Path) -> 
     assert export_table(table, DECK, exported) == 20
     assert set(json.loads(exported.read_text("utf-8"))[0]) == {"pattern_id", "pairs", "title", "poem", "source"}
     assert write_table(tmp_path / "again.sqlite3", import_entries(exported, DECK), DECK) == 20
-    again = Table(tmp_path / "again.sqlite3")
+    again = Table.open(tmp_path / "again.sqlite3")
     assert list(again.entries(DECK)) == list(table.entries(DECK))
     again.close()
 
@@ -117,7 +147,7 @@ def test_an_import_names_the_entry_and_the_field(change: object, message: str, t
 def test_an_import_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.json"
     path.write_text("[" * 100_000, "utf-8")
-    with pytest.raises(TableError, match="the file must be one JSON list"):
+    with pytest.raises(TableError, match="the file must be JSON"):
         list(import_entries(path, DECK))
 
 
@@ -143,7 +173,7 @@ def test_a_file_that_is_no_table_is_refused(content: bytes, tmp_path: Path) -> N
     path = tmp_path / "table.sqlite3"
     path.write_bytes(content)
     with pytest.raises(TableError, match=r"table\.sqlite3"):
-        Table(path)
+        Table.open(path)
 
 
 def test_a_table_of_another_version_is_refused(path: Path) -> None:
@@ -151,10 +181,10 @@ def test_a_table_of_another_version_is_refused(path: Path) -> None:
     db.execute("PRAGMA user_version = 9")
     db.close()
     with pytest.raises(TableError, match="table version 9, not 1"):
-        Table(path)
+        Table.open(path)
 
 
 def test_a_card_of_another_deck_with_a_known_id_is_not_ours(table: Table) -> None:
     hand = entry(2).hand
     theirs = Card(hand.pairs[0].card.id, "交通", "船着場", 0, (hand.pairs[0].wording,))
-    assert table.exact(Hand((Pair(theirs, hand.pairs[0].wording), *hand.pairs[1:]))) == []
+    assert list(table.find(Hand((Pair(theirs, hand.pairs[0].wording), *hand.pairs[1:])))) == []

@@ -1,62 +1,93 @@
+"""Every sentence that ships: enough of them, each clean, none twice."""
+
+import re
 from collections import Counter
+from collections.abc import Iterator
 
-from poem.deck import builtin_deck, giveaway_terms
+from poem.deck import giveaway_terms
+from poem.game import builtin_game
 from poem.rules import style_violations
-from poem.shape import LAYOUTS, fitting
-from poem.words import all_sentences, nouns, words
+from poem.sentences import STATIONS, Sentence
+from poem.store import store
 
-DECK = builtin_deck()
+GAME = builtin_game()
+DECK = GAME.deck
+THREADS = {"dusk", "morning", "seasons", "way"}
+RUNS = re.compile(r"[一-鿿々〆]{2,}|[ァ-ヶー]{3,}")
 
 
-def test_there_are_enough_words() -> None:
-    found = words()
-    assert set(found.fragments) == {w.id for card in DECK.cards for w in card.poems}
-    assert {len(fragments) for fragments in found.fragments.values()} == {3}
-    assert sum(len(thread.openings) for thread in found.threads) >= 120
-    assert sum(len(thread.closings) for thread in found.threads) >= 120
+def every_sentence() -> Iterator[Sentence]:
+    fused = {s.text: s for voices in GAME.sentences.fused.values() for found in voices.values() for s in found}
+    yield from fused.values()
+    yield from (s for s in GAME.sentences.all() if s.text not in fused)
+    yield from store().all()
+
+
+def test_each_catch_copy_has_a_thread_and_two_pairs_of_ends() -> None:
+    titles = GAME.sentences.titles
+    assert list(titles) == list(DECK.catchphrases)
+    assert {frames.thread for frames in titles.values()} == THREADS
+    assert min(len(frames.pairs) for frames in titles.values()) >= 2
+
+
+def test_each_wording_has_a_sentence_on_every_thread() -> None:
+    wordings = GAME.sentences.wordings
+    assert set(wordings) == {w.id for card in DECK.cards for w in card.poems}
+    assert {key for key, voices in wordings.items() if set(voices) != THREADS} == set()
+
+
+def test_two_cards_that_meet_often_share_sentences() -> None:
+    assert sum(len({s.text for found in v.values() for s in found}) for v in GAME.sentences.fused.values()) >= 150
+    known = {card.id for card in DECK.cards}
+    assert all(len(pair) == 2 and pair <= known for pair in GAME.sentences.fused)
+
+
+def test_the_store_has_two_sentences_for_each_value_on_each_thread() -> None:
+    threads = store().threads
+    assert len(threads) >= 12
+    assert set(threads) >= THREADS
+    for thread in threads.values():
+        assert set(thread.values) == set(store().values)
+        assert min(map(len, thread.values.values())) >= 2
+        assert len(thread.openings) >= 8
+        assert len(thread.closings) >= 8
+
+
+def test_every_wording_is_worth_something_known() -> None:
+    assert set(GAME.values) == {w.id for card in DECK.cards for w in card.poems}
+    assert {value for values in GAME.values.values() for value in values} <= set(store().values)
 
 
 def test_no_sentence_is_there_twice() -> None:
-    assert [text for text, n in Counter(s.text for s in all_sentences()).items() if n > 1] == []
+    assert [text for text, n in Counter(s.text for s in every_sentence()).items() if n > 1] == []
 
 
 def test_every_sentence_keeps_the_style() -> None:
-    assert [(s.text, v) for s in all_sentences() for v in style_violations(s.text)] == []
-    assert [s.text for s in all_sentences() if s.text.count("。") != 1 or not s.text.endswith("。")] == []
-    assert [s.text for s in all_sentences() if s.text.count("、") > 2] == []
+    assert [(s.text, v) for s in every_sentence() for v in style_violations(s.text)] == []
+    assert [s.text for s in every_sentence() if s.text.count("。") > 2 or s.at not in STATIONS] == []
+    assert [s.text for s in every_sentence() if max(map(len, s.text.split("。"))) > 59] == []
 
 
-def test_every_frame_keeps_the_style_around_any_noun() -> None:
-    filled = [frame.replace("{N}", "画家") for group in words().frames for frame in group]
-    assert [(text, v) for text in filled for v in style_violations(text)] == []
-    assert all(frame.count("{N}") == 1 for group in words().frames for frame in group)
-
-
-def test_a_fragment_does_not_give_its_own_card_away() -> None:
-    told = [
+def test_a_sentence_neither_gives_its_card_away_nor_copies_its_wording() -> None:
+    found = [
         (w.id, term, s.text)
         for card in DECK.cards
         for w in card.poems
-        for s in words().fragments[w.id]
-        for term in (*giveaway_terms(card), w.poem_text)
+        for sentences in GAME.sentences.wordings[w.id].values()
+        for s in sentences
+        for term in (*giveaway_terms(card), *RUNS.findall(w.poem_text))
         if term in s.text
     ]
-    assert told == []
+    assert found == []
 
 
 def test_openings_and_closings_suit_any_card() -> None:
     terms = {term for card in DECK.cards for term in giveaway_terms(card)}
-    ends = [s.text for t in words().threads for s in (*t.openings, *t.closings, *(s for c in t.couplets for s in c))]
+    ends = [s.text for frames in GAME.sentences.titles.values() for pair in frames.pairs for s in pair]
     assert [(text, term) for text in ends for term in terms if term in text] == []
 
 
-def test_a_couplet_is_a_paragraph() -> None:
-    bent = [c for t in words().threads for c in t.couplets if tuple(s.length for s in c) not in fitting(LAYOUTS[4])]
-    assert bent == []
-
-
-def test_nouns_are_taken_from_a_wording_but_no_banned_one() -> None:
-    assert nouns("画家が愛した光のシルエット", []) == ["画家", "光", "シルエット"]
-    assert nouns("画家が愛した光のシルエット", ["画家", "シルエット"]) == ["光"]
-    assert nouns("夜明けを告げる番人", []) == ["番人"]
-    assert nouns("空が広がり、昇っては降りる灯に顔がある", []) == ["空", "灯", "顔"]
+def test_no_wording_is_there_twice_and_none_breaks_the_style() -> None:
+    wordings = [w.poem_text for card in DECK.cards for w in card.poems]
+    assert len(set(wordings)) == len(wordings)
+    assert [(text, v) for text in (*wordings, *DECK.catchphrases) for v in style_violations(text)] == []

@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import deal_cards, draw_candidates
-from poem.prompt import prompt_version
 from poem.table import Entry, write_table
 from poem_service.settings import Settings
 from poem_service.web.page import page_text
@@ -41,7 +40,7 @@ async def test_the_same_hand_is_written_anew() -> None:
 
 
 async def test_the_deck_and_a_deal() -> None:
-    deck = builtin_deck()
+    deck = builtin_game().deck
     async with serving(NONE) as (_, client):
         assert (await client.get("/api/cards")).json() == [card.as_json() for card in deck.cards]
         assert (await client.get("/api/catchphrases")).json() == list(deck.catchphrases)
@@ -59,7 +58,7 @@ async def test_alive_and_ready_are_told_apart() -> None:
         ready = (await client.get("/ready")).json()
     assert ready["answers_from"] == "table"
     assert ready["model"] == "mansion-poem:latest"
-    assert ready["prompt_version_served"] == prompt_version()
+    assert ready["prompt_version_served"] == builtin_game().prompt_version
 
 
 @pytest.mark.parametrize(
@@ -157,8 +156,8 @@ async def test_whoever_asks_too_often_gets_a_poem_all_the_same() -> None:
 
 
 async def test_the_table_answers_before_the_composer(tmp_path: Path) -> None:
-    deck, hand = builtin_deck(), a_hand(4)
-    answer = compose(hand, draw_candidates(deck, Random(1)), 1).answer
+    deck, hand = builtin_game().deck, a_hand(4)
+    answer = compose(builtin_game(), hand, draw_candidates(deck, Random(1)), 1).answer
     write_table(tmp_path / "table.sqlite3", [Entry(hand, answer, "composed")], deck)
     async with serving(Settings(engine="none", table=tmp_path / "table.sqlite3")) as (_, client):
         found = await client.post("/api/generate-poem", json=sent(hand))

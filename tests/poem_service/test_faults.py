@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer
 from poem.rules import check
 from poem.shape import encode
@@ -54,7 +54,7 @@ async def poem_of(client: httpx.AsyncClient, seed: int = 1) -> httpx.Response:
     response = await client.post("/api/generate-poem", json=sent(hand))
     assert response.status_code == 200
     assert set(response.json()) == {"title", "poem"}
-    assert check(Answer(**response.json()), hand, builtin_deck().catchphrases) == []
+    assert check(Answer(**response.json()), hand, builtin_game().deck.catchphrases) == []
     assert response.elapsed.total_seconds() < DEADLINE_S
     return response
 

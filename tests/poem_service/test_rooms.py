@@ -9,12 +9,13 @@ PACKAGE = Path(poem_service.__file__).parent
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {
     "__main__": {"doctor", "app", "web", "service", "record", "settings", "errors"},
-    "doctor": {"app", "web", "service", "request", "engine", "record", "settings", "errors"},
+    "doctor": {"app", "web", "service", "game", "request", "engine", "record", "settings", "errors"},
     "app": {"web", "service", "settings", "errors"},
     "web": {"service", "request", "watch", "record", "settings", "errors"},
-    "service": {"request", "watch", "engine", "record", "settings", "errors"},
+    "service": {"game", "request", "watch", "engine", "record", "settings", "errors"},
     "request": {"watch", "engine", "record", "settings", "errors"},
     "watch": {"engine", "errors"},
+    "game": {"settings", "errors"},
     "engine": {"settings", "errors"},
     "record": {"errors"},
     "settings": {"errors"},

@@ -18,6 +18,7 @@ BAD = {
     "POEM_MODEL": "no spaces",
     "POEM_GGUF": "/no/such.gguf",
     "POEM_DEADLINE_S": "90",
+    "POEM_GAME": "/no/such/folder",
     "POEM_DECK": "/no/such.json",
     "POEM_CATCHPHRASES": "/no/such.json",
     "POEM_DECK_POLICY": "closed",
@@ -120,3 +121,10 @@ def test_a_bad_setting_stops_the_start_with_one_line() -> None:
     )
     assert found.returncode == 2
     assert found.stderr == "poem-service: POEM_PORT: 'many' is not allowed; give a port from 1 to 65535\n"
+
+
+def test_a_game_s_folder_and_its_files_are_not_both_given(tmp_path: Path) -> None:
+    (tmp_path / "cards.json").write_text("[]", "utf-8")
+    environ = {"POEM_GAME": str(tmp_path), "POEM_DECK": str(tmp_path / "cards.json")}
+    with pytest.raises(SettingsError, match="POEM_GAME: is set beside POEM_DECK or POEM_CATCHPHRASES; give the folder"):
+        Settings.from_env(environ)

@@ -9,7 +9,7 @@ from random import Random
 
 import httpx
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer, Hand
 from poem.rules import check
 from support.ollama_stand_in import FAULTS, Call, OllamaStandIn, right
@@ -136,7 +136,7 @@ def _judge(response: httpx.Response, streamed: bool, hand: Hand, tally: Tally) -
         tally.sources[response.headers["x-poem-source"]] += 1
         tally.reasons[response.headers.get("x-poem-reason", "")] += 1
         answer = Answer(**response.json())
-    if broken := check(answer, hand, builtin_deck().catchphrases):
+    if broken := check(answer, hand, builtin_game().deck.catchphrases):
         tally.against_rules.append(str(broken[0]))
 
 

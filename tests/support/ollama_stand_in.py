@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer, hand_of
-from poem.prompt import prompt_version
 from poem.shape import encode
 
 MODEL = "mansion-poem:latest"
@@ -42,9 +41,9 @@ class Call:
     def right(self) -> Answer:
         """An answer that keeps every rule, if the hand is of the built-in deck."""
         texts = _LINE.findall(self.body["messages"][1]["content"])
-        ids = {(c.condition_text, w.poem_text): (c.id, w.id) for c in builtin_deck().cards for w in c.poems}
-        hand = hand_of(builtin_deck(), [ids[text] for text in texts])
-        return compose(hand, self.candidates, self.seed).answer
+        ids = {(c.condition_text, w.poem_text): (c.id, w.id) for c in builtin_game().deck.cards for w in c.poems}
+        hand = hand_of(builtin_game().deck, [ids[text] for text in texts])
+        return compose(builtin_game(), hand, self.candidates, self.seed).answer
 
     async def head(self, status: int = 200, kind: str = "application/x-ndjson") -> None:
         self.writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
@@ -185,7 +184,7 @@ async def not_utf8(call: Call) -> None:
 
 
 async def another_card_s_title(call: Call) -> None:
-    others = [title for title in builtin_deck().catchphrases if title not in call.candidates]
+    others = [title for title in builtin_game().deck.catchphrases if title not in call.candidates]
     await _says(call, Answer(others[0], call.right().poem))
 
 
@@ -278,7 +277,7 @@ class OllamaStandIn:
 
     behave: Behaviour = right
     digest: str = "sha256:first"
-    version: str | None = field(default_factory=prompt_version)
+    version: str | None = field(default_factory=lambda: builtin_game().prompt_version)
     size_vram: int = 25
     models: tuple[str, ...] = (MODEL,)
     loaded: bool = True

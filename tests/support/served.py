@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import uvicorn
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Hand, deal
 from poem_service.app import build_app
 from poem_service.service import Service
@@ -60,7 +60,7 @@ def sent(hand: Hand) -> dict[str, Any]:
 
 def a_hand(seed: int = 1) -> Hand:
     """A dealt hand of the built-in deck."""
-    return deal(builtin_deck(), Random(seed))
+    return deal(builtin_game().deck, Random(seed))
 
 
 def events(text: str) -> list[tuple[str, dict[str, Any]]]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer, hand_of
 from poem.rules import check
 from poem_build.ship.containers import Compose
@@ -68,7 +68,7 @@ class Played:
                 continue
             played.sources[told["source"]] += 1
             played.reasons[told["reason"] or ""] += 1
-            deck = builtin_deck()
+            deck = builtin_game().deck
             broken = check(Answer(**told["answer"]), hand_of(deck, told["hand"]), deck.catchphrases)
             played.against_rules += [str(one) for one in broken[:1]]
         return played

@@ -11,9 +11,9 @@ import sentencepiece
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Pair
-from poem.prompt import pair_line, system_text
+from poem.prompt import default_instructions, pair_line
 from poem.words import all_sentences
 from poem_build.export.convert import convert_folder
 from poem_build.export.quantize import quantize_file
@@ -52,8 +52,8 @@ def write_tiny_gemma(path: Path, work: Path, recipe: Recipe, *, vocabulary: int 
 
 
 def _vocabulary(size: int) -> bytes:
-    deck = builtin_deck()
-    texts = [*system_text().split("\n"), *deck.catchphrases, *(s.text for s in all_sentences())]
+    deck = builtin_game().deck
+    texts = [*default_instructions().split("\n"), *deck.catchphrases, *(s.text for s in all_sentences())]
     texts += [pair_line(Pair(card, wording)) for card in deck.cards for wording in card.poems]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

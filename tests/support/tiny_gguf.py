@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from poem.deck import builtin_deck
-from poem.prompt import prompt_version
+from poem.game import builtin_game
 from poem_build.models.converter import gguf as converters_gguf
 
 gguf = converters_gguf()
@@ -38,7 +37,7 @@ def write_tiny_gguf(path: Path, *, template: str = TEMPLATE, bytes_too: bool = T
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_chat_template(template)
-    writer.add_string("mansion_poem.prompt_version", prompt_version())
+    writer.add_string("mansion_poem.prompt_version", builtin_game().prompt_version)
     rng = np.random.default_rng(seed)
 
     def tensor(name: str, *shape: int) -> None:
@@ -68,7 +67,7 @@ def _vocabulary(bytes_too: bool) -> tuple[list[bytes], list[float], list[int]]:
     tokens += [(b"<|im_start|>", kind.CONTROL), (b"<|im_end|>", kind.CONTROL)]
     if bytes_too:
         tokens += [(f"<0x{n:02X}>".encode(), kind.BYTE) for n in range(256)]
-    written = "".join(builtin_deck().catchphrases[:40]) + "".join(map(chr, range(0x3041, 0x3094))) + '。、{}":,\n▁'
+    written = "".join(builtin_game().deck.catchphrases[:40]) + "".join(map(chr, range(0x3041, 0x3094))) + '。、{}":,\n▁'
     letters = sorted(set(written) | set("abcdefghijklmnopqrstuvwxyz"))
     tokens += [(letter.encode(), kind.NORMAL) for letter in letters]
     return [text for text, _ in tokens], [-float(n) for n in range(len(tokens))], [int(of) for _, of in tokens]

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from poem_build.errors import ModelFileError
-from poem_build.store.artifact import sha256
+from poem_build.store.digest import sha256
 
 _PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"

@@ -32,7 +32,7 @@ from poem_build.store.artifact import (
     write_text,
 )
 from poem_build.store.code import code_digests
-from poem_build.store.digest import Digests, digest_of
+from poem_build.store.digest import Digests
 from poem_build.store.stage import Job, Stage
 
 WORTH_KEEPING_S = 60.0

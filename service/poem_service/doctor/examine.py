@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, closing
 from typing import Any
 
-from poem.deck import Deck, builtin_deck, load_deck
+from poem.deck import Deck
 from poem.errors import PoemError
+from poem.game import builtin_game
 from poem.table import Table
 from poem_service.doctor.report import Report, State
 from poem_service.doctor.visit import Played, StrangerError, Visit, find_service, start_service
 from poem_service.errors import EngineError, Reason, SettingsError
+from poem_service.game import game_of
 from poem_service.record.remedies import REMEDIES
 from poem_service.settings import VARIABLES, Settings
 
@@ -68,16 +70,21 @@ def _settings(report: Report, environ: Mapping[str, str]) -> None:
 
 
 def _deck(report: Report, settings: Settings) -> Deck | None:
-    named = settings.deck or settings.catchphrases
     try:
-        deck = load_deck(settings.deck, settings.catchphrases) if named else builtin_deck()
+        game = game_of(settings)
     except PoemError as error:
         report.add("deck", State.BAD, str(error), "ファイルを直すか、元のファイルに戻して、起動し直してください。")
         return None
-    where = ", ".join(str(path) for path in (settings.deck, settings.catchphrases) if path) or "組み込み"
+    deck = game.deck
+    named = (settings.game, settings.deck, settings.catchphrases)
+    where = ", ".join(str(path) for path in named if path) or "組み込み"
     wordings = sum(len(card.poems) for card in deck.cards)
     seen = f"{len(deck.cards)} 枚、言い換え {wordings}、題 {len(deck.catchphrases)}（{where}）"
-    report.add("deck", State.OK, seen)
+    if game.warnings:
+        seen += "。" + "; ".join(game.warnings)
+        report.add("deck", State.NOTE, seen, "そのままでも遊べます。気になるところだけ、ファイルを直してください。")
+    else:
+        report.add("deck", State.OK, seen)
     return deck
 
 
@@ -87,9 +94,9 @@ def _table(report: Report, settings: Settings, deck: Deck | None) -> bool:
         return True
     rebuild = "poem-build table build で作り直すか、元のファイルに戻して、起動し直してください。"
     try:
-        with closing(Table(settings.table)) as table:
-            stale = table.stale_cards(deck or builtin_deck())
-            usable = sum(1 for _ in table.entries(deck or builtin_deck()))  # reads the whole file
+        with closing(Table.open(settings.table)) as table:
+            stale = table.stale_cards(deck or builtin_game().deck)
+            usable = sum(1 for _ in table.entries(deck or builtin_game().deck))  # reads the whole file
             seen = f"{len(table)} 篇（{settings.table}）"
     except (PoemError, sqlite3.Error, ValueError) as error:
         report.add("table", State.BAD, f"{settings.table}: {error}", rebuild)
@@ -159,6 +166,10 @@ def _standing(report: Report, ready: Mapping[str, Any], settings: Settings) -> N
 
 
 def _prompt(report: Report, ready: Mapping[str, Any]) -> None:
+    if ready["game_differs"]:
+        seen = f"モデルは別のゲームの札で学んでいます（{ready['game_trained'] or '組み込み'}）"
+        report.add("prompt", State.BAD, seen, "このゲームでモデルを作り直してください（make image GAME=…）。")
+        return
     trained, served = ready["prompt_version"], ready["prompt_version_served"]
     if ready["prompt_differs"]:
         seen = f"モデルは {trained} で学び、サービスは {served} で尋ねています"

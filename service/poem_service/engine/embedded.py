@@ -20,7 +20,7 @@ from typing import Any
 
 from poem.prompt import Prompt
 from poem.shape import answer_grammar
-from poem_service.engine.protocol import PROMPT_VERSION_KEY, Ask, ModelFacts, Piece
+from poem_service.engine.protocol import Ask, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
 
 CONTEXT = 4096
@@ -161,7 +161,7 @@ class Model:
         self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
         self._context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
         self._sampling = {name: type(default)(metadata.get(key, default)) for name, (key, default) in SAMPLING.items()}
-        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", metadata.get(PROMPT_VERSION_KEY))
+        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", Training.of(metadata))
 
     def answer(self, ask: Ask) -> Iterator[bytes]:
         """The raw bytes of an answer, token by token, under the grammar, to its end."""

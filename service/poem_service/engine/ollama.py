@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from poem.shape import answer_schema
-from poem_service.engine.protocol import ANSWER_BYTES_MAX, PROMPT_VERSION_KEY, Ask, ModelFacts, Piece
+from poem_service.engine.protocol import ANSWER_BYTES_MAX, Ask, ModelFacts, Piece, Training
 from poem_service.engine.upstream import LOADING, Upstream
 from poem_service.errors import AnswerError, Reason, UnavailableError
 
@@ -40,7 +40,7 @@ class OllamaEngine:
     def __init__(self, url: str, model: str) -> None:
         self._upstream = Upstream(url)
         self._model = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
-        self._shown: tuple[str | None, str | None] | None = None  # digest, prompt version
+        self._shown: tuple[str | None, Training] | None = None  # of which digest
 
     async def inspect(self) -> ModelFacts:
         listed = _models(await self._upstream.get_json("/api/tags"))
@@ -49,7 +49,7 @@ class OllamaEngine:
             raise UnavailableError(Reason.MODEL_MISSING, f"{self._model} is not among {len(listed)} models")
         digest = entry.get("digest")
         if self._shown is None or self._shown[0] != digest:
-            self._shown = (digest, await self._prompt_version())
+            self._shown = (digest, await self._training())
         running = _models(await self._upstream.get_json("/api/ps"))
         mine = next((m for m in running if m.get("digest") == digest), None)  # two names may share a runner
         return ModelFacts(self._model, digest, self._shown[1], mine is not None, _vram_share(mine))
@@ -87,11 +87,10 @@ class OllamaEngine:
     async def aclose(self) -> None:
         await self._upstream.aclose()
 
-    async def _prompt_version(self) -> str | None:
+    async def _training(self) -> Training:
         shown = await self._upstream.post_json("/api/show", {"model": self._model})
         info = shown.get("model_info") if isinstance(shown, dict) else None
-        version = info.get(PROMPT_VERSION_KEY) if isinstance(info, dict) else None
-        return version if isinstance(version, str) else None
+        return Training.of(info if isinstance(info, dict) else {})
 
 
 def _decoded(lines: bytes) -> list[_Chunk]:

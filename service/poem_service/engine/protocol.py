@@ -1,14 +1,13 @@
 """The one interface of everything that can write a poem: an `Ask` → the pieces of its JSON text."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from poem.game import Game
 from poem.hand import Hand
 from poem.prompt import Prompt, render_prompt
 
-PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
-"""Where a GGUF says which prompt its model was trained on."""
 # A whole answer is under 2 KiB; what runs on beyond this is no answer.
 ANSWER_BYTES_MAX = 16 * 1024
 
@@ -22,8 +21,23 @@ class Ask:
     seed: int
 
     @classmethod
-    def of(cls, hand: Hand, candidates: tuple[str, ...], seed: int) -> "Ask":
-        return cls(render_prompt(hand, candidates), candidates, seed)
+    def of(cls, game: Game, hand: Hand, candidates: tuple[str, ...], seed: int) -> "Ask":
+        return cls(render_prompt(game.instructions, hand, candidates), candidates, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a GGUF says of how its model was trained; None where it says nothing."""
+
+    prompt_version: str | None = None
+    game: str | None = None
+    game_digest: str | None = None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> "Training":
+        """From the GGUF's own keys, `mansion_poem.prompt_version` and so on."""
+        values = (metadata.get(f"mansion_poem.{field}") for field in ("prompt_version", "game", "game_digest"))
+        return cls(*(value if isinstance(value, str) else None for value in values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +46,7 @@ class ModelFacts:
 
     name: str
     digest: str | None = None
-    prompt_version: str | None = None
+    training: Training = Training()
     loaded: bool = True
     vram_share: float | None = None
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from random import Random
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import deal, draw_candidates
 from poem_service.engine.embedded import Model
 from poem_service.engine.protocol import Ask
@@ -20,9 +20,10 @@ TOKENS = 48
 
 def main(path: Path) -> int:
     """Load it and let it begin an answer."""
-    deck = builtin_deck()
+    game = builtin_game()
+    deck = game.deck
     try:
-        answer = Model(path).answer(Ask.of(deal(deck, Random(0)), draw_candidates(deck, Random(0)), 0))
+        answer = Model(path).answer(Ask.of(game, deal(deck, Random(0)), draw_candidates(deck, Random(0)), 0))
         for n, _ in enumerate(answer):
             if n >= TOKENS:
                 break

@@ -1,11 +1,11 @@
 """A hand → a poem without a model: the table's for this hand, the table's for these cards, or a composed one."""
 
-from collections.abc import Collection
+from collections.abc import Iterator
 from dataclasses import dataclass
-from random import Random
 from typing import Protocol
 
 from poem.composer import compose
+from poem.game import Game
 from poem.hand import Answer, Hand
 from poem.rules import check
 from poem_service.record.outcome import Source
@@ -14,9 +14,7 @@ from poem_service.record.outcome import Source
 class Lookup(Protocol):
     """What the fallback needs of the table."""
 
-    def exact(self, hand: Hand) -> list[Answer]: ...
-
-    def same_cards(self, hand: Hand) -> list[Answer]: ...
+    def find(self, hand: Hand) -> Iterator[Answer]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +26,11 @@ class Fallback:
     waived: bool = False
 
 
-def fall_back(
-    hand: Hand, candidates: tuple[str, ...], catchphrases: Collection[str], seed: int, table: Lookup | None
-) -> Fallback:
+def fall_back(game: Game, hand: Hand, candidates: tuple[str, ...], seed: int, table: Lookup | None) -> Fallback:
     """The best answer at hand. A table entry is checked again: its deck may have been another."""
     if table is not None:
-        for find in (table.exact, table.same_cards):
-            answers = find(hand)
-            for answer in Random(seed).sample(answers, len(answers)):
-                if not check(answer, hand, catchphrases):
-                    return Fallback(answer, "table")
-    composition = compose(hand, candidates, seed)
+        for answer in table.find(hand):
+            if not check(answer, hand, game.deck.catchphrases):
+                return Fallback(answer, "table")
+    composition = compose(game, hand, candidates, seed)
     return Fallback(composition.answer, "composed", composition.waived)

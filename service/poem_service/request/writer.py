@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from poem.deck import Deck
+from poem.game import Game
 from poem.hand import Answer, Hand, draw_candidates
 from poem.prompt import Prompt
 from poem_service.engine.protocol import Ask
@@ -58,14 +58,13 @@ class Writer:
     """Writes poems; keeps nothing between two requests that a second copy of the service would need."""
 
     def __init__(
-        self, deck: Deck, keeper: Keeper, slots: Slots, table: Lookup | None, metrics: Metrics, deadline_s: float
+        self, game: Game, keeper: Keeper, slots: Slots, table: Lookup | None, metrics: Metrics, deadline_s: float
     ) -> None:
-        self.deck = deck
+        self.game = game
         self.keeper = keeper
         self.slots = slots
         self.metrics = metrics
         self._table = table
-        self._titles = frozenset(deck.catchphrases)
         self._deadline_s = deadline_s
 
     async def write(self, hand: Hand, audience: Audience | None = None) -> Outcome:
@@ -95,7 +94,7 @@ class Writer:
 
     def _course(self, hand: Hand, audience: Audience | None) -> _Course:
         seed = secrets.randbelow(2**31)
-        return _Course(hand, draw_candidates(self.deck, Random(seed)), seed, time.monotonic(), audience)
+        return _Course(hand, draw_candidates(self.game.deck, Random(seed)), seed, time.monotonic(), audience)
 
     def _situation(self, course: _Course, *, holds_slot: bool) -> Situation:
         now, standing = time.monotonic(), self.keeper.standing
@@ -117,7 +116,7 @@ class Writer:
         engine, standing = self.keeper.engine, self.keeper.standing
         assert engine is not None
         course.attempts += 1
-        ask = Ask.of(course.hand, course.candidates, (course.seed + course.attempts - 1) % 2**31)
+        ask = Ask.of(self.game, course.hand, course.candidates, (course.seed + course.attempts - 1) % 2**31)
         course.prompt = ask.prompt
         since = time.monotonic()
         try:
@@ -174,10 +173,10 @@ class Writer:
     def _fall_back(self, course: _Course, reason: Reason) -> Outcome:
         since = time.monotonic()
         try:
-            found = fall_back(course.hand, course.candidates, self._titles, course.seed, self._table)
+            found = fall_back(self.game, course.hand, course.candidates, course.seed, self._table)
         except sqlite3.Error as error:
             log.error("the table cannot be read", extra={"seen": {"error": str(error)}})
-            found = fall_back(course.hand, course.candidates, self._titles, course.seed, None)
+            found = fall_back(self.game, course.hand, course.candidates, course.seed, None)
         course.spend(found.source, since)
         if found.waived:
             self.metrics.count_waiver()

@@ -12,10 +12,9 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from random import Random
 
-from poem.deck import Deck
+from poem.game import Game
 from poem.hand import deal, draw_candidates
-from poem.prompt import prompt_version
-from poem_service.engine.protocol import Ask, Engine, ModelFacts
+from poem_service.engine.protocol import Ask, Engine, ModelFacts, Training
 from poem_service.errors import EngineError, Reason, UnavailableError
 from poem_service.watch.breaker import Breaker, BreakerState
 from poem_service.watch.ladder import ModelState, reserve_s
@@ -56,19 +55,13 @@ class Standing:
     facts: ModelFacts | None = None
     pace: Pace | None = None
 
-    @property
-    def prompt_differs(self) -> bool:
-        """Whether the model says it was trained on another prompt than it is asked with."""
-        version = self.facts.prompt_version if self.facts else None
-        return version is not None and version != prompt_version()
-
 
 class Keeper:
     """Owns the engine. `run` is a background task; everything else is told to it."""
 
-    def __init__(self, choose: Choose, deck: Deck, deadline_s: float, breaker: Breaker) -> None:
+    def __init__(self, choose: Choose, game: Game, deadline_s: float, breaker: Breaker) -> None:
         self._choose = choose
-        self._deck = deck
+        self._game = game
         self._deadline_s = deadline_s
         self.breaker = breaker
         self.engine: Engine | None = None
@@ -94,6 +87,23 @@ class Keeper:
         if error.reason in GONE:
             self._change(replace(self.standing, state=ModelState.ABSENT, why_not=error.reason, detail=error.seen))
             self._nudge.set()
+
+    @property
+    def prompt_differs(self) -> bool:
+        """Whether the model says it was trained on another prompt than it is asked with."""
+        version = self.training.prompt_version
+        return version is not None and version != self._game.prompt_version
+
+    @property
+    def game_differs(self) -> bool:
+        """Whether the model says it was trained on another deck than the one that is dealt."""
+        digest = self.training.game_digest
+        return digest is not None and digest != self._game.deck.digest
+
+    @property
+    def training(self) -> Training:
+        """What the model says of its training."""
+        return self.standing.facts.training if self.standing.facts else Training()
 
     def look_now(self) -> None:
         """Look at the engine without waiting out the pause."""
@@ -188,7 +198,7 @@ class Keeper:
         """Let the model begin an answer that nobody waits for."""
         self._trials += 1
         rng = Random(self._trials)
-        ask = Ask.of(deal(self._deck, rng), draw_candidates(self._deck, rng), self._trials)
+        ask = Ask.of(self._game, deal(self._game.deck, rng), draw_candidates(self._game.deck, rng), self._trials)
         started = time.monotonic()
         first_s, pieces = 0.0, 0
         try:
@@ -214,11 +224,14 @@ class Keeper:
         raise UnavailableError(Reason.TIMEOUT, f"a trial hung after {pieces} pieces") from error
 
     def _change(self, standing: Standing) -> None:
+        differed = self.prompt_differs, self.game_differs
         before, self.standing = self.standing, standing
         if (before.state, before.why_not) != (standing.state, standing.why_not):
             log.info("model %s", standing.state, extra={"seen": _told(standing)})
-        if standing.prompt_differs and not before.prompt_differs:
+        if self.prompt_differs and not differed[0]:
             log.warning("the model was trained on another prompt", extra={"seen": _told(standing)})
+        if self.game_differs and not differed[1]:
+            log.warning("the model was trained on another game", extra={"seen": _told(standing)})
 
 
 def _told(standing: Standing) -> dict[str, object]:
@@ -228,6 +241,7 @@ def _told(standing: Standing) -> dict[str, object]:
         "detail": standing.detail,
         "model": facts.name if facts else None,
         "digest": facts.digest if facts else None,
-        "prompt_version": facts.prompt_version if facts else None,
+        "prompt_version": facts.training.prompt_version if facts else None,
+        "game": facts.training.game if facts else None,
         "tokens_per_s": round(1 / pace.piece_s, 1) if pace and pace.piece_s > 0 else None,
     }

@@ -15,7 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from poem.hand import Hand, deal_cards
-from poem.prompt import prompt_version
 from poem_service.errors import Reason, RequestError
 from poem_service.record.metrics import CONTENT_TYPE
 from poem_service.record.outcome import Outcome
@@ -100,9 +99,13 @@ async def ready(request: Request) -> Response:
             "engine": service.keeper.engine.name if service.keeper.engine else None,
             "model": facts.name if facts else service.settings.model,
             "digest": facts.digest if facts else None,
-            "prompt_version": facts.prompt_version if facts else None,
-            "prompt_version_served": prompt_version(),
-            "prompt_differs": standing.prompt_differs,
+            "prompt_version": service.keeper.training.prompt_version,
+            "prompt_version_served": service.game.prompt_version,
+            "prompt_differs": service.keeper.prompt_differs,
+            "game": service.game.name,
+            "game_digest": service.game.deck.digest,
+            "game_trained": service.keeper.training.game,
+            "game_differs": service.keeper.game_differs,
             "tokens_per_s": round(1 / pace.piece_s, 1) if pace and pace.piece_s > 0 else None,
             "answer_s": round(pace.answer_s, 2) if pace else None,
             "vram_share": facts.vram_share if facts else None,

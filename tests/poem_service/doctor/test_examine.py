@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.rules import check
 from poem.table import Entry, write_table
 from poem_service.doctor.examine import examine
@@ -160,7 +160,7 @@ async def test_a_table_that_the_first_look_finds_broken_stops_the_start_in_one_l
 
 async def test_a_table_of_another_deck_is_noticed(tmp_path: Path) -> None:
     table = whole_table(tmp_path)
-    deck = [card.as_json() for card in builtin_deck().cards]
+    deck = [card.as_json() for card in builtin_game().deck.cards]
     changed = a_hand(1).pairs[0].card.id
     next(card for card in deck if card["id"] == changed)["condition_text"] = "駅から遠い"
     cards = tmp_path / "cards.json"
@@ -174,12 +174,12 @@ async def test_a_table_of_another_deck_is_noticed(tmp_path: Path) -> None:
 
 async def test_a_deck_that_changed_under_a_running_service_is_noticed(tmp_path: Path) -> None:
     titles = tmp_path / "catchphrases.json"
-    titles.write_text(json.dumps(builtin_deck().catchphrases[:30], ensure_ascii=False), "utf-8")
+    titles.write_text(json.dumps(builtin_game().deck.catchphrases[:30], ensure_ascii=False), "utf-8")
     environ = ENGINELESS | {"POEM_CATCHPHRASES": str(titles)}
     async with service(environ) as (url, _):
         environ["POEM_PORT"] = url.rpartition(":")[2]
         assert found(await examined(environ))["service"] is State.OK
-        titles.write_text(json.dumps(builtin_deck().catchphrases[:31], ensure_ascii=False), "utf-8")
+        titles.write_text(json.dumps(builtin_game().deck.catchphrases[:31], ensure_ascii=False), "utf-8")
         report = await examined(environ)
     assert found(report)["service"] is State.NOTE
     assert report.ok
@@ -270,9 +270,12 @@ def test_no_secret_is_left_in_any_text() -> None:
 
 def whole_table(folder: Path, hands: int = 5) -> Path:
     path = folder / "poems.sqlite3"
-    titles = builtin_deck().catchphrases[:20]
-    entries = [Entry(a_hand(seed), compose(a_hand(seed), titles, seed).answer, "composer") for seed in range(hands)]
-    write_table(path, [entry for entry in entries if not check(entry.answer, entry.hand, titles)], builtin_deck())
+    titles = builtin_game().deck.catchphrases[:20]
+    entries = [
+        Entry(a_hand(seed), compose(builtin_game(), a_hand(seed), titles, seed).answer, "composer")
+        for seed in range(hands)
+    ]
+    write_table(path, [entry for entry in entries if not check(entry.answer, entry.hand, titles)], builtin_game().deck)
     return path
 
 

@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import draw_candidates
-from poem.shape import LAYOUTS, decode, paragraphs
+from poem.shape import PARAGRAPHS, decode, paragraphs
 from poem_service.engine.protocol import Ask
 from poem_service.errors import EngineError, Reason
 from poem_service.settings import Settings
@@ -38,7 +38,7 @@ async def engine(gguf: Path) -> AsyncIterator[EmbeddedEngine]:
 
 
 def ask(seed: int = 1) -> Ask:
-    return Ask.of(a_hand(seed), draw_candidates(builtin_deck(), Random(seed)), seed)
+    return Ask.of(builtin_game(), a_hand(seed), draw_candidates(builtin_game().deck, Random(seed)), seed)
 
 
 async def text_of(engine: EmbeddedEngine, asked: Ask) -> str:
@@ -50,8 +50,8 @@ async def test_the_grammar_gives_every_answer_its_form(engine: EmbeddedEngine) -
         asked = ask(seed)
         answer = decode(await text_of(engine, asked))
         assert answer.title in asked.candidates
-        assert len(paragraphs(answer.poem)) in LAYOUTS
-        assert 180 <= len(answer.poem) <= 240
+        assert len(paragraphs(answer.poem)) in PARAGRAPHS
+        assert all(text.endswith("。") for text in paragraphs(answer.poem))
 
 
 async def test_the_same_seed_gives_the_same_answer(engine: EmbeddedEngine) -> None:
@@ -70,10 +70,14 @@ async def test_whoever_leaves_ends_the_work(engine: EmbeddedEngine) -> None:
 
 
 async def test_it_tells_what_it_is(engine: EmbeddedEngine) -> None:
-    from poem.prompt import prompt_version
+    from poem.game import builtin_game
 
     facts = await engine.inspect()
-    assert (facts.name, facts.loaded, facts.prompt_version) == ("tiny.gguf", True, prompt_version())
+    assert (facts.name, facts.loaded, facts.training.prompt_version) == (
+        "tiny.gguf",
+        True,
+        builtin_game().prompt_version,
+    )
     assert facts.digest is not None
 
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 import httpx
 import pytest
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer
 from poem.rules import check
 from poem_service.engine.ollama import OllamaEngine
@@ -41,7 +41,7 @@ async def test_poems_come_from_the_model_or_say_why_not() -> None:
         for seed in range(3):
             hand = a_hand(seed)
             response = await client.post("/api/generate-poem", json=sent(hand), timeout=90)
-            assert check(Answer(**response.json()), hand, builtin_deck().catchphrases) == []
+            assert check(Answer(**response.json()), hand, builtin_game().deck.catchphrases) == []
             sources.append(response.headers["x-poem-source"])
             assert sources[-1] == "model" or response.headers["x-poem-reason"] == "rules"
         ready = (await client.get("/ready")).json()

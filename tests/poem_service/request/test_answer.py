@@ -5,7 +5,7 @@ import json
 import pytest
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.hand import Answer
 from poem.shape import encode
 from poem_service.errors import AnswerError, Reason
@@ -13,8 +13,8 @@ from poem_service.request.answer import RuleError, check_answer
 from support.served import a_hand
 
 HAND = a_hand(5)
-TITLES = builtin_deck().catchphrases[:20]
-GOOD = compose(HAND, TITLES, 1).answer
+TITLES = builtin_game().deck.catchphrases[:20]
+GOOD = compose(builtin_game(), HAND, TITLES, 1).answer
 
 
 @pytest.mark.parametrize(

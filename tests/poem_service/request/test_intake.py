@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording, builtin_deck
+from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording
+from poem.game import builtin_game
 from poem_service.errors import RequestError
 from poem_service.request.intake import body_bytes_max, clean, read_hand
 from support.served import a_hand, sent
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 HAND = a_hand(2)
 
 

@@ -4,14 +4,14 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.rules import check
 from poem_service.errors import RequestError
 from poem_service.request.fallback import fall_back
 from poem_service.request.intake import read_hand
 from support.served import a_hand, sent
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 TITLES = DECK.catchphrases[:20]
 WORDS = st.one_of(
     st.text(min_size=1, max_size=40),
@@ -33,7 +33,7 @@ def test_a_stranger_s_hand_is_answered_within_the_rules(cards: list[tuple[str, s
         hand = read_hand(msgspec.json.encode({"selectedPairs": pairs}), DECK, "open")
     except (RequestError, UnicodeEncodeError):
         return
-    found = fall_back(hand, TITLES, TITLES, seed, None)
+    found = fall_back(builtin_game(), hand, TITLES, seed, None)
     assert check(found.answer, hand, TITLES, {"giveaway"} if found.waived else ()) == []
 
 
@@ -41,5 +41,5 @@ def test_a_card_of_ours_with_a_stranger_s_text_is_a_stranger_s() -> None:
     request = sent(a_hand())
     request["selectedPairs"][0]["conditionCard"]["condition_text"] = "船着場のとなり"
     hand = read_hand(msgspec.json.encode(request), DECK, "open")
-    found = fall_back(hand, TITLES, TITLES, 1, None)
+    found = fall_back(builtin_game(), hand, TITLES, 1, None)
     assert check(found.answer, hand, TITLES, {"giveaway"} if found.waived else ()) == []

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poem.game import builtin_game
 from poem_service.errors import Reason
 from poem_service.request.fallback import fall_back
 from poem_service.watch.ladder import (
@@ -115,4 +116,5 @@ def test_patience_grows_with_the_pace() -> None:
 def test_the_fallback_writes_the_same_poem_for_the_same_seed() -> None:
     hand = a_hand(3)
     titles = ("家に帰る", "窓を開ける")
-    assert fall_back(hand, titles, titles, 7, None) == fall_back(hand, titles, titles, 7, None)
+    game = builtin_game()
+    assert fall_back(game, hand, titles, 7, None) == fall_back(game, hand, titles, 7, None)

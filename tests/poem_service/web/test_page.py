@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.shape import encode
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
@@ -43,7 +43,7 @@ async def test_a_hand_is_played_from_deal_to_poem(width: int, height: int, tmp_p
                 title, poem, source = await page.run(
                     "['title', 'poem', 'source'].map((id) => document.getElementById(id).innerText)"
                 )
-                assert title in builtin_deck().catchphrases
+                assert title in builtin_game().deck.catchphrases
                 assert len(poem.split()) in (3, 4)
                 assert source == "この詩はモデルが書きました"
                 assert await page.run("document.documentElement.scrollWidth <= innerWidth")

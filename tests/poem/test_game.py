@@ -1,0 +1,158 @@
+"""A folder is a game, anybody's and ours alike."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poem.errors import GameError
+from poem.game import BUILT_IN, builtin_game, load_files, load_game
+from poem.prompt import SAMPLE_HAND, SAMPLE_TITLES, default_instructions, render_prompt
+
+REAL_GAME = Path(__file__).parents[3] / "shared" / "data" / "game"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The least that a game is."""
+    game = tmp_path / "My Game 2"
+    game.mkdir()
+    deck = builtin_game().deck
+    (game / "cards.json").write_text(json.dumps([card.as_json() for card in deck.cards]), "utf-8")
+    (game / "catchphrases.json").write_text(json.dumps(deck.catchphrases), "utf-8")
+    return game
+
+
+def test_the_two_files_are_enough(folder: Path) -> None:
+    game = load_game(folder)
+    assert game.name == "my-game-2"
+    assert game.deck == builtin_game().deck
+    assert game.instructions == default_instructions()
+    assert (game.poems, game.values, game.warnings) == ((), {}, ())
+
+
+def test_the_built_in_game_is_such_a_folder() -> None:
+    folder = Path(str(builtin_game.__wrapped__.__code__.co_filename)).parent / "builtin"
+    assert builtin_game().name == BUILT_IN
+    assert load_game(folder).digest == builtin_game().digest
+
+
+def test_instructions_of_its_own_change_the_prompt_and_its_version(folder: Path) -> None:
+    (folder / "system.txt").write_bytes("詩を書く。\r\n短く。\r\n".encode())
+    game = load_game(folder)
+    assert game.instructions == "詩を書く。\n短く。"
+    assert render_prompt(game.instructions, SAMPLE_HAND, SAMPLE_TITLES).system == "詩を書く。\n短く。"
+    assert game.prompt_version != builtin_game().prompt_version
+
+
+def test_an_empty_system_txt_is_refused(folder: Path) -> None:
+    (folder / "system.txt").write_text("\n", "utf-8")
+    with pytest.raises(GameError, match=r"system\.txt: is empty; write the instructions, or remove the file"):
+        load_game(folder)
+
+
+def test_the_digest_follows_what_the_files_say_and_not_how_they_are_written(folder: Path) -> None:
+    before = load_game(folder).digest
+    cards = json.loads((folder / "cards.json").read_text("utf-8"))
+    (folder / "cards.json").write_text(json.dumps(cards, indent=4, ensure_ascii=False), "utf-8-sig")
+    assert load_game(folder).digest == before
+    for name, content in {
+        "values.json": {"access-01-a": ["静けさ"]},
+        "terms.json": {"access-01": ["駅"]},
+        "sentences/titles.json": {},
+    }.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(content), "utf-8")
+        after = load_game(folder).digest
+        assert after != before
+        before = after
+
+
+def _line(**change: Any) -> str:
+    poem = builtin_game().poems[0]
+    entry = {"pairs": poem.hand.ids(), "title": poem.answer.title, "poem": poem.answer.poem, "held_out": False}
+    return json.dumps(entry | change, ensure_ascii=False)
+
+
+def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> None:
+    lines = [_line(), "", _line(), _line(title="ない題"), _line(poem="短い。"), _line(pairs=[["no", "card"]] * 5)]
+    (folder / "poems.jsonl").write_text("\r\n".join(lines), "utf-8")
+    game = load_game(folder)
+    assert [poem.answer for poem in game.poems] == [builtin_game().poems[0].answer]
+    left_out = [warning.split(": ")[1] for warning in game.warnings]
+    assert left_out == [f"line {n} is left out" for n in (3, 4, 5, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("poems.jsonl", "{", r"poems\.jsonl: line 1: .*; give one object of pairs, title, poem and held_out a line"),
+        ("values.json", "[]", r"values\.json: must be a JSON object of lists by id"),
+        ("values.json", '{"access-01-a": "静けさ"}', r"values\.json: access-01-a: must be a list of non-empty strings"),
+        ("terms.json", "{", r"terms\.json: line 1: .*; the file must be JSON"),
+        (
+            "sentences/titles.json",
+            '{"題": {"thread": "dusk", "frames": []}}',
+            r"titles\.json: 題: must be an object of thread and frames.*; correct or remove the entry",
+        ),
+        (
+            "sentences/wordings/x.json",
+            '{"access-01-a": {"dusk": [{"at": 7, "text": "丘。"}]}}',
+            r"x\.json: access-01-a: must be an object of at \(0 to 4\) and text",
+        ),
+        (
+            "sentences/wordings/x.json",
+            '{"access-01-a": {"dusk": [{"at": 1, "text": "丘"}]}}',
+            r"x\.json: access-01-a: a sentence must end with 「。」",
+        ),
+        ("sentences/fused.json", '[{"cards": ["a", "b"]}]', r"fused\.json: entry 1: .*give cards, at"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name_and_entry(folder: Path, name: str, content: str, message: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(content, "utf-8")
+    with pytest.raises(GameError, match=message):
+        load_game(folder)
+
+
+def test_ids_that_the_deck_does_not_have_are_left_out(folder: Path) -> None:
+    (folder / "values.json").write_text('{"access-01-a": ["静けさ"], "gone-a": ["静けさ"]}', "utf-8")
+    game = load_game(folder)
+    assert game.values == {"access-01-a": ("静けさ",)}
+    assert game.warnings == ("values.json: ids that the deck does not have are left out: gone-a",)
+
+
+def test_a_folder_that_is_none_or_lacks_a_file_is_named(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(GameError, match="nowhere: no such folder; give one that holds"):
+        load_game(tmp_path / "nowhere")
+    (folder / "catchphrases.json").unlink()
+    with pytest.raises(GameError, match=r"catchphrases\.json: No such file"):
+        load_game(folder)
+
+
+def test_a_name_without_letters_is_the_deck_s(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "うちのゲーム"
+    shutil.copytree(folder, other)
+    assert load_game(other).name == f"game-{load_game(other).deck.digest[:8]}"
+
+
+def test_what_was_written_for_our_cards_stays_for_those_that_are_unchanged(tmp_path: Path) -> None:
+    ours = builtin_game()
+    cards = [card.as_json() for card in ours.deck.cards]
+    cards[0] |= {"condition_text": "湖畔"}
+    (tmp_path / "cards.json").write_text(json.dumps(cards), "utf-8")
+    game = load_files(cards=tmp_path / "cards.json")
+    changed, kept = ours.deck.cards[0], ours.deck.cards[1]
+    assert game.deck.by_id[kept.id].terms == kept.terms
+    assert game.deck.by_id[changed.id].terms == ()
+    assert changed.poems[0].id not in game.sentences.wordings
+    assert kept.poems[0].id in game.sentences.wordings
+
+
+@pytest.mark.skipif(not REAL_GAME.is_dir(), reason="the real game's files are not here")
+def test_the_real_game_is_taken_as_it_is() -> None:
+    game = load_game(REAL_GAME)
+    assert (len(game.deck.cards), len(game.deck.catchphrases), game.warnings) == (89, 110, ())
+    assert sum('"' in phrase for phrase in game.deck.catchphrases) == 3
