@@ -14,13 +14,9 @@ DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed: make setup PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	CMAKE_ARGS="-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE=$(CURDIR)/build/llama.cpp.cmake $(CMAKE_ARGS)" \
-	  $(BIN)/pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
-	$(BIN)/python -m poem_build.models.converter
-	touch $(READY)
+$(READY): pyproject.toml constraints.txt build/environment.py
+	@$(PYTHON) build/environment.py $(VENV) $(EXTRAS)
+	@touch $(READY)
 
 demo: setup
 	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
@@ -54,6 +50,7 @@ sbom: setup
 	@$(BIN)/python -m poem_build.ship.sbom $(STACK_ARGS)
 
 bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m bench
 
 check: setup

@@ -8,7 +8,7 @@ reality, or at least what the wording is worth.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations, pairwise
 from random import Random
 
@@ -37,6 +37,8 @@ _FUSED = 0.5
 _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
 _WANTED_LENGTH = range(208, _FITTING.stop)
 _DEFINITION = "である。"
+_CALLED = 3
+"""How much likelier a thread is that a title of somebody else's calls for by one of its words."""
 
 # What a draft loses. A poem in which the residence does nothing is no advertisement of it.
 _NO_SUBJECT = 4.0
@@ -85,8 +87,6 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
         best, best_score, found = None, float("-inf"), 0
         for _, plan in zip(range(_TRIES), _plans(game, candidates, conditions, rng), strict=False):
             draft = _draft(plan, spoken, fused, rng)
-            if draft is None:
-                continue
             text = "".join(sentence.text for sentence in draft)
             if len(text) not in _FITTING or text.count(_DEFINITION) > 2 or any(term in text for term in banned):
                 continue
@@ -112,8 +112,8 @@ def _plans(game: Game, candidates: Sequence[str], conditions: str, rng: Random) 
             if (frames := game.sentences.titles.get(title)) and frames.thread:
                 yield _Plan(title, frames.thread, *rng.choice(frames.pairs))
                 continue
-            called = [key for key in usable if any(word in title for word in known.threads[key].words)]
-            thread = rng.choice(called or usable)
+            calls = [_CALLED if any(word in title for word in known.threads[key].words) else 1 for key in usable]
+            (thread,) = rng.choices(usable, calls)
             motif = known.motif_of(title)
             if motif and rng.random() < 0.7:
                 yield _Plan(title, thread, *rng.choice(motif.frames.pairs))
@@ -124,8 +124,8 @@ def _plans(game: Game, candidates: Sequence[str], conditions: str, rng: Random) 
 
 def _draft(
     plan: _Plan, spoken: Sequence[Voices], fused: Sequence[tuple[tuple[int, int], Voices]], rng: Random
-) -> list[Sentence] | None:
-    """The plan's sentences in order, or None where a card has nothing to say on its thread."""
+) -> list[Sentence]:
+    """The plan's sentences in order."""
     thread = plan.thread
     body: list[Sentence] = []
     silent: tuple[int, ...] = ()
@@ -136,12 +136,12 @@ def _draft(
             break
     for n, voices in enumerate(spoken):
         if n not in silent:
-            if not (options := voices.get(thread)):
-                return None
+            options = [sentence for sentence in voices.get(thread, ()) if sentence not in body]
+            if not options:  # more cards are alike than there are sentences for such
+                options = [s for s in _anything(thread) if s not in body]
             body.append(options[0] if len(options) == 1 else rng.choice(options))
     body.sort(key=lambda sentence: sentence.at)
-    draft = [plan.opening, *body, plan.closing]
-    return draft if len({sentence.text for sentence in draft}) == len(draft) else None
+    return [plan.opening, *body, plan.closing]
 
 
 def _judge(draft: Sequence[Sentence], length: int, rng: Random) -> tuple[float, tuple[int, ...]]:
@@ -196,6 +196,11 @@ def _voices(game: Game, pair: Pair, waived: bool) -> Voices:
         return _of_any(pair.card, pair.wording, (), waived)
     own = game.sentences.wordings.get(pair.wording.id)
     return own or _of_any(pair.card, pair.wording, game.values.get(pair.wording.id, ()), waived)
+
+
+@cache
+def _anything(thread: str) -> tuple[Sentence, ...]:
+    return tuple(s for sentences in store().threads[thread].values.values() for s in sentences)
 
 
 @lru_cache(maxsize=8192)
