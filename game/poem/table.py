@@ -23,6 +23,8 @@ from poem.pattern import pattern_key
 from poem.rules import check
 
 VERSION = 1
+BY_HAND = "hand"
+"""The source of a poem that was written by hand."""
 SAME_CARDS_MAX = 64
 """As many are looked at when only the cards fit; those with the most wordings of the hand come first."""
 
@@ -88,7 +90,7 @@ class Table:
         if not game.poems:
             return None
         db = sqlite3.connect(":memory:", check_same_thread=False)
-        _fill(db, (Entry(one.hand, one.answer, "hand") for one in game.poems), game.deck)
+        _fill(db, (Entry(one.hand, one.answer, BY_HAND) for one in game.poems), game.deck)
         return cls._read(db)
 
     @classmethod
@@ -99,11 +101,15 @@ class Table:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, hand: Hand) -> Iterator[Answer]:
-        """Poems of the hand's five cards: that of the very hand first, then those with the most of its wordings."""
+    def find(self, hand: Hand, *, by_hand: bool = False) -> Iterator[Answer]:
+        """Poems of the hand's five cards: that of the very hand first, then those with the most of its wordings.
+
+        All that there are, or those written by hand alone.
+        """
         if not all(self._digests.get(pair.card.id) == card_digest(pair.card) for pair in hand.pairs):
             return
-        query = f"SELECT pairs, title, poem FROM poems WHERE cards_id = ? LIMIT {SAME_CARDS_MAX}"
+        only = f" AND source = '{BY_HAND}'" if by_hand else ""
+        query = f"SELECT pairs, title, poem FROM poems WHERE cards_id = ?{only} LIMIT {SAME_CARDS_MAX}"
         rows = self._db.execute(query, (_cards_id(hand),)).fetchall()
         picked = {wording for _, wording in hand.ids()}
         rows.sort(key=lambda row: -sum(wording in picked for _, wording in json.loads(row[0])))

@@ -44,7 +44,7 @@ def build_app(service: Service) -> Starlette:
 def _layers(service: Service) -> list[Middleware]:
     settings = service.settings
     csp = GAME_CSP if settings.game_dist else page_csp()
-    layers = [Middleware(Envelope, metrics=service.metrics, csp=csp)]
+    layers = [Middleware(Envelope, metrics=service.metrics, csp=csp, leaving=lambda: service.writer.stopping)]
     if settings.allowed_origins:
         allowed = list(settings.allowed_origins)
         headers = ["Content-Type", "Authorization"]
@@ -57,8 +57,8 @@ def _layers(service: Service) -> list[Middleware]:
                 expose_headers=EXPOSED,
             )
         )
-    if settings.api_key:
-        layers.append(Middleware(BearerKey, key=settings.api_key))
+    if settings.api_keys:
+        layers.append(Middleware(BearerKey, keys=settings.api_keys))
     return layers
 
 

@@ -5,6 +5,7 @@ ServiceError
 ├── RequestError      a request is not what the API takes; carries the status and what the player reads
 └── EngineError       the engine gave no usable answer; carries the `Reason`
     ├── UnavailableError  it could not be asked
+    │   └── RefusedError      it said no; carries the status
     └── AnswerError       it was asked, and what came back is not an answer
 """
 
@@ -19,8 +20,14 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     MODEL_MISSING = "model-missing"
     LOADING = "loading"
+    TRIAL = "trial"
+    EVICTED = "evicted"
     TOO_SLOW = "too-slow"
     BREAKER_OPEN = "breaker-open"
+    QUALITY = "quality"
+    BELOW_COMPOSER = "below-composer"
+    PREPARED = "prepared"
+    STOPPING = "stopping"
     BUSY = "busy"
     RATE_LIMITED = "rate-limited"
     UPSTREAM_ERROR = "upstream-error"
@@ -59,6 +66,14 @@ class EngineError(ServiceError):
 
 class UnavailableError(EngineError):
     """The engine could not be asked: not there, without the model, refusing, or silent."""
+
+
+class RefusedError(UnavailableError):
+    """The engine's server answered with a status that is not 200."""
+
+    def __init__(self, reason: Reason, status: int, text: str) -> None:
+        super().__init__(reason, f"status {status}: {text[:200]}")
+        self.status = status
 
 
 class AnswerError(EngineError):

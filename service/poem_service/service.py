@@ -18,14 +18,16 @@ from poem_service.engine.choose import choose
 from poem_service.game import game_of
 from poem_service.record.generation_log import GenerationLog
 from poem_service.record.metrics import Metrics
+from poem_service.record.outcome import Outcome
+from poem_service.record.recent import Recent
+from poem_service.request.dealer import Dealer, card_sets
 from poem_service.request.fallback import fall_back
 from poem_service.request.intake import body_bytes_max
 from poem_service.request.ratelimit import RateLimit
 from poem_service.request.writer import Writer
 from poem_service.settings import Settings
-from poem_service.watch.breaker import Breaker, BreakerState
+from poem_service.watch.breaker import BreakerState
 from poem_service.watch.keeper import Keeper
-from poem_service.watch.ladder import ModelState
 from poem_service.watch.slots import Slots
 
 log = logging.getLogger("poem_service")
@@ -43,6 +45,7 @@ class Service:
     writer: Writer
     metrics: Metrics
     rate_limit: RateLimit | None
+    recent: Recent = field(default_factory=Recent)
     generation_log: GenerationLog | None = None
     _keeping: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -51,13 +54,12 @@ class Service:
         """The parts, wired. Raises `GameError` or `TableError` for a file that is no good."""
         game = game_of(settings)
         table = Table.open(settings.table) if settings.table else Table.of_game(game)
-        metrics = Metrics()
-        keeper = Keeper(lambda: choose(settings), game, settings.deadline_s, Breaker())
-        writer = Writer(game, keeper, Slots(settings.max_active), table, metrics, settings.deadline_s)
+        metrics, slots = Metrics(), Slots(max(1, settings.max_active // settings.workers))
+        keeper = Keeper(lambda: choose(settings), game, settings.deadline_s, slots)
+        writer = Writer(game, keeper, slots, table, metrics, settings.deadline_s, settings.policy)
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
-        service = cls(
-            settings, game, table, () if table is None else table.stale_cards(game.deck), keeper, writer, metrics, limit
-        )
+        stale = () if table is None else table.stale_cards(game.deck)
+        service = cls(settings, game, table, stale, keeper, writer, metrics, limit)
         service._watch()
         service._warm_up()
         return service
@@ -66,14 +68,23 @@ class Service:
         """Start what runs beside the requests."""
         for warning in self.game.warnings:
             log.warning("the game's files: %s", warning)
+        if self.settings.deal == "prepared" and not self.dealer.prepared:
+            log.warning("POEM_DEAL=prepared, and the table holds no hand of this deck: any cards are dealt")
         if self.stale_cards:
             log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
         if self.settings.log_db:
             self.generation_log = GenerationLog(self.settings.log_db)
         self._keeping = asyncio.create_task(self.keeper.run(), name="keeper")
 
+    def drain(self) -> None:
+        """The end is near: nobody waits for the model any more, and `/ready` says so."""
+        if not self.writer.stopping:
+            log.info("stopping: requests under way are answered without the model")
+            self.writer.stop()
+
     async def stop(self) -> None:
         """Stop it, the log last."""
+        self.drain()
         if self._keeping is not None:
             self._keeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -84,10 +95,24 @@ class Service:
         if self.table is not None:
             self.table.close()
 
+    def keep(self, outcome: Outcome) -> None:
+        """Remember a poem that a player got."""
+        self.recent.note(outcome)
+        if self.generation_log is not None:
+            self.generation_log.add(outcome)
+
     @property
     def deck(self) -> Deck:
         """The deck that is dealt."""
         return self.game.deck
+
+    @cached_property
+    def dealer(self) -> Dealer:
+        """Who deals; reads the whole table once, where it is asked for what the table holds."""
+        hands = (
+            () if self.table is None else [[card for card, _ in e.hand.ids()] for e in self.table.entries(self.deck)]
+        )
+        return Dealer(self.deck, card_sets(self.deck, hands, self.stale_cards))
 
     @cached_property
     def body_bytes_max(self) -> int:
@@ -103,8 +128,10 @@ class Service:
     def _warm_up(self) -> None:
         """Read the composer's word files now: a tenth of a second that no player should wait for."""
         hand, titles = deal(self.deck, Random(0)), draw_candidates(self.deck, Random(0))
+        fall_back(self.game, hand, titles, 0, None)
         try:
-            fall_back(self.game, hand, titles, 0, self.table)
+            if self.table is not None:
+                list(self.table.find(hand))
         except sqlite3.Error as error:
             raise TableError(f"{self.settings.table}: {error}; build or import the table again") from error
 
@@ -114,25 +141,34 @@ class Service:
 
         def tokens_per_s() -> float:
             pace = keeper.standing.pace
-            return 1 / pace.piece_s if pace and pace.piece_s > 0 else 0.0
+            return (pace.tokens_per_s if pace else None) or 0.0
 
         def vram() -> float:
             facts = keeper.standing.facts
             return facts.vram_share if facts and facts.vram_share is not None else float("nan")
 
         metrics.watch("poem_queue_ahead", "Requests at the model or waiting for it", lambda: self.writer.slots.ahead)
+        for name, breaker, of in (
+            ("poem_breaker_state", keeper.breaker, "the model's server"),
+            ("poem_quality_breaker_state", keeper.quality, "what the model writes"),
+        ):
+            metrics.watch(
+                name,
+                f"0 closed, 1 open, 2 half-open: the breaker on {of}",
+                lambda breaker=breaker: states[breaker.state(time.monotonic())],  # type: ignore[misc]
+            )
         metrics.watch(
-            "poem_breaker_state",
-            "0 closed, 1 open, 2 half-open",
-            lambda: states[keeper.breaker.state(time.monotonic())],
+            "poem_model_ready", "1 if players' hands go to the model", lambda: keeper.obstacle(time.monotonic()) is None
         )
-        metrics.watch("poem_model_ready", "1 if the model is asked", lambda: keeper.standing.state is ModelState.READY)
         metrics.watch("poem_model_tokens_per_second", "The model's pace", tokens_per_s)
-        metrics.watch("poem_model_vram_share", "Share of the model in video memory", vram)
+        metrics.watch("poem_model_vram_ratio", "Share of the model in video memory", vram)
+        metrics.watch(
+            "poem_model_queues_inside", "1 if the server does fewer at once than asked", lambda: keeper.queues_inside
+        )
         metrics.watch(
             "poem_gpu_lost", "1 if a GPU is expected and the model is loaded without one", lambda: self.gpu_lost
         )
-        metrics.watch(
+        metrics.watch_total(
             "poem_log_rows_lost",
             "Rows the generation log could not keep",
             lambda: self.generation_log.lost if self.generation_log else 0,

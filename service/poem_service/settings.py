@@ -30,6 +30,8 @@ class Settings:
     deck: Path | None = None
     catchphrases: Path | None = None
     deck_policy: Literal["open", "known"] = "open"
+    writer: Literal["model", "table", "auto"] | None = None
+    deal: Literal["any", "prepared"] = "any"
     table: Path | None = None
     log_db: Path | None = None
     game_dist: Path | None = None
@@ -38,9 +40,15 @@ class Settings:
     gpu: Literal["any", "expected"] = "any"
     openai_url: str | None = None
     openai_key: str | None = field(default=None, repr=False)
-    api_key: str | None = field(default=None, repr=False)
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     rate_limit: int | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    workers: int = 1
+
+    @property
+    def policy(self) -> Literal["model", "table", "auto"]:
+        """Who writes first; a stand that deals what is prepared wants it to be seen."""
+        return self.writer or ("auto" if self.deal == "prepared" else "model")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -66,6 +74,16 @@ class Settings:
                 f"POEM_MAX_ACTIVE: {settings.max_active} is for POEM_ENGINE=ollama and openai; the embedded engine "
                 "(POEM_GGUF) writes one poem at a time: give 1"
             )
+        if settings.workers > 1 and settings.engine != "none":
+            if settings.engine == "embedded" or (settings.engine == "auto" and settings.gguf):
+                raise SettingsError(
+                    f"POEM_WORKERS: {settings.workers} would each load the model; give 1 with the embedded engine"
+                )
+            if settings.max_active < settings.workers:
+                raise SettingsError(
+                    f"POEM_WORKERS: {settings.workers} workers share POEM_MAX_ACTIVE={settings.max_active}; "
+                    "give no more workers than that, or POEM_ENGINE=none"
+                )
         return settings
 
 
@@ -83,6 +101,10 @@ def _active(text: str) -> int:
 
 def _rate(text: str) -> int:
     return _within(int(text), 1, 100_000)
+
+
+def _workers(text: str) -> int:
+    return _within(int(text), 1, 64)
 
 
 def _within(value: Number, low: Number, high: Number) -> Number:
@@ -107,7 +129,7 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 
 def _model(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._:/-]{0,199}", text):
+    if not re.fullmatch(r"[^\s\x00-\x1f\x7f]{1,300}", text):
         raise ValueError(text)
     return text
 
@@ -181,6 +203,13 @@ def _key(text: str) -> str:
     return text
 
 
+def _keys(text: str) -> tuple[str, ...]:
+    keys = tuple(_key(key) for key in re.split(r"[,\s]+", text) if key)
+    if not 1 <= len(keys) <= 2:
+        raise ValueError
+    return keys
+
+
 SECRETS = frozenset({"POEM_API_KEY", "POEM_OPENAI_KEY"})
 
 # Name → field, parser, what is allowed. The README's table is compared with this one by a test.
@@ -193,13 +222,20 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
         "auto, ollama, embedded, openai or none",
     ),
     "OLLAMA_HOST": ("ollama_url", ollama_url, "host, host:port or an http or https URL"),
-    "POEM_MODEL": ("model", _model, "a model name of letters, digits and . _ - : /"),
+    "POEM_MODEL": ("model", _model, "a model's name as its server lists it, without blanks"),
     "POEM_GGUF": ("gguf", _file, "the path of a GGUF file that is there"),
     "POEM_DEADLINE_S": ("deadline_s", _deadline, "seconds from 1 to 85 (the game gives up after 90)"),
     "POEM_GAME": ("game", _game, "a folder that holds a game's cards.json and catchphrases.json"),
     "POEM_DECK": ("deck", _file, "the path of a cards.json that is there"),
     "POEM_CATCHPHRASES": ("catchphrases", _file, "the path of a catchphrases.json that is there"),
     "POEM_DECK_POLICY": ("deck_policy", _choice("open", "known"), "open or known"),
+    "POEM_WRITER": (
+        "writer",
+        _choice("model", "table", "auto"),
+        "model, table (a poem of the table first) or auto (one by hand first, then who writes better); "
+        "auto with POEM_DEAL=prepared",
+    ),
+    "POEM_DEAL": ("deal", _choice("any", "prepared"), "any, or prepared: only card sets that the table holds"),
     "POEM_TABLE": ("table", _file, "the path of a table file that is there"),
     "POEM_LOG_DB": ("log_db", _new_file, "a file path in a folder that is there"),
     "POEM_GAME_DIST": ("game_dist", _folder, "a folder that holds an index.html"),
@@ -208,7 +244,12 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "POEM_GPU": ("gpu", _choice("any", "expected"), "any, or expected: a model without a GPU is then reported as lost"),
     "POEM_OPENAI_URL": ("openai_url", _url, "an http or https URL"),
     "POEM_OPENAI_KEY": ("openai_key", _key, "8 to 512 visible ASCII characters"),
-    "POEM_API_KEY": ("api_key", _key, "8 to 512 visible ASCII characters"),
+    "POEM_API_KEY": (
+        "api_keys",
+        _keys,
+        "8 to 512 visible ASCII characters but the comma; two keys, comma-separated, while they change",
+    ),
     "POEM_RATE_LIMIT": ("rate_limit", _rate, "poems per minute and address, from 1 to 100000"),
     "POEM_TRUSTED_PROXIES": ("trusted_proxies", _networks, "addresses or networks such as 10.0.0.0/8, comma-separated"),
+    "POEM_WORKERS": ("workers", _workers, "processes from 1 to 64 that share the port and POEM_MAX_ACTIVE"),
 }

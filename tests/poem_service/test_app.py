@@ -141,7 +141,7 @@ async def test_only_allowed_origins_are_allowed() -> None:
 
 
 async def test_a_key_is_asked_for_where_one_is_set() -> None:
-    async with serving(Settings(engine="none", api_key="a-long-secret")) as (_, client):
+    async with serving(Settings(engine="none", api_keys=("a-long-secret",))) as (_, client):
         assert (await client.get("/api/deal")).status_code == 401
         assert (await client.get("/api/deal", headers={"authorization": "Bearer wrong"})).status_code == 401
         assert (await client.get("/api/deal", headers={"authorization": "Bearer a-long-secret"})).status_code == 200
@@ -186,6 +186,7 @@ async def test_poems_are_logged_as_the_game_s_scripts_read_them(tmp_path: Path) 
         "llm_model",
         "prompt_text",
         "reasoning_text",
+        "seed",
     ]
     assert json.loads(row["selected_cards"]) == sent(a_hand())["selectedPairs"]
     assert json.loads(row["generated_poem"]) == answer.json()

@@ -16,6 +16,7 @@ from poem_service.watch.ladder import ModelState
 from support.ollama_stand_in import FAULTS, Call, OllamaStandIn, blanks, right
 from support.served import DEADLINE_S, a_hand, events, sent, serving, until
 
+STREAM = {"accept": "text/event-stream"}
 Served = tuple[Service, httpx.AsyncClient]
 
 REASONS = {
@@ -82,6 +83,24 @@ async def test_a_fault_costs_the_player_nothing(fault: str, ollama: OllamaStandI
     assert came_from(await poem_of(served[1])) == ("composed", REASONS[fault])
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_fault_costs_whoever_watches_nothing(fault: str, ollama: OllamaStandIn, served: Served) -> None:
+    ollama.behave = FAULTS[fault]
+    hand = a_hand()
+    response = await served[1].post("/api/generate-poem", json=sent(hand), headers=STREAM)
+    found = events(response.text)
+    assert found[-1][0] == "done"
+    shown = ""
+    for name, fields in found[:-1]:
+        shown = "" if name == "replace" else shown + fields["text"]
+    assert (found[-1][1]["source"], found[-1][1]["poem"]) == ("composed", shown)
+    assert check(Answer(found[-1][1]["title"], shown), hand, builtin_game().deck.catchphrases) == []
+    assert (
+        f'poem_answers_total{{reason="{REASONS[fault]}",source="composed"}} 1.0'
+        in (await served[1].get("/metrics")).text
+    )
+
+
 @pytest.mark.parametrize("fault", ["bad_json", "done_false", "cut_body", "reset", "unknown_title", "too_short"])
 async def test_a_second_try_with_another_seed_can_succeed(fault: str, ollama: OllamaStandIn, served: Served) -> None:
     async def once(call: Call) -> None:
@@ -101,7 +120,7 @@ async def test_only_the_seed_goes_with_a_request(ollama: OllamaStandIn, served: 
     assert set(body["options"]) == {"seed"}
     assert {key: body[key] for key in ("think", "stream", "keep_alive")} == {
         "think": False,
-        "stream": True,
+        "stream": False,
         "keep_alive": -1,
     }
 
@@ -232,23 +251,23 @@ async def test_a_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn
 async def test_a_poem_streams_as_it_grows(ollama: OllamaStandIn, served: Served) -> None:
     async def at_a_pace(call: Call) -> None:
         await call.head()
-        await call.text(encode(call.right()), gap_s=0.003)
+        await call.text(encode(call.right()), gap_s=0.01)
         await call.end()
 
     ollama.behave = at_a_pace
-    response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
+    response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers=STREAM)
     found = events(response.text)
     assert [name for name, _ in found][-1] == "done"
     assert {name for name, _ in found} == {"delta", "done"}
     done = found[-1][1]
     assert set(done) == {"title", "poem", "source"}
     assert "".join(fields["text"] for name, fields in found if name == "delta") == done["poem"]
-    assert len(found) > 20
+    assert 8 < len(found) < 40  # in sips, and not token by token
 
 
 async def test_what_was_shown_is_withdrawn_and_replaced(ollama: OllamaStandIn, served: Served) -> None:
     ollama.behave = FAULTS["hang_amid"]
-    response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
+    response = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers=STREAM)
     found = events(response.text)
     names = [name for name, _ in found]
     at = names.index("replace")
@@ -259,8 +278,7 @@ async def test_what_was_shown_is_withdrawn_and_replaced(ollama: OllamaStandIn, s
 
 async def test_a_streaming_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn, served: Served) -> None:
     ollama.behave = FAULTS["hang_amid"]
-    headers = {"accept": "text/event-stream"}
-    async with served[1].stream("POST", "/api/generate-poem", json=sent(a_hand()), headers=headers) as response:
+    async with served[1].stream("POST", "/api/generate-poem", json=sent(a_hand()), headers=STREAM) as response:
         async for _ in response.aiter_text():
             break
     async with asyncio.timeout(5):

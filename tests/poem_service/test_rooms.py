@@ -16,7 +16,7 @@ ARROWS: dict[str, set[str]] = {
     "request": {"watch", "engine", "record", "settings", "errors"},
     "watch": {"engine", "errors"},
     "game": {"settings", "errors"},
-    "engine": {"settings", "errors"},
+    "engine": {"record", "settings", "errors"},
     "record": {"errors"},
     "settings": {"errors"},
     "errors": set(),

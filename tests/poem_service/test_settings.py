@@ -1,7 +1,9 @@
 """Every variable: what it takes, and how a bad value is refused."""
 
+import ipaddress
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,66 @@ BAD = {
     "POEM_API_KEY": "クリップ",
     "POEM_RATE_LIMIT": "-1",
     "POEM_TRUSTED_PROXIES": "10.0.0.0/99",
+    "POEM_WRITER": "both",
+    "POEM_DEAL": "some",
+    "POEM_WORKERS": "0",
+}
+# What is given, and the one field that it changes.
+GOOD: dict[str, tuple[str, str, Any]] = {
+    "POEM_PORT": ("3101", "port", 3101),
+    "POEM_HOST": ("0.0.0.0", "host", "0.0.0.0"),
+    "POEM_ENGINE": ("ollama", "engine", "ollama"),
+    "OLLAMA_HOST": ("10.1.2.3:11500", "ollama_url", "http://10.1.2.3:11500"),
+    "POEM_MODEL": ("/models/gemma@q4_k_m", "model", "/models/gemma@q4_k_m"),
+    "POEM_GGUF": ("a.file", "gguf", Path("a.file")),
+    "POEM_DEADLINE_S": ("31", "deadline_s", 31.0),
+    "POEM_GAME": ("dist", "game", Path("dist")),
+    "POEM_DECK": ("b.file", "deck", Path("b.file")),
+    "POEM_CATCHPHRASES": ("c.file", "catchphrases", Path("c.file")),
+    "POEM_DECK_POLICY": ("known", "deck_policy", "known"),
+    "POEM_TABLE": ("d.file", "table", Path("d.file")),
+    "POEM_LOG_DB": ("e.new", "log_db", Path("e.new")),
+    "POEM_GAME_DIST": ("dist", "game_dist", Path("dist")),
+    "POEM_ALLOWED_ORIGINS": ("https://a.example.jp", "allowed_origins", ("https://a.example.jp",)),
+    "POEM_MAX_ACTIVE": ("7", "max_active", 7),
+    "POEM_GPU": ("expected", "gpu", "expected"),
+    "POEM_OPENAI_URL": ("http://10.1.2.4:8080", "openai_url", "http://10.1.2.4:8080"),
+    "POEM_OPENAI_KEY": ("of-the-server", "openai_key", "of-the-server"),
+    "POEM_API_KEY": ("the-old-one,the-new-one", "api_keys", ("the-old-one", "the-new-one")),
+    "POEM_RATE_LIMIT": ("9", "rate_limit", 9),
+    "POEM_TRUSTED_PROXIES": ("10.0.0.0/8", "trusted_proxies", (ipaddress.ip_network("10.0.0.0/8"),)),
+    "POEM_WRITER": ("table", "writer", "table"),
+    "POEM_DEAL": ("prepared", "deal", "prepared"),
+    "POEM_WORKERS": ("1", "workers", 1),
 }
 
 
 def test_nothing_set_gives_the_defaults() -> None:
     assert Settings.from_env({}) == Settings()
     assert Settings.from_env({"POEM_PORT": " ", "POEM_ENGINE": ""}) == Settings()
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_each_variable_is_its_own_setting(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dist").mkdir()
+    for file in ("a.file", "b.file", "c.file", "d.file", "dist/index.html"):
+        (tmp_path / file).touch()
+    text, field, value = GOOD[name]
+    assert Settings.from_env({name: text}) == replace(Settings(), **{field: value})
+
+
+def test_workers_share_what_the_model_does_at_once() -> None:
+    assert Settings.from_env({"POEM_WORKERS": "4", "POEM_MAX_ACTIVE": "8"}).workers == 4
+    assert Settings.from_env({"POEM_WORKERS": "4", "POEM_ENGINE": "none"}).workers == 4
+    with pytest.raises(SettingsError, match="POEM_WORKERS: 4 workers share POEM_MAX_ACTIVE=1"):
+        Settings.from_env({"POEM_WORKERS": "4"})
+
+
+def test_a_stand_that_deals_what_is_prepared_shows_it() -> None:
+    assert Settings().policy == "model"
+    assert Settings(deal="prepared").policy == "auto"
+    assert Settings(deal="prepared", writer="model").policy == "model"
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -126,7 +126,8 @@ def _judge(response: httpx.Response, streamed: bool, hand: Hand, tally: Tally) -
         name, done = found[-1]
         shown = ""
         for kind, fields in found[:-1]:
-            shown = "" if kind == "replace" else shown + fields["text"]
+            if kind != "waiting":
+                shown = "" if kind == "replace" else shown + fields["text"]
         if name != "done" or (shown != done["poem"] and done["source"] != "model"):
             tally.errors.append(f"a stream that ends with {name} and shows {shown[:20]!r}")
             return

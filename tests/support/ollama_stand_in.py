@@ -23,6 +23,9 @@ class Call:
 
     body: dict[str, Any]
     writer: asyncio.StreamWriter
+    head_lines: str = ""
+    said: str = ""
+    raw: bytes = b""
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -45,21 +48,48 @@ class Call:
         hand = hand_of(builtin_game().deck, [ids[text] for text in texts])
         return compose(builtin_game(), hand, self.candidates, self.seed).answer
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is wanted line by line; if not, what is said is kept and sent in one."""
+        return bool(self.body.get("stream", True))
+
     async def head(self, status: int = 200, kind: str = "application/x-ndjson") -> None:
-        self.writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
-        await self.writer.drain()
+        if self.streams:
+            head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"
+            self.writer.write(head.encode())
+            await self.writer.drain()
 
     async def chunk(self, data: bytes) -> None:
+        if not self.streams:
+            self.raw += data
+            return
         self.writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         await self.writer.drain()
 
     async def piece(self, text: str) -> None:
-        await self.chunk(_line({"model": MODEL, "message": {"role": "assistant", "content": text}, "done": False}))
+        self.said += text
+        if self.streams:
+            await self.chunk(_line({"model": MODEL, "message": {"role": "assistant", "content": text}, "done": False}))
 
     async def end(self, reason: str | None = "stop", *, done: bool = True) -> None:
-        last = {"model": MODEL, "message": {"role": "assistant", "content": ""}, "done": done}
-        await self.chunk(_line(last | ({"done_reason": reason} if reason else {})))
+        said = "" if self.streams else self.said
+        last = {"model": MODEL, "message": {"role": "assistant", "content": said}, "done": done}
+        last |= {"done_reason": reason} if reason else {}
+        if self.streams:
+            await self.chunk(_line(last))
+            await self.terminate()
+        else:
+            tokens = {"eval_count": len(self.said), "eval_duration": 1_000_000 * len(self.said)}
+            await self.answer(200, self.raw or _line(last | tokens))
+
+    async def terminate(self) -> None:
+        """The end of a chunked body."""
         self.writer.write(b"0\r\n\r\n")
+        await self.writer.drain()
+
+    async def answer(self, status: int, body: bytes) -> None:
+        """A whole answer."""
+        self.writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         await self.writer.drain()
 
     async def text(self, text: str, gap_s: float = 0.0, size: int = 3) -> None:
@@ -70,7 +100,11 @@ class Call:
 
     async def fail(self, message: str) -> None:
         """An error in the middle of the stream."""
-        await self.chunk(_line({"error": message}))
+        if self.streams:
+            await self.chunk(_line({"error": message}))
+            await self.terminate()
+        else:
+            await self.answer(500, _line({"error": message}))
 
 
 Behaviour = Callable[[Call], Awaitable[None]]
@@ -110,9 +144,7 @@ async def slow_drip(call: Call) -> None:
 
 
 async def _status(call: Call, status: int, error: str) -> None:
-    body = json.dumps({"error": error}).encode()
-    call.writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
-    await call.writer.drain()
+    await call.answer(status, json.dumps({"error": error}).encode())
 
 
 async def status_400(call: Call) -> None:
@@ -152,7 +184,6 @@ async def error_line(call: Call) -> None:
     await call.head()
     await call.text(encode(call.right())[:60])
     await call.fail("an error was encountered while running the model")
-    call.writer.write(b"0\r\n\r\n")
 
 
 async def cut_body(call: Call) -> None:
@@ -211,6 +242,7 @@ async def too_long(call: Call) -> None:
 async def endless(call: Call) -> None:
     await call.head()
     await call.text('{"title":"' + "あ" * 40_000, size=200)
+    await call.end()
     await call.end()
 
 
@@ -339,7 +371,7 @@ class OllamaStandIn:
         body = json.loads(await reader.readexactly(int(length.group(1)))) if length else {}
         if path == self.chat_path and body.get("messages"):
             self.calls.append(body)
-            await self._or_left(reader, writer, self.behave(self.call(body, writer)))
+            await self._or_left(reader, writer, self.behave(self.call(body, writer, head)))
             return
         if path == "/api/chat":
             self.loads += 1
@@ -387,7 +419,7 @@ class OllamaStandIn:
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
-    while not reader.at_eof():
+    while not reader.at_eof() and reader.exception() is None:  # an end, or a reset
         await asyncio.sleep(0.005)
 
 

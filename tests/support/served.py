@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 import httpx
-import uvicorn
 
 from poem.game import builtin_game
 from poem.hand import Hand, deal
@@ -16,7 +15,7 @@ from poem_service.app import build_app
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
-from poem_service.web.server import server_config
+from poem_service.web.server import Server, server_config
 
 DEADLINE_S = 1.5
 """Of a service in a test; short, since every hang costs it."""
@@ -26,7 +25,7 @@ DEADLINE_S = 1.5
 async def serving(settings: Settings) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
     """The running service and a client of it."""
     service = Service.of(settings)
-    server = uvicorn.Server(server_config(build_app(service), "127.0.0.1", 0))
+    server = Server(server_config(build_app(service), "127.0.0.1", 0), service)
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)

@@ -242,7 +242,9 @@ class Workshop:
             with FileLock(self.out / ".lock", timeout=0):
                 yield
         except Timeout as error:
-            raise ArtifactError(f"{self.out}: another poem-build is at work there; wait for it before {what}") from error
+            raise ArtifactError(
+                f"{self.out}: another poem-build is at work there; wait for it before {what}"
+            ) from error
 
 
 def _room(folder: str, key: Key) -> str:

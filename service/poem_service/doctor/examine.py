@@ -229,7 +229,7 @@ def _pace(report: Report, ready: Mapping[str, Any], again: Played) -> None:
 def _log(report: Report, metrics: str, settings: Settings) -> None:
     if settings.log_db is None:
         return
-    lost = re.search(r"(?m)^poem_log_rows_lost (\d+)", metrics)
+    lost = re.search(r"(?m)^poem_log_rows_lost_total (\d+)", metrics)
     if lost and int(lost[1]):
         seen = f"{settings.log_db} に書き込めず、{lost[1]} 篇が残っていません"
         report.add("log", State.BAD, seen, f"POEM_LOG_DB を、書き込める場所（容器の中なら /data）にして、{START_AGAIN}")

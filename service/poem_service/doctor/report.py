@@ -120,7 +120,7 @@ def support_file(report: Report, environ: Mapping[str, str]) -> str:
 
 def without_secrets(text: str, environ: Mapping[str, str]) -> str:
     """The text without any value of a variable that is a secret by its name, and without a URL's user and password."""
-    secrets = {environ.get(name, "").strip() for name in environ if _SECRET_NAME.search(name)}
+    secrets = {part for name in environ if _SECRET_NAME.search(name) for part in re.split(r"[,\s]+", environ[name])}
     for secret in sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True):
         text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], HIDDEN)
     return _USER_IN_URL.sub(HIDDEN, text)

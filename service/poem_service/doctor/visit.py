@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import aiohttp
 import msgspec
-import uvicorn
 
 from poem.deck import Deck
 from poem.hand import Answer
@@ -22,7 +21,7 @@ from poem_service.record.outcome import Source
 from poem_service.request.intake import read_hand
 from poem_service.service import Service
 from poem_service.settings import Settings
-from poem_service.web.server import server_config
+from poem_service.web.server import Server, server_config
 
 PROBE_S = 5.0
 CLIENT_PATIENCE_S = 90.0
@@ -54,7 +53,7 @@ class Visit:
     def __init__(self, url: str, settings: Settings) -> None:
         self.url = url
         self.settings = settings
-        headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else None
+        headers = {"authorization": f"Bearer {settings.api_keys[0]}"} if settings.api_keys else None
         self._session = aiohttp.ClientSession(url, headers=headers, trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -141,7 +140,8 @@ async def find_service(settings: Settings) -> AsyncIterator[Visit | None]:
 async def start_service(settings: Settings) -> AsyncIterator[Visit]:
     """A service of these settings on a free port, for as long as the visit lasts; it keeps no log of its poems."""
     occasion = replace(settings, host="127.0.0.1", log_db=None)
-    server = uvicorn.Server(server_config(build_app(Service.of(occasion)), occasion.host, 0))
+    service = Service.of(occasion)
+    server = Server(server_config(build_app(service), occasion.host, 0), service)
     serving = asyncio.create_task(server.serve())
     try:
         while not (server.started or serving.done()):

@@ -5,14 +5,15 @@ stand in the Modelfile. `think` is false because an unset one means true for a m
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from poem.shape import answer_schema
-from poem_service.engine.protocol import ANSWER_BYTES_MAX, Ask, ModelFacts, Piece, Training
-from poem_service.engine.upstream import LOADING, Upstream
+from poem_service.engine.formats import Format, Formats
+from poem_service.engine.protocol import ALIVE, Ask, Bound, ModelFacts, Piece, Training
+from poem_service.engine.upstream import LOADING, WRITING, Upstream
 from poem_service.errors import AnswerError, Reason, UnavailableError
 
 KEEP_FOR_EVER = -1
@@ -20,6 +21,7 @@ KEEP_FOR_EVER = -1
 
 class _Message(msgspec.Struct):
     content: str = ""
+    thinking: str = ""
 
 
 class _Chunk(msgspec.Struct):
@@ -27,6 +29,8 @@ class _Chunk(msgspec.Struct):
     done: bool = False
     done_reason: str | None = None
     error: str | None = None
+    eval_count: int = 0
+    eval_duration: int = 0
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -41,6 +45,7 @@ class OllamaEngine:
         self._upstream = Upstream(url)
         self._model = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
         self._shown: tuple[str | None, Training] | None = None  # of which digest
+        self._formats = Formats()
 
     async def inspect(self) -> ModelFacts:
         listed = _models(await self._upstream.get_json("/api/tags"))
@@ -58,31 +63,47 @@ class OllamaEngine:
         body = {"model": self._model, "messages": [], "keep_alive": KEEP_FOR_EVER, "stream": False}
         await self._upstream.post_json("/api/chat", body, LOADING)
 
-    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
-        body = {
-            "model": self._model,
-            "messages": ask.prompt.messages(),
-            "format": answer_schema(ask.candidates),
-            "options": {"seed": ask.seed},
-            "stream": True,
-            "think": False,
-            "keep_alive": KEEP_FOR_EVER,
-        }
-        total = 0
-        async with aclosing(self._upstream.post_lines("/api/chat", body)) as reads:
+    def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        ways: list[Format] = [{"format": answer_schema(ask.candidates)}, {"format": "json"}, {}]
+        return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, ask))
+
+    async def _stream(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
+        bound = Bound()
+        async with self._upstream.post_lines("/api/chat", self._body(ask, form)) as reads:
             async for lines in reads:
-                chunks = _decoded(lines)
-                text = "".join([chunk.message.content for chunk in chunks])
-                total += len(text)
-                if total > ANSWER_BYTES_MAX:
-                    raise AnswerError(Reason.MALFORMED, f"over {ANSWER_BYTES_MAX} characters")
-                if text:
-                    yield Piece(text, len(chunks))
-                if chunks and chunks[-1].done:
-                    if chunks[-1].done_reason != "stop":
-                        raise AnswerError(Reason.INCOMPLETE, f"done_reason {chunks[-1].done_reason!r}")
+                if not lines:
+                    yield ALIVE
+                    continue
+                if not (chunks := _decode(lines)):
+                    continue
+                last = chunks[-1]
+                reads.whole = last.done and last.done_reason == "stop"
+                yield _piece(chunks, bound)
+                if last.done:
+                    _refuse_cut(last)
                     return
         raise AnswerError(Reason.INCOMPLETE, "the stream ended without done")
+
+    async def _whole(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
+        found = await self._upstream.post_json("/api/chat", self._body(ask, form), WRITING)
+        try:
+            chunk = msgspec.convert(found, _Chunk)
+        except msgspec.ValidationError as error:
+            raise AnswerError(Reason.MALFORMED, f"the answer: {error}") from error
+        if chunk.error is not None:
+            raise AnswerError(Reason.UPSTREAM_ERROR, chunk.error[:200])
+        _refuse_cut(chunk)
+        yield _piece([chunk], Bound())._replace(tokens=chunk.eval_count, writing_s=chunk.eval_duration / 1e9 or None)
+
+    def _body(self, ask: Ask, form: Format) -> dict[str, Any]:
+        return {
+            "model": self._model,
+            "messages": ask.prompt.messages(),
+            "options": {"seed": ask.seed},
+            "stream": ask.stream,
+            "think": False,
+            "keep_alive": KEEP_FOR_EVER,
+        } | form
 
     async def aclose(self) -> None:
         await self._upstream.aclose()
@@ -93,7 +114,7 @@ class OllamaEngine:
         return Training.of(info if isinstance(info, dict) else {})
 
 
-def _decoded(lines: bytes) -> list[_Chunk]:
+def _decode(lines: bytes) -> list[_Chunk]:
     try:
         chunks = _CHUNK.decode_lines(lines)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -102,6 +123,18 @@ def _decoded(lines: bytes) -> list[_Chunk]:
         if chunk.error is not None:
             raise AnswerError(Reason.UPSTREAM_ERROR, chunk.error[:200])
     return chunks
+
+
+def _piece(chunks: list[_Chunk], bound: Bound) -> Piece:
+    text = "".join([chunk.message.content for chunk in chunks])
+    bound.add(text)
+    thought = "".join([chunk.message.thinking for chunk in chunks])
+    return Piece(text, sum(1 for chunk in chunks if chunk.message.content or chunk.message.thinking), thought)
+
+
+def _refuse_cut(chunk: _Chunk) -> None:
+    if not chunk.done or chunk.done_reason != "stop":
+        raise AnswerError(Reason.INCOMPLETE, f"done {chunk.done}, done_reason {chunk.done_reason!r}")
 
 
 def _models(listed: Any) -> list[dict[str, Any]]:

@@ -1,34 +1,58 @@
-"""Any server of the OpenAI shape as an engine: `/v1/chat/completions`, streamed → the answer's pieces.
+"""Any server of the OpenAI shape as an engine: `/v1/chat/completions` → the answer's pieces.
 
-llama-server, LM Studio and vLLM take the same JSON schema here. A server that ignores it is caught by the
-rules, and one that wraps its JSON in talk is understood.
+llama-server, LM Studio and vLLM take the same JSON schema here; a server that refuses it is asked less
+strictly. One that ignores it is caught by the rules, and one that wraps its JSON in talk or thinks aloud
+before it is understood.
 """
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from poem.shape import answer_schema
-from poem_service.engine.protocol import ANSWER_BYTES_MAX, Ask, ModelFacts, Piece
-from poem_service.engine.upstream import Upstream
+from poem_service.engine.formats import Format, Formats
+from poem_service.engine.protocol import ALIVE, ANSWER_TOKENS_MAX, Ask, Bound, ModelFacts, Piece
+from poem_service.engine.upstream import WRITING, Upstream
 from poem_service.errors import AnswerError, Reason, UnavailableError
 
-ANSWER_TOKENS_MAX = 1024
+_DONE = b"[DONE]"
 
 
-class _Delta(msgspec.Struct):
+class _Message(msgspec.Struct):
+    """A delta of a stream, or the whole message."""
+
     content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    @property
+    def thought(self) -> str:
+        return self.reasoning_content or self.reasoning or ""
 
 
 class _Choice(msgspec.Struct):
-    delta: _Delta = msgspec.field(default_factory=_Delta)
+    delta: _Message | None = None
+    message: _Message | None = None
     finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    completion_tokens: int = 0
+
+
+class _Timings(msgspec.Struct):
+    """llama-server's own."""
+
+    predicted_ms: float = 0.0
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] = []
     error: object = None
+    usage: _Usage | None = None
+    timings: _Timings | None = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -42,6 +66,7 @@ class OpenAIEngine:
     def __init__(self, url: str, model: str, key: str | None = None) -> None:
         self._upstream = Upstream(url.removesuffix("/v1"), {"authorization": f"Bearer {key}"} if key else None)
         self._model = model
+        self._formats = Formats()
 
     async def inspect(self) -> ModelFacts:
         listed = await self._upstream.get_json("/v1/models")
@@ -54,43 +79,76 @@ class OpenAIEngine:
     async def load(self) -> None:
         return None  # such a server lists only what it serves
 
-    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+    def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         schema = {"name": "poem", "strict": True, "schema": answer_schema(ask.candidates)}
-        body = {
-            "model": self._model,
-            "messages": ask.prompt.messages(),
-            "response_format": {"type": "json_schema", "json_schema": schema},
-            "seed": ask.seed,
-            "max_tokens": ANSWER_TOKENS_MAX,
-            "stream": True,
-        }
-        total, finish = 0, None
-        async with aclosing(self._upstream.post_lines("/v1/chat/completions", body)) as reads:
+        limited = {"seed": ask.seed, "max_tokens": ANSWER_TOKENS_MAX}
+        ways: list[Format] = [
+            {"response_format": {"type": "json_schema", "json_schema": schema}} | limited,
+            {"response_format": {"type": "json_object"}} | limited,
+            limited,
+            {"max_completion_tokens": ANSWER_TOKENS_MAX},
+        ]
+        return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, ask))
+
+    async def _stream(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
+        bound, finish = Bound(), None
+        async with self._upstream.post_lines("/v1/chat/completions", self._body(ask, form)) as reads:
             async for lines in reads:
-                choices = [choice for line in lines.split(b"\n") for choice in _choices(line)]
-                texts = [choice.delta.content for choice in choices if choice.delta.content]
+                if not lines:
+                    yield ALIVE
+                    continue
+                events = [line.removeprefix(b"data:").strip() for line in lines.split(b"\n") if line[:5] == b"data:"]
+                ended = _DONE in events
+                choices = [choice for event in events if event and event != _DONE for choice in _choices(event)]
                 finish = next((c.finish_reason for c in choices if c.finish_reason), finish)
-                total += sum(map(len, texts))
-                if total > ANSWER_BYTES_MAX:
-                    raise AnswerError(Reason.MALFORMED, f"over {ANSWER_BYTES_MAX} characters")
-                if texts:
-                    yield Piece("".join(texts), len(texts))
-        if finish != "stop":
-            raise AnswerError(Reason.INCOMPLETE, f"finish_reason {finish!r}")
+                reads.whole = ended and finish == "stop"
+                deltas = [choice.delta for choice in choices if choice.delta]
+                text = "".join([delta.content for delta in deltas if delta.content])
+                bound.add(text)
+                thought = "".join([delta.thought for delta in deltas])
+                if text or thought:
+                    yield Piece(text, sum(1 for delta in deltas if delta.content or delta.thought), thought)
+                if ended:
+                    break
+        _refuse_cut(finish)
+
+    async def _whole(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
+        found = await self._upstream.post_json("/v1/chat/completions", self._body(ask, form), WRITING)
+        try:
+            chunk = msgspec.convert(found, _Chunk)
+        except msgspec.ValidationError as error:
+            raise AnswerError(Reason.MALFORMED, f"the answer: {error}") from error
+        _refuse_error(chunk)
+        choice = chunk.choices[0] if chunk.choices else _Choice()
+        _refuse_cut(choice.finish_reason)
+        message = choice.message or _Message()
+        text = message.content or ""
+        Bound().add(text)
+        writing_s = chunk.timings.predicted_ms / 1000 if chunk.timings else None
+        yield Piece(text, chunk.usage.completion_tokens if chunk.usage else 0, message.thought, writing_s or None)
+
+    def _body(self, ask: Ask, form: Format) -> dict[str, Any]:
+        return {"model": self._model, "messages": ask.prompt.messages(), "stream": ask.stream} | form
 
     async def aclose(self) -> None:
         await self._upstream.aclose()
 
 
-def _choices(line: bytes) -> list[_Choice]:
-    """The first choice of an event's line; nothing for other lines and for `[DONE]`."""
-    event = line.strip().removeprefix(b"data:").strip()
-    if not event or event == b"[DONE]" or not line.startswith(b"data:"):
-        return []
+def _choices(event: bytes) -> list[_Choice]:
+    """The first choice of an event."""
     try:
         chunk = _CHUNK.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnswerError(Reason.MALFORMED, f"an event of the stream: {error}") from error
+    _refuse_error(chunk)
+    return chunk.choices[:1]
+
+
+def _refuse_error(chunk: _Chunk) -> None:
     if chunk.error is not None:
         raise AnswerError(Reason.UPSTREAM_ERROR, str(chunk.error)[:200])
-    return chunk.choices[:1]
+
+
+def _refuse_cut(finish: str | None) -> None:
+    if finish != "stop":
+        raise AnswerError(Reason.INCOMPLETE, f"finish_reason {finish!r}")

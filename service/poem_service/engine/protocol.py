@@ -7,22 +7,31 @@ from typing import Any, NamedTuple, Protocol
 from poem.game import Game
 from poem.hand import Hand
 from poem.prompt import Prompt, render_prompt
+from poem_service.errors import AnswerError, Reason
 
+BELOW_COMPOSER = "below-composer"
+"""The verdict of a build whose model writes worse than the composer."""
+ANSWER_TOKENS_MAX = 4096
+"""Of a server's answer, with the thoughts of a model that thinks; an answer alone is under 512."""
 # A whole answer is under 2 KiB; what runs on beyond this is no answer.
 ANSWER_BYTES_MAX = 16 * 1024
+THOUGHT_BYTES_MAX = 4 * ANSWER_BYTES_MAX
+"""For an answer with its thoughts before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a model is asked: the prompt, the titles it may choose from, and the seed of its sampling."""
+    """What a model is asked: the prompt, the titles it may choose from, the seed of its sampling."""
 
     prompt: Prompt
     candidates: tuple[str, ...]
     seed: int
+    stream: bool = True
+    """Whether somebody watches the answer grow; if not, it may come in one piece, which costs far less."""
 
     @classmethod
-    def of(cls, game: Game, hand: Hand, candidates: tuple[str, ...], seed: int) -> "Ask":
-        return cls(render_prompt(game.instructions, hand, candidates), candidates, seed)
+    def of(cls, game: Game, hand: Hand, candidates: tuple[str, ...], seed: int, *, stream: bool = True) -> "Ask":
+        return cls(render_prompt(game.instructions, hand, candidates), candidates, seed, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +41,14 @@ class Training:
     prompt_version: str | None = None
     game: str | None = None
     game_digest: str | None = None
+    verdict: str | None = None
+    """What its build found it worth."""
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "Training":
         """From the GGUF's own keys, `mansion_poem.prompt_version` and so on."""
-        values = (metadata.get(f"mansion_poem.{field}") for field in ("prompt_version", "game", "game_digest"))
+        fields = ("prompt_version", "game", "game_digest", "verdict")
+        values = (metadata.get(f"mansion_poem.{field}") for field in fields)
         return cls(*(value if isinstance(value, str) else None for value in values))
 
 
@@ -56,6 +68,14 @@ class Piece(NamedTuple):
 
     text: str
     tokens: int = 1
+    thought: str = ""
+    """What the model said to itself; it counts as tokens and is no part of the answer."""
+    writing_s: float | None = None
+    """For a whole answer: what the server says that writing it took, without waiting and reading the prompt."""
+
+
+ALIVE = Piece("", 0)
+"""The server has taken the ask up; nothing is written yet."""
 
 
 class Engine(Protocol):
@@ -72,7 +92,7 @@ class Engine(Protocol):
         ...
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
-        """The answer's JSON text in pieces, as fast as they come.
+        """The answer's JSON text in pieces, as fast as they come, or in one.
 
         Ends only if the answer is whole; closing the generator early cancels the work upstream.
         """
@@ -81,3 +101,19 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Let go of connections and memory."""
         ...
+
+
+class Bound:
+    """Counts an answer's characters. Raises `AnswerError` for one that runs on and on."""
+
+    def __init__(self) -> None:
+        self._start = ""
+        self._total = 0
+
+    def add(self, text: str) -> None:
+        if len(self._start) < 16:
+            self._start = (self._start + text).lstrip()[:16]
+        self._total += len(text)
+        limit = THOUGHT_BYTES_MAX if self._start.startswith("<think>") else ANSWER_BYTES_MAX
+        if self._total > limit:
+            raise AnswerError(Reason.MALFORMED, f"over {limit} characters")

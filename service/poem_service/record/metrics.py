@@ -1,9 +1,12 @@
 """What the service did → Prometheus text."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from poem_service.errors import Reason
 
@@ -11,11 +14,22 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90)
 
 
+@dataclass(frozen=True, slots=True)
+class _Total(Collector):
+    name: str
+    told: str
+    read: Callable[[], float]
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(self.name, self.told, value=self.read())
+
+
 class Metrics:
     """The service's counters, in a registry of its own so that two services can live in one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._answers = Counter(
             "poem_answers", "Poems by source and reason", ["source", "reason"], registry=self.registry
         )
@@ -57,6 +71,10 @@ class Metrics:
     def watch(self, name: str, told: str, read: Callable[[], float]) -> None:
         """A gauge that is read when the metrics are."""
         Gauge(name, told, registry=self.registry).set_function(read)
+
+    def watch_total(self, name: str, told: str, read: Callable[[], float]) -> None:
+        """A counter that somebody else keeps."""
+        self.registry.register(_Total(name, told, read))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

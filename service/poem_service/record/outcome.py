@@ -23,4 +23,6 @@ class Outcome:
     engine: str | None = None
     model: str | None = None
     prompt: Prompt | None = None
+    reasoning: str | None = None
+    request_id: str | None = None
     stages: dict[str, float] = field(default_factory=dict)

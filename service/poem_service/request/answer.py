@@ -12,6 +12,7 @@ from poem_service.errors import AnswerError, Reason
 _HALF_WIDTH = re.compile("[｡､｢｣･]")
 _FULL_WIDTH = str.maketrans("｡､｢｣･", "。、「」・")
 _BREAKS = re.compile(r"[ \t\u3000]*(?:\r\n?|\n)[\s\u3000]*")
+_THOUGHTS_END = "</think>"
 _ORNAMENT = re.compile(r"^(?:\d{1,2}\s*[.．)]\s*)?[「『\"']?(.*?)[」』\"']?$", re.DOTALL)
 
 
@@ -51,7 +52,8 @@ def check_answer(text: str, hand: Hand, candidates: tuple[str, ...]) -> CheckedA
 
 
 def _unwrapped(text: str) -> Answer:
-    """The object inside a code fence or a sentence of talk; one that was cut is not repaired."""
+    """The object inside a code fence, talk, or behind thoughts; one that was cut is not repaired."""
+    text = text.rpartition(_THOUGHTS_END)[2]
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         raise AnswerError(Reason.MALFORMED, f"no JSON object in {text[:80]!r}")

@@ -3,6 +3,8 @@
 import json
 import re
 
+_THOUGHTS = re.compile(r"\s*<think>")
+_THOUGHTS_END = "</think>"
 _START = re.compile(r'"poem"\s*:\s*"')
 _ESCAPE = re.compile(r'\\(?:u[0-9A-Fa-f]{4}|[^u])|["\\]')
 
@@ -20,6 +22,12 @@ class Growth:
             return ""
         self._rest += piece
         if not self._inside:
+            if _THOUGHTS.match(self._rest):
+                _, end, self._rest = (
+                    self._rest.rpartition("</think>") if "</think>" in self._rest else ("", "", self._rest)
+                )
+                if not end:
+                    return ""
             found = _START.search(self._rest)
             if found is None:
                 return ""

@@ -2,34 +2,41 @@
 
 import asyncio
 import logging
+import math
 import secrets
-import sqlite3
 import time
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from typing import Literal, Protocol
 
 from poem.game import Game
-from poem.hand import Answer, Hand, draw_candidates
+from poem.hand import Hand, draw_candidates
 from poem.prompt import Prompt
 from poem_service.engine.protocol import Ask
-from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
+from poem_service.errors import EngineError, Reason, UnavailableError
 from poem_service.record.metrics import Metrics
-from poem_service.record.outcome import Outcome, Source
+from poem_service.record.outcome import Outcome
 from poem_service.request.answer import RuleError, check_answer
-from poem_service.request.fallback import Lookup, fall_back
-from poem_service.request.growth import Growth
+from poem_service.request.asking import draft
+from poem_service.request.fallback import Fallback, Lookup, fall_back, look_up
 from poem_service.watch.breaker import BreakerState
 from poem_service.watch.keeper import Keeper
-from poem_service.watch.ladder import AskModel, FallBack, Situation, Wait, next_step, patience, reserve_s
+from poem_service.watch.ladder import AskModel, FallBack, Situation, Step, Wait, next_step, reserve_s
 from poem_service.watch.slots import Slots
 
 log = logging.getLogger("poem_service.request.writer")
 
+Policy = Literal["model", "table", "auto"]
+POOR = frozenset({Reason.RULES, Reason.MALFORMED, Reason.INCOMPLETE})
+"""The server did its part; what the model wrote is no poem."""
+
 
 class Audience(Protocol):
-    """Who watches a poem grow."""
+    """Who watches a poem come to be."""
+
+    def wait(self, place: int, seconds: int) -> None: ...
 
     def grow(self, text: str) -> None: ...
 
@@ -45,6 +52,8 @@ class _Course:
     seed: int
     started: float
     audience: Audience | None
+    on_trial: bool = False
+    """Whether this hand tries out a model whose poems kept breaking the rules."""
     attempts: int = 0
     failure: Reason | None = None
     prompt: Prompt | None = None
@@ -58,105 +67,139 @@ class Writer:
     """Writes poems; keeps nothing between two requests that a second copy of the service would need."""
 
     def __init__(
-        self, game: Game, keeper: Keeper, slots: Slots, table: Lookup | None, metrics: Metrics, deadline_s: float
+        self,
+        game: Game,
+        keeper: Keeper,
+        slots: Slots,
+        table: Lookup | None,
+        metrics: Metrics,
+        deadline_s: float,
+        policy: Policy = "model",
     ) -> None:
         self.game = game
         self.keeper = keeper
         self.slots = slots
         self.metrics = metrics
+        self.stopping = False
         self._table = table
         self._deadline_s = deadline_s
+        self._policy = policy
+        self._at_the_model: set[asyncio.Timeout] = set()
 
-    async def write(self, hand: Hand, audience: Audience | None = None) -> Outcome:
+    async def write(self, hand: Hand, audience: Audience | None = None, seed: int | None = None) -> Outcome:
         """A poem for the hand within the deadline. Never raises but for cancellation."""
-        course = self._course(hand, audience)
-        step = next_step(self._situation(course, holds_slot=False))
-        if isinstance(step, Wait):
-            since = time.monotonic()
-            async with self.slots.hold(step.limit_s) as held:
-                course.spend("wait", since)
-                step = next_step(self._situation(course, holds_slot=True)) if held else FallBack(Reason.BUSY)
-                while isinstance(step, AskModel):
-                    try:
-                        return await self._ask(course, step.limit_s)
-                    except EngineError as error:
-                        self._note_failure(course, error)
-                    except Exception as error:  # a fault of ours must not cost a player the poem
-                        log.exception("asking the model failed")
-                        self._note_failure(course, AnswerError(Reason.UPSTREAM_ERROR, repr(error)))
-                    step = next_step(self._situation(course, holds_slot=True))
-        assert isinstance(step, FallBack)
-        return self._fall_back(course, step.reason)
+        course = self._course(hand, audience, seed)
+        if self._policy != "model":
+            found = look_up(self.game, hand, self._table, by_hand=self._policy == "auto")
+            if found is not None:
+                course.spend(found.source, course.started)
+                return self._end(course, found, Reason.PREPARED)
+        try:
+            async with self._until_stopped():
+                result = await self._ask_by_the_ladder(course)
+        except TimeoutError:
+            result = Reason.STOPPING
+        except Exception:  # a fault of ours must not cost a player the poem
+            log.exception("asking the model failed")
+            result = Reason.UPSTREAM_ERROR
+        return result if isinstance(result, Outcome) else self._fall_back(course, result)
 
     def without_model(self, hand: Hand, reason: Reason, audience: Audience | None = None) -> Outcome:
         """A poem at once, for a player who asks too often."""
-        return self._fall_back(self._course(hand, audience), reason)
+        return self._fall_back(self._course(hand, audience, None), reason)
 
-    def _course(self, hand: Hand, audience: Audience | None) -> _Course:
-        seed = secrets.randbelow(2**31)
+    def stop(self) -> None:
+        """Whoever waits for the model or for its answer has the fallback at once; nobody asks it from now on."""
+        self.stopping = True
+        for timer in self._at_the_model:
+            timer.reschedule(asyncio.get_running_loop().time())
+        self._at_the_model.clear()
+
+    @asynccontextmanager
+    async def _until_stopped(self) -> AsyncIterator[None]:
+        """Raises `TimeoutError` in the block once the service stops."""
+        async with asyncio.timeout(None) as timer:
+            self._at_the_model.add(timer)
+            try:
+                yield
+            finally:
+                self._at_the_model.discard(timer)
+
+    def _course(self, hand: Hand, audience: Audience | None, seed: int | None) -> _Course:
+        seed = secrets.randbelow(2**31) if seed is None else seed
         return _Course(hand, draw_candidates(self.game.deck, Random(seed)), seed, time.monotonic(), audience)
 
-    def _situation(self, course: _Course, *, holds_slot: bool) -> Situation:
-        now, standing = time.monotonic(), self.keeper.standing
-        return Situation(
+    def _next(self, course: _Course, *, holds_slot: bool) -> Step:
+        now, pace = time.monotonic(), self.keeper.standing.pace
+        at = Situation(
             remaining_s=course.started + self._deadline_s - reserve_s(self._deadline_s) - now,
-            model=standing.state,
-            why_not=standing.why_not,
-            breaker_open=self.keeper.breaker.state(now) is not BreakerState.CLOSED,
-            answer_s=standing.pace.answer_s if standing.pace else 0.0,
+            obstacle=self._obstacle(course, now),
+            answer_s=pace.answer_s if pace else 0.0,
             holds_slot=holds_slot,
             ahead=self.slots.ahead,
             slots=self.slots.size,
             attempts=course.attempts,
             failure=course.failure,
         )
+        return next_step(at)
+
+    def _obstacle(self, course: _Course, now: float) -> Reason | None:
+        if self.stopping:
+            return Reason.STOPPING
+        if self._policy == "auto" and self.keeper.below_composer:
+            return Reason.BELOW_COMPOSER
+        return self.keeper.obstacle(now, on_trial=course.on_trial)
+
+    async def _ask_by_the_ladder(self, course: _Course) -> Outcome | Reason:
+        """The model's poem, or why it is not the model's."""
+        step = self._next(course, holds_slot=False)
+        if isinstance(step, Wait):
+            since = time.monotonic()
+            async with self.slots.hold(step.limit_s, lambda place: self._tell_place(course, place)) as held:
+                course.spend("wait", since)
+                step = self._next(course, holds_slot=True) if held else FallBack(Reason.BUSY)
+                while isinstance(step, AskModel):
+                    try:
+                        return await self._ask(course, step.limit_s)
+                    except EngineError as error:
+                        self._note_failure(course, error)
+                    step = self._next(course, holds_slot=True)
+        if course.failure in POOR:
+            self.keeper.quality.fail(time.monotonic())
+        assert isinstance(step, FallBack)
+        return step.reason
+
+    def _tell_place(self, course: _Course, place: int) -> None:
+        if course.audience:
+            answer_s = pace.answer_s if (pace := self.keeper.standing.pace) else 0.0
+            course.audience.wait(place, math.ceil(answer_s * math.ceil(place / self.slots.size)))
 
     async def _ask(self, course: _Course, limit_s: float) -> Outcome:
         """One answer of the model's, checked. Raises `EngineError`."""
-        engine, standing = self.keeper.engine, self.keeper.standing
-        assert engine is not None
+        standing, now = self.keeper.standing, time.monotonic()
+        if self.keeper.quality.state(now) is BreakerState.HALF_OPEN:
+            self.keeper.quality.try_once(now)
+            course.on_trial = True
+        seed = (course.seed + course.attempts) % 2**31
         course.attempts += 1
-        ask = Ask.of(self.game, course.hand, course.candidates, (course.seed + course.attempts - 1) % 2**31)
+        ask = Ask.of(self.game, course.hand, course.candidates, seed, stream=course.audience is not None)
         course.prompt = ask.prompt
-        since = time.monotonic()
         try:
-            text = await self._text(course, ask, limit_s)
-        except TimeoutError as error:
-            raise UnavailableError(Reason.TIMEOUT, "no piece, or no end, in time") from error
+            found = await draft(self.keeper, ask, limit_s, course.audience)
         finally:
-            course.spend("model", since)
-        result = check_answer(text, course.hand, course.candidates)
+            course.spend("model", now)
+        if found.first_s is not None:
+            self.metrics.time_first_piece(found.first_s)
+        result = check_answer(found.text, course.hand, course.candidates)
         self.keeper.breaker.succeed()
+        self.keeper.quality.succeed()
         for repair in result.repairs:
             self.metrics.count_repair(repair)
-        model = standing.facts.name if standing.facts else None
-        return self._written(course, result.answer, "model", None, engine.name, model)
-
-    async def _text(self, course: _Course, ask: Ask, limit_s: float) -> str:
-        """The pieces of one answer, shown as they come; `TimeoutError` on silence or at the limit."""
-        engine, pace = self.keeper.engine, self.keeper.standing.pace
-        assert engine is not None
-        bear = patience(pace.first_s, pace.piece_s) if pace else patience(1.0, 0.1)
-        growth = Growth() if course.audience else None
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        end = started + limit_s
-        texts: list[str] = []
-        tokens, first_s = 0, 0.0
-        async with asyncio.timeout_at(min(end, started + bear.first_s)) as timer:
-            async with aclosing(engine.write(ask)) as answer:
-                async for piece in answer:
-                    now = loop.time()
-                    if not texts:
-                        first_s = now - started
-                        self.metrics.time_first_piece(first_s)
-                    texts.append(piece.text)
-                    tokens += piece.tokens
-                    timer.reschedule(min(end, now + bear.gap_s))
-                    if growth and course.audience and (text := growth.feed(piece.text)):
-                        course.audience.grow(text)
-        self.keeper.learn(first_s, tokens, loop.time() - started)
-        return "".join(texts)
+        outcome = self._end(course, Fallback(result.answer, "model"), None)
+        outcome.model = standing.facts.name if standing.facts else None
+        outcome.engine = self.keeper.engine.name if self.keeper.engine else None
+        outcome.reasoning = found.thoughts or None
+        return outcome
 
     def _note_failure(self, course: _Course, error: EngineError) -> None:
         course.failure = error.reason
@@ -164,7 +207,8 @@ class Writer:
         self.metrics.count_failure(error.reason)
         if isinstance(error, RuleError):
             self.metrics.count_violations([v.rule for v in error.violations])
-        if not isinstance(error, AnswerError) or error.reason is Reason.LOST:
+        unavailable = isinstance(error, UnavailableError) and error.reason is not Reason.BUSY
+        if unavailable or error.reason is Reason.LOST:
             self.keeper.breaker.fail(time.monotonic())
         self.keeper.suspect(error)
         if course.audience:
@@ -172,29 +216,25 @@ class Writer:
 
     def _fall_back(self, course: _Course, reason: Reason) -> Outcome:
         since = time.monotonic()
-        try:
-            found = fall_back(self.game, course.hand, course.candidates, course.seed, self._table)
-        except sqlite3.Error as error:
-            log.error("the table cannot be read", extra={"seen": {"error": str(error)}})
-            found = fall_back(self.game, course.hand, course.candidates, course.seed, None)
+        found = fall_back(self.game, course.hand, course.candidates, course.seed, self._table)
         course.spend(found.source, since)
+        return self._end(course, found, reason)
+
+    def _end(self, course: _Course, found: Fallback, reason: Reason | None) -> Outcome:
+        """The poem is there: counted, shown, and with how it came to be."""
         if found.waived:
             self.metrics.count_waiver()
-        if course.audience:
+        if course.audience and reason is not None:
             course.audience.grow(found.answer.poem)
-        return self._written(course, found.answer, found.source, reason, None, None)
-
-    def _written(
-        self,
-        course: _Course,
-        answer: Answer,
-        source: Source,
-        reason: Reason | None,
-        engine: str | None,
-        model: str | None,
-    ) -> Outcome:
         seconds = time.monotonic() - course.started
-        self.metrics.count_poem(source, reason, seconds)
+        self.metrics.count_poem(found.source, reason, seconds)
         return Outcome(
-            course.hand, answer, source, course.seed, seconds, reason, engine, model, course.prompt, course.stages
+            course.hand,
+            found.answer,
+            found.source,
+            course.seed,
+            seconds,
+            reason,
+            prompt=course.prompt,
+            stages=course.stages,
         )

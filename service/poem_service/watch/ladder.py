@@ -10,7 +10,7 @@ from poem_service.errors import Reason
 
 RESERVE_MIN_S = 0.5
 RESERVE_SHARE = 0.05
-ATTEMPTS_MAX = 2
+ATTEMPTS_MAX = 3
 WORTH_ANOTHER = frozenset({Reason.LOST, Reason.INCOMPLETE, Reason.MALFORMED, Reason.RULES})
 """What may well go right with a fresh seed or a fresh connection."""
 
@@ -21,11 +21,13 @@ def reserve_s(deadline_s: float) -> float:
 
 
 class ModelState(StrEnum):
-    """Whether the model may be asked."""
+    """How the model stands; only a ready one is asked."""
 
     STARTING = "starting"
     ABSENT = "absent"
     LOADING = "loading"
+    TRIAL = "trial"
+    SUSPECT = "suspect"
     TOO_SLOW = "too-slow"
     READY = "ready"
 
@@ -36,9 +38,8 @@ class Situation:
 
     remaining_s: float
     """Until what is kept back for the fallback begins."""
-    model: ModelState
-    why_not: Reason | None
-    breaker_open: bool
+    obstacle: Reason | None
+    """Why nobody asks the model now; None if they may."""
     answer_s: float
     """What an answer takes, as measured."""
     holds_slot: bool
@@ -75,12 +76,12 @@ Step = Wait | AskModel | FallBack
 
 def next_step(at: Situation) -> Step:
     """Wait, ask, or fall back and why."""
+    if at.obstacle is Reason.STOPPING:
+        return FallBack(at.obstacle)
     if at.failure is not None and (at.attempts >= ATTEMPTS_MAX or at.failure not in WORTH_ANOTHER):
         return FallBack(at.failure)
-    if at.model is not ModelState.READY:
-        return FallBack(at.failure or at.why_not or Reason.STARTING)
-    if at.breaker_open:
-        return FallBack(at.failure or Reason.BREAKER_OPEN)
+    if at.obstacle is not None:
+        return FallBack(at.failure or at.obstacle)
     room = at.remaining_s
     if not at.holds_slot:
         before = at.answer_s * (at.ahead // at.slots)
@@ -94,12 +95,13 @@ def next_step(at: Situation) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long silence is borne: before the first piece, and between two."""
+    """How long silence is borne: before the first piece, between two, and for an answer that comes in one."""
 
     first_s: float
     gap_s: float
+    whole_s: float
 
 
-def patience(first_s: float, piece_s: float) -> Patience:
+def patience(first_s: float, piece_s: float, answer_s: float) -> Patience:
     """From the measured pace: a model that is this much slower than it was is stuck, not thinking."""
-    return Patience(max(5.0, 10 * first_s), max(3.0, 50 * piece_s))
+    return Patience(max(5.0, 10 * first_s), max(3.0, 50 * piece_s), max(8.0, 3 * answer_s))

@@ -1,4 +1,4 @@
-"""A poem as it is written → server-sent events: `delta`, `replace` and at the end `done`."""
+"""A poem as it comes to be → server-sent events: `waiting`, `delta`, `replace` and at the end `done`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +14,8 @@ from poem_service.request.writer import Audience
 
 QUIET_S = 10.0
 """A comment after this long, so that nothing on the way takes the connection for dead."""
+LEFT = "poem_service.left"
+"""Set in the scope of a request whose client left before its answer."""
 
 Write = Callable[[Audience], Awaitable[Outcome]]
 
@@ -24,6 +26,9 @@ class _Listener:
     def __init__(self) -> None:
         self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._shown = False
+
+    def wait(self, place: int, seconds: int) -> None:
+        self.events.put_nowait(event("waiting", {"place": place, "seconds": seconds}))
 
     def grow(self, text: str) -> None:
         self._shown = True
@@ -36,7 +41,7 @@ class _Listener:
 
 
 class EventStream(Response):
-    """The response; a client that leaves ends the writing."""
+    """The response; a client that leaves ends the writing. It ends well after `done`, and never without."""
 
     media_type = "text/event-stream"
 
@@ -48,16 +53,18 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         listener = _Listener()
         writing = asyncio.ensure_future(self._run(listener))
-        leaving = asyncio.ensure_future(_left(receive, writing))
+        leaving = asyncio.ensure_future(_left(scope, receive, writing))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             while (body := await _next(listener.events)) is not None:
                 await send({"type": "http.response.body", "body": body, "more_body": True})
+            if not writing.cancelled() and (error := writing.exception()) is not None:
+                raise error  # the connection breaks, and the client knows
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             for task in (leaving, writing):
                 task.cancel()
-                with suppress(asyncio.CancelledError):
+                with suppress(asyncio.CancelledError, Exception):
                     await task
 
     async def _run(self, listener: _Listener) -> None:
@@ -66,7 +73,7 @@ class EventStream(Response):
             done = {"title": outcome.answer.title, "poem": outcome.answer.poem, "source": outcome.source}
             listener.events.put_nowait(event("done", done))
         finally:
-            listener.events.put_nowait(None)
+            asyncio.get_running_loop().call_soon(listener.events.put_nowait, None)  # once this task has ended
 
 
 def event(name: str, fields: Mapping[str, object]) -> bytes:
@@ -82,7 +89,9 @@ async def _next(events: "asyncio.Queue[bytes | None]") -> bytes | None:
         return b": still writing\n\n"
 
 
-async def _left(receive: Receive, writing: "asyncio.Future[None]") -> None:
+async def _left(scope: Scope, receive: Receive, writing: "asyncio.Future[None]") -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    if not writing.done():
+        scope[LEFT] = True
     writing.cancel()

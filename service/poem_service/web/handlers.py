@@ -3,10 +3,8 @@
 import asyncio
 import json
 import re
-import secrets
 import time
 from collections.abc import Awaitable
-from random import Random
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,23 +12,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from poem.hand import Hand, deal_cards
+from poem.hand import Hand
 from poem_service.errors import Reason, RequestError
+from poem_service.record.log import request_id
 from poem_service.record.metrics import CONTENT_TYPE
 from poem_service.record.outcome import Outcome
 from poem_service.request.intake import read_hand
 from poem_service.request.ratelimit import client_address
 from poem_service.request.writer import Audience
 from poem_service.service import Service
-from poem_service.watch.ladder import ModelState
-from poem_service.web.events import EventStream
+from poem_service.web.events import LEFT, EventStream
 from poem_service.web.openapi import DOCUMENT
+from poem_service.web.ready import readiness
 
 TOO_LARGE = "送られた内容が大きすぎます。"
 TOO_LATE = "送信が途中で止まりました。もう一度お試しください。"
 BODY_S = 10.0
 SEEN = "poem_service.seen"
 """Where a handler leaves in the scope what the request's one line of log should tell."""
+BAD_FROM = "from は any か prepared にしてください。"
 BAD_SEED = "seed は十八桁までの整数にしてください。"
 MESSAGES = {
     401: "このサービスを使うには鍵が要ります。",
@@ -50,6 +50,7 @@ async def generate_poem(request: Request) -> Response:
         return EventStream(lambda audience: _outcome(request, hand, audience))
     outcome = await _unless_gone(request, _outcome(request, hand))
     if outcome is None:
+        request.scope[LEFT] = True
         return Response(status_code=204)  # nobody is there to read it
     return Response(
         msgspec.json.encode({"title": outcome.answer.title, "poem": outcome.answer.poem}),
@@ -59,13 +60,15 @@ async def generate_poem(request: Request) -> Response:
 
 
 async def deal(request: Request) -> Response:
-    """Five cards of five different categories."""
-    text = request.query_params.get("seed")
-    if text is not None and not _SEED.fullmatch(text):
+    """Five cards: any of five different categories, or a set that the table holds."""
+    service, asked = _service(request), request.query_params
+    seed, source = asked.get("seed"), asked.get("from", service.settings.deal)
+    if seed is not None and not _SEED.fullmatch(seed):
         raise RequestError(400, BAD_SEED)
-    seed = secrets.randbelow(2**31) if text is None else int(text)
-    cards = deal_cards(_service(request).deck, Random(seed))
-    return JSONResponse([card.as_json() for card in cards], headers={"X-Deal-Seed": str(seed)})
+    if source not in ("any", "prepared"):
+        raise RequestError(400, BAD_FROM)
+    found, cards = service.dealer.deal(prepared=source == "prepared", seed=None if seed is None else int(seed))
+    return JSONResponse([card.as_json() for card in cards], headers={"X-Deal-Seed": str(found)})
 
 
 async def cards(request: Request) -> Response:
@@ -84,39 +87,9 @@ async def health(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Who answers, and if not the model, why."""
+    """Who answers, and if not the model, why; 503 once the service stops, so that a balancer looks away."""
     service = _service(request)
-    standing = service.keeper.standing
-    facts, pace = standing.facts, standing.pace
-    breaker = service.keeper.breaker.state(time.monotonic())
-    from_model = standing.state is ModelState.READY and breaker == "closed"
-    return JSONResponse(
-        {
-            "answers_from": "model" if from_model else "table",
-            "state": standing.state,
-            "reason": None if from_model else standing.why_not or Reason.BREAKER_OPEN,
-            "detail": standing.detail,
-            "engine": service.keeper.engine.name if service.keeper.engine else None,
-            "model": facts.name if facts else service.settings.model,
-            "digest": facts.digest if facts else None,
-            "prompt_version": service.keeper.training.prompt_version,
-            "prompt_version_served": service.game.prompt_version,
-            "prompt_differs": service.keeper.prompt_differs,
-            "game": service.game.name,
-            "game_digest": service.game.deck.digest,
-            "game_trained": service.keeper.training.game,
-            "game_differs": service.keeper.game_differs,
-            "tokens_per_s": round(1 / pace.piece_s, 1) if pace and pace.piece_s > 0 else None,
-            "answer_s": round(pace.answer_s, 2) if pace else None,
-            "vram_share": facts.vram_share if facts else None,
-            "gpu_lost": service.gpu_lost,
-            "cold_s": None if (cold_s := service.keeper.cold_s) is None else round(cold_s, 2),
-            "breaker": breaker,
-            "table": None
-            if (table := service.table) is None
-            else {"poems": len(table), "stale_cards": list(service.stale_cards)},
-        }
-    )
+    return JSONResponse(readiness(service), 503 if service.writer.stopping else 200)
 
 
 async def metrics(request: Request) -> Response:
@@ -149,8 +122,8 @@ async def _outcome(request: Request, hand: Hand, audience: Audience | None = Non
         outcome = service.writer.without_model(hand, Reason.RATE_LIMITED, audience)
     else:
         outcome = await service.writer.write(hand, audience)
-    if service.generation_log is not None:
-        service.generation_log.add(outcome)
+    outcome.request_id = request_id.get()
+    service.keep(outcome)
     request.scope[SEEN] = {
         "source": outcome.source,
         "reason": outcome.reason,

@@ -1,30 +1,36 @@
 """Around every request: its id, security headers, one line of log, the status counted, the optional key."""
 
+import asyncio
 import hmac
 import logging
 import re
 import secrets
 import time
+from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poem_service.record.log import request_id
 from poem_service.record.metrics import Metrics
+from poem_service.web.events import LEFT
 from poem_service.web.handlers import MESSAGES, SEEN, error_response
 
 log = logging.getLogger("poem_service.access")
 
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+CLIENT_LEFT = 499
+"""What is counted and logged for a client that did not wait for its answer; nobody is sent it."""
 INTERNAL_ERROR = "ただいま混み合っています。もう一度お試しください。"
 
 
 class Envelope:
     """The outermost layer. A fault of ours becomes a plain 500 here and a traceback in the log."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, csp: str) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, csp: str, leaving: Callable[[], bool]) -> None:
         self._app = app
         self._metrics = metrics
+        self._leaving = leaving
         self._security = [
             (b"content-security-policy", csp.encode()),
             (b"x-content-type-options", b"nosniff"),
@@ -48,6 +54,8 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", current.encode()), *self._security]
+                if self._leaving():  # whoever keeps connections opens the next one where the service goes on
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -56,7 +64,12 @@ class Envelope:
             log.exception("a request failed")
             if status == 0:
                 await error_response(500, INTERNAL_ERROR)(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server's patience with a stop is over
+            if status == 0:
+                await error_response(503, INTERNAL_ERROR)(scope, receive, send_with_headers)
+            raise
         finally:
+            status = CLIENT_LEFT if LEFT in scope else status
             self._metrics.count_answer(status)
             ms = round((time.monotonic() - started) * 1000, 2)
             seen = {"method": scope["method"], "path": scope["path"], "status": status, "ms": ms}
@@ -65,18 +78,18 @@ class Envelope:
 
 
 class BearerKey:
-    """Asks for `Authorization: Bearer <key>` on everything but the page and the probes."""
+    """Asks for `Authorization: Bearer <key>`, one of the keys, on everything but the page and the probes."""
 
     OPEN = frozenset({"/", "/health", "/ready"})
 
-    def __init__(self, app: ASGIApp, key: str) -> None:
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
-        self._wanted = f"Bearer {key}".encode()
+        self._wanted = [f"Bearer {key}".encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] not in self.OPEN and scope["method"] != "OPTIONS":
             given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-            if not hmac.compare_digest(given, self._wanted):
+            if not sum(hmac.compare_digest(given, wanted) for wanted in self._wanted):  # each takes its time
                 await error_response(401, MESSAGES[401], {"WWW-Authenticate": "Bearer"})(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -33,7 +33,7 @@ async def test_its_poem_is_served(server: OpenAIStandIn, served: tuple[Service, 
     assert response.headers["x-poem-source"] == "model"
     body = server.calls[-1]
     assert body["response_format"]["json_schema"]["strict"] is True
-    assert body["stream"] is True
+    assert body["stream"] is False
 
 
 async def test_talk_around_the_json_is_understood(

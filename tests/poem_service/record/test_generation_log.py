@@ -10,7 +10,10 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from poem.hand import Answer
+from poem_service.record import generation_log
 from poem_service.record.generation_log import FILES_KEPT, GenerationLog
 from poem_service.record.outcome import Outcome
 from support.served import a_hand
@@ -25,6 +28,26 @@ def rows(path: Path) -> int:
         return int(db.execute("SELECT count(*) FROM generation_logs").fetchone()[0])
 
 
+READER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+print(db.execute("SELECT count(*) FROM generation_logs").fetchone()[0], flush=True)
+sys.stdin.readline()
+"""
+
+
+def await_rows(path: Path, count: int) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if rows(path) == count:
+                return
+        except sqlite3.OperationalError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the rows did not come")
+
+
 def test_closing_writes_what_waits(tmp_path: Path) -> None:
     log = GenerationLog(tmp_path / "log.sqlite3")
     for n in range(50):
@@ -33,15 +56,119 @@ def test_closing_writes_what_waits(tmp_path: Path) -> None:
     assert (rows(tmp_path / "log.sqlite3"), log.lost) == (50, 0)
 
 
-def test_a_full_file_moves_up_and_the_oldest_goes(tmp_path: Path) -> None:
+def test_a_full_file_s_rows_move_up_and_the_oldest_go(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     for n in range(FILES_KEPT + 3):
         log = GenerationLog(path, bytes_max=1)
         log.add(written(n))
         log.close()
-    names = {p.name for p in tmp_path.iterdir()}
-    assert names == {f"log.sqlite3.{n}" for n in range(1, FILES_KEPT + 1)}
-    assert all(rows(tmp_path / name) == 1 for name in names)
+    names = [f"log.sqlite3.{n}" for n in range(1, FILES_KEPT + 1)]
+    assert {p.name for p in tmp_path.iterdir()} == {"log.sqlite3", *names}
+    assert [rows(tmp_path / name) for name in ["log.sqlite3", *names]] == [0, 1, 1, 1]
+    with closing(sqlite3.connect(tmp_path / "log.sqlite3.1")) as db:
+        assert db.execute("SELECT seed FROM generation_logs").fetchall() == [(FILES_KEPT + 2,)]
+
+
+def test_no_row_is_lost_while_another_process_reads_the_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite3"
+    log = GenerationLog(path, bytes_max=60_000)
+    log.add(written(0))
+    await_rows(path, 1)
+    reading = subprocess.Popen(
+        [sys.executable, "-c", READER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert reading.stdin
+    assert reading.stdout
+    assert reading.stdout.readline() == "1\n"
+    for n in range(1, 40):
+        log.add(written(n))
+        time.sleep(0.05)
+    log.close()
+    files = [path, *(tmp_path / f"log.sqlite3.{n}" for n in range(1, FILES_KEPT + 1))]
+    kept = [rows(file) for file in files if file.exists()]
+    assert len(kept) > 1
+    assert (sum(kept), log.lost) == (40, 0)
+    reading.communicate("end\n", timeout=10)
+
+
+def test_a_file_of_an_older_version_gets_the_column_that_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite3"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(
+            "CREATE TABLE generation_logs (id INTEGER PRIMARY KEY, created_at TEXT, selected_cards TEXT,"
+            " generated_poem TEXT, generation_time_ms INTEGER, is_successful BOOLEAN, llm_provider TEXT,"
+            " llm_model TEXT, prompt_text TEXT, reasoning_text TEXT)"
+        )
+        db.execute("INSERT INTO generation_logs (created_at) VALUES ('before')")
+    log = GenerationLog(path)
+    log.add(written(7))
+    log.close()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT seed FROM generation_logs").fetchall() == [(None,), (7,)]
+    assert log.lost == 0
+
+
+def test_a_poem_that_makes_no_row_costs_that_row_only(tmp_path: Path) -> None:
+    log = GenerationLog(tmp_path / "log.sqlite3")
+    broken = written(1)
+    broken.answer = Answer("\ud800", "一方だけの代用符号")
+    for outcome in (written(0), broken, written(2)):
+        log.add(outcome)
+    log.close()
+    assert (rows(tmp_path / "log.sqlite3"), log.lost) == (2, 1)
+
+
+def test_a_full_queue_costs_rows_and_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_log, "WAITING_MAX", 3)
+    monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
+    path = tmp_path / "log.sqlite3"
+    log = GenerationLog(path)
+    log.add(written(0))
+    await_rows(path, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody else can write
+        started = time.monotonic()
+        for n in range(1, 11):
+            log.add(written(n))
+            time.sleep(0.01)
+        assert time.monotonic() - started < 1
+        time.sleep(0.6)
+        for n in range(11, 21):
+            log.add(written(n))
+        assert 0 < log.lost <= 18
+        other.execute("COMMIT")
+    log.close()
+    assert rows(path) + log.lost == 21
+
+
+def test_a_locked_file_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
+    path = tmp_path / "log.sqlite3"
+    log = GenerationLog(path)
+    log.add(written(0))
+    await_rows(path, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        log.add(written(1))
+        started = time.monotonic()
+        log.close()
+        assert time.monotonic() - started < 3
+    assert log.lost == 1
+
+
+def test_the_request_s_id_finds_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite3"
+    log = GenerationLog(path)
+    for n in range(3):
+        outcome = written(n)
+        outcome.request_id = f"request-{n}"
+        log.add(outcome)
+    log.close()
+    with closing(sqlite3.connect(path)) as db:
+        found = db.execute(
+            "SELECT seed FROM generation_logs JOIN requests ON log_id = id WHERE request_id = 'request-1'"
+        ).fetchall()
+    assert found == [(1,)]
 
 
 def test_rows_older_than_a_second_survive_a_kill(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from poem.game import builtin_game
 from poem_service.errors import Reason
 from poem_service.request.fallback import fall_back
 from poem_service.watch.ladder import (
+    ATTEMPTS_MAX,
     WORTH_ANOTHER,
     AskModel,
     FallBack,
-    ModelState,
     Situation,
     Wait,
     next_step,
@@ -24,9 +24,7 @@ from support.served import a_hand
 
 READY = Situation(
     remaining_s=60,
-    model=ModelState.READY,
-    why_not=None,
-    breaker_open=False,
+    obstacle=None,
     answer_s=8,
     holds_slot=False,
     ahead=0,
@@ -58,17 +56,20 @@ def test_only_what_a_fresh_seed_may_mend_is_asked_again(reason: Reason) -> None:
     failed = replace(READY, holds_slot=True, attempts=1, failure=reason, remaining_s=30)
     step = next_step(failed)
     assert step == (AskModel(30) if reason in WORTH_ANOTHER else FallBack(reason))
-    assert next_step(replace(failed, attempts=2)) == FallBack(reason)
+    assert next_step(replace(failed, attempts=ATTEMPTS_MAX)) == FallBack(reason)
     assert next_step(replace(failed, remaining_s=7)) == FallBack(reason)
 
 
-@pytest.mark.parametrize("state", [s for s in ModelState if s is not ModelState.READY])
-def test_a_model_that_is_not_ready_is_not_asked(state: ModelState) -> None:
-    assert next_step(replace(READY, model=state, why_not=Reason.LOADING)) == FallBack(Reason.LOADING)
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_model_that_nobody_asks_is_not_asked(reason: Reason) -> None:
+    assert next_step(replace(READY, obstacle=reason)) == FallBack(reason)
+    assert next_step(replace(READY, obstacle=reason, holds_slot=True)) == FallBack(reason)
 
 
-def test_an_open_breaker_keeps_players_away() -> None:
-    assert next_step(replace(READY, breaker_open=True)) == FallBack(Reason.BREAKER_OPEN)
+def test_a_stop_comes_before_whatever_failed() -> None:
+    failed = replace(READY, holds_slot=True, attempts=1, failure=Reason.RULES)
+    assert next_step(replace(failed, obstacle=Reason.STOPPING)) == FallBack(Reason.STOPPING)
+    assert next_step(replace(failed, obstacle=Reason.BREAKER_OPEN)) == FallBack(Reason.RULES)
 
 
 @given(
@@ -77,10 +78,9 @@ def test_an_open_breaker_keeps_players_away() -> None:
     ahead=st.integers(0, 50),
     slots=st.integers(1, 8),
     holds_slot=st.booleans(),
-    attempts=st.integers(0, 3),
-    model=st.sampled_from(ModelState),
+    attempts=st.integers(0, 4),
     failure=st.none() | st.sampled_from(Reason),
-    breaker_open=st.booleans(),
+    obstacle=st.none() | st.sampled_from(Reason),
 )
 def test_no_step_ever_spends_what_is_kept_for_the_fallback(
     remaining_s: float,
@@ -89,16 +89,15 @@ def test_no_step_ever_spends_what_is_kept_for_the_fallback(
     slots: int,
     holds_slot: bool,
     attempts: int,
-    model: ModelState,
     failure: Reason | None,
-    breaker_open: bool,
+    obstacle: Reason | None,
 ) -> None:
-    at = Situation(remaining_s, model, None, breaker_open, answer_s, holds_slot, ahead, slots, attempts, failure)
+    at = Situation(remaining_s, obstacle, answer_s, holds_slot, ahead, slots, attempts, failure)
     step = next_step(at)
     if isinstance(step, Wait | AskModel):
         assert 0 <= step.limit_s <= remaining_s
-        assert model is ModelState.READY
-        assert attempts < 2 or failure is None
+        assert obstacle is None
+        assert attempts < ATTEMPTS_MAX or failure is None
     else:
         assert isinstance(step.reason, Reason)
 
@@ -108,9 +107,10 @@ def test_a_share_of_the_deadline_is_kept_for_the_fallback() -> None:
 
 
 def test_patience_grows_with_the_pace() -> None:
-    assert patience(0.01, 0.001).gap_s == 3.0
-    assert patience(4.0, 0.5).first_s == 40.0
-    assert patience(4.0, 0.5).gap_s == 25.0
+    assert patience(0.01, 0.001, 1.0).gap_s == 3.0
+    assert patience(4.0, 0.5, 30.0).first_s == 40.0
+    assert patience(4.0, 0.5, 30.0).gap_s == 25.0
+    assert patience(4.0, 0.5, 30.0).whole_s == 90.0
 
 
 def test_the_fallback_writes_the_same_poem_for_the_same_seed() -> None:

@@ -80,7 +80,7 @@ async def test_whoever_leaves_a_growing_poem_can_play_on(tmp_path: Path) -> None
 
 
 async def test_a_refusal_is_told_in_the_service_s_own_words(tmp_path: Path) -> None:
-    settings = Settings(engine="none", api_key="a-key-of-the-stand")
+    settings = Settings(engine="none", api_keys=("a-key-of-the-stand",))
     async with (
         serving(settings) as (_, client),
         browsing(tmp_path, str(client.base_url), 390, 844) as page,

@@ -1,0 +1,45 @@
+"""A deck and the card sets that a table holds → the cards to deal."""
+
+import secrets
+from collections.abc import Sequence
+from random import Random
+
+from poem.deck import Card, Deck
+from poem.hand import deal_cards
+
+CardSet = tuple[Card, ...]
+
+
+def card_sets(deck: Deck, table_hands: Sequence[Sequence[str]], stale: Sequence[str]) -> tuple[CardSet, ...]:
+    """Each set of cards once, in a fixed order, without those that the deck has no more or has changed."""
+    unusable = set(stale)
+    ids = {tuple(sorted(hand)) for hand in table_hands}
+    usable = sorted(one for one in ids if all(card in deck.by_id and card not in unusable for card in one))
+    return tuple(tuple(deck.by_id[card] for card in one) for one in usable)
+
+
+class Dealer:
+    """Deals any cards of the deck, or prepared sets only, visiting all of them before any comes again."""
+
+    def __init__(self, deck: Deck, prepared: tuple[CardSet, ...]) -> None:
+        self.prepared = prepared
+        self._deck = deck
+        self._left: list[int] = []
+
+    def deal(self, *, prepared: bool, seed: int | None) -> tuple[int, CardSet]:
+        """The cards, and the seed that gives them again. Where nothing is prepared, any are dealt."""
+        if not (prepared and self.prepared):
+            seed = secrets.randbelow(2**31) if seed is None else seed
+            return seed, deal_cards(self._deck, Random(seed))
+        count = len(self.prepared)
+        if seed is None:
+            seed = self._next() + count * secrets.randbelow(2**31 // count)
+        cards = list(self.prepared[seed % count])
+        Random(seed).shuffle(cards)
+        return seed, tuple(cards)
+
+    def _next(self) -> int:
+        if not self._left:
+            self._left = list(range(len(self.prepared)))
+            Random(secrets.randbits(64)).shuffle(self._left)
+        return self._left.pop()

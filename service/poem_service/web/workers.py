@@ -1,0 +1,57 @@
+"""One bound socket → several processes that serve it, kept alive and stopped together."""
+
+import logging
+import multiprocessing
+import signal
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+log = logging.getLogger("poem_service.web.workers")
+
+RESTART_S = 1.0
+
+Work = Callable[[list[socket.socket]], None]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """The socket that all of them accept from."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.create_server((host, port), family=family, backlog=2048)
+    bound.set_inheritable(True)
+    return bound
+
+
+def supervise(work: Work, listening: socket.socket, count: int) -> None:
+    """Run `work` in so many processes until a signal stops them all; one that dies by itself is started again."""
+    context = multiprocessing.get_context("spawn")
+    processes: list[SpawnProcess] = []
+    stopping = False
+
+    def start() -> None:
+        process = context.Process(target=work, args=([listening],))
+        process.start()
+        processes.append(process)
+
+    def stop(_: int, __: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for process in processes:
+            process.terminate()
+
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sig, stop)
+    for _ in range(count):
+        start()
+    while processes:
+        wait([process.sentinel for process in processes])
+        for process in [process for process in processes if process.exitcode is not None]:
+            processes.remove(process)
+            if not stopping:
+                log.error("a worker ended", extra={"seen": {"pid": process.pid, "status": process.exitcode}})
+                time.sleep(RESTART_S)
+                if not stopping:
+                    start()
