@@ -55,7 +55,7 @@ def _closes(token: Any) -> bool:
 def _is_closed(token: Any) -> bool:
     # Most verbs have one form for the end of a sentence and before a noun; the analyser guesses which it is.
     form = _form(token)
-    return form.startswith(_ENDS_A_SENTENCE) or bool(form) and token.surface() == token.dictionary_form()
+    return form.startswith(_ENDS_A_SENTENCE) or (bool(form) and token.surface() == token.dictionary_form())
 
 
 def _form(token: Any) -> str:
