@@ -20,7 +20,7 @@ from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
 from poem.rules import PHRASE
 from poem.sentences import Sentence, Voices
-from poem.store import store
+from poem.store import Motif, store
 
 # Sentences a paragraph, by how many sentences there are in all: five, or fewer where two cards share one, and the ends.
 _LAYOUTS = {
@@ -28,19 +28,21 @@ _LAYOUTS = {
     6: ((2, 2, 2), (2, 2, 1, 1), (1, 2, 2, 1), (1, 2, 3), (3, 2, 1)),
     5: ((2, 2, 1), (1, 2, 2), (2, 1, 2)),
 }
-# Drafts that fit of which the best is taken, and how many are tried for them.
+# Drafts that fit of which the best is taken, and how many are tried for them on a thread.
 _DRAFTS = 4
-_TRIES = 48
+_TRIES = 24
 _FUSED = 0.5
 """How often two cards that a fused sentence speaks for are let share it."""
 # 180 to 240 with the line breaks and without, whichever layout is taken.
 _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
 _WANTED_LENGTH = range(208, _FITTING.stop)
 _DEFINITION = "である。"
-_CALLED = 3
-"""How much likelier a thread is that a title of somebody else's calls for by one of its words."""
+_MOTIF = 0.7
+"""How often a title of somebody else's has ends for its kind rather than for the thread."""
 
-# What a draft loses. A poem in which the residence does nothing is no advertisement of it.
+# What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
+# in which the residence does nothing is no advertisement of it.
+_CHANCE = 3.0
 _NO_SUBJECT = 4.0
 _SUBJECTS_TOGETHER = 1.5
 _SAME_NOUN = 1.0
@@ -80,42 +82,56 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
     fused = _fused(game, pairs)
     copied = [pair.wording.poem_text for pair in pairs if len(pair.wording.poem_text) >= PHRASE]
     terms = [term for pair in pairs for term in giveaway_terms(pair.card)]
-    conditions = "\n".join(pair.card.condition_text for pair in pairs)
     for waived in (False, True):
         banned = copied if waived else terms + copied
         spoken = [_voices(game, pair, waived) for pair in pairs]
-        best, best_score, found = None, float("-inf"), 0
-        for _, plan in zip(range(_TRIES), _plans(game, candidates, conditions, rng), strict=False):
-            draft = _draft(plan, spoken, fused, rng)
-            text = "".join(sentence.text for sentence in draft)
-            if len(text) not in _FITTING or text.count(_DEFINITION) > 2 or any(term in text for term in banned):
-                continue
-            score, layout = _judge(draft, len(text), rng)
-            if score > best_score:
-                best, best_score = (plan, draft, layout), score
-            found += 1
-            if found == _DRAFTS:
-                break
-        if best is not None:
-            plan, draft, layout = best
-            return Composition(Answer(plan.title, _broken(draft, layout)), waived)
+        for thread in _threads(game, candidates, pairs, rng):
+            best, best_score, found = None, float("-inf"), 0
+            for _, plan in zip(range(_TRIES), _plans(game, candidates, thread, rng), strict=False):
+                draft = _draft(plan, spoken, fused, rng)
+                text = "".join(sentence.text for sentence in draft)
+                if len(text) not in _FITTING or text.count(_DEFINITION) > 2 or any(term in text for term in banned):
+                    continue
+                score, layout = _judge(draft, len(text), rng)
+                if score > best_score:
+                    best, best_score = (plan, draft, layout), score
+                found += 1
+                if found == _DRAFTS:
+                    break
+            if best is not None:
+                plan, draft, layout = best
+                return Composition(Answer(plan.title, _broken(draft, layout)), waived)
     raise CompositionError("no composition fits the shape; the word files lack sentences of some length")
 
 
-def _plans(game: Game, candidates: Sequence[str], conditions: str, rng: Random) -> Iterator[_Plan]:
-    """Titles in any order, over and over, each with a thread and ends that suit it."""
+def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: Random) -> list[str]:
+    """Threads in any order, each as likely as another.
+
+    They are those that the titles were written for; where none was, all that are not made of what a card's drawback
+    is made of.
+    """
+    if own := sorted(
+        {frames.thread for title in candidates if (frames := game.sentences.titles.get(title)) and frames.thread}
+    ):
+        return rng.sample(own, len(own))
+    conditions = "\n".join(pair.card.condition_text for pair in pairs)
+    known = store().threads
+    usable = [key for key, thread in known.items() if not any(word in conditions for word in thread.not_for)]
+    return rng.sample(usable or list(known), len(usable or known))
+
+
+def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[_Plan]:
+    """Titles for the thread, over and over in any order, each with ends that suit it."""
     known = store()
-    usable = [key for key, thread in known.threads.items() if not any(word in conditions for word in thread.not_for)]
-    usable = usable or list(known.threads)
+    written = {title: game.sentences.titles[title] for title in candidates if title in game.sentences.titles}
+    fitting = [title for title, frames in written.items() if frames.thread == thread]
+    if not fitting:
+        fitting = [title for title in candidates if thread in _called(title)] or list(candidates)
     while True:
-        for title in rng.sample(candidates, len(candidates)):
-            if (frames := game.sentences.titles.get(title)) and frames.thread:
-                yield _Plan(title, frames.thread, *rng.choice(frames.pairs))
-                continue
-            calls = [_CALLED if any(word in title for word in known.threads[key].words) else 1 for key in usable]
-            (thread,) = rng.choices(usable, calls)
-            motif = known.motif_of(title)
-            if motif and rng.random() < 0.7:
+        for title in rng.sample(fitting, len(fitting)):
+            if frames := written.get(title):
+                yield _Plan(title, thread, *rng.choice(frames.pairs))
+            elif (motif := _motif(title)) and rng.random() < _MOTIF:
                 yield _Plan(title, thread, *rng.choice(motif.frames.pairs))
             else:
                 ends = known.threads[thread]
@@ -149,7 +165,7 @@ def _judge(draft: Sequence[Sentence], length: int, rng: Random) -> tuple[float, 
     subjects = [sentence.subject for sentence in draft]
     layouts = _LAYOUTS[len(draft)]
     layout = min(rng.sample(layouts, len(layouts)), key=lambda sizes: _crowded(subjects, sizes))
-    score = rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
+    score = _CHANCE * rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
     if not any(subjects):
         score -= _NO_SUBJECT
     for before, after in pairwise(draft):
@@ -196,6 +212,17 @@ def _voices(game: Game, pair: Pair, waived: bool) -> Voices:
         return _of_any(pair.card, pair.wording, (), waived)
     own = game.sentences.wordings.get(pair.wording.id)
     return own or _of_any(pair.card, pair.wording, game.values.get(pair.wording.id, ()), waived)
+
+
+@lru_cache(maxsize=8192)
+def _called(title: str) -> frozenset[str]:
+    """The threads that a title calls for by one of its words."""
+    return frozenset(key for key, thread in store().threads.items() if any(word in title for word in thread.words))
+
+
+@lru_cache(maxsize=8192)
+def _motif(title: str) -> Motif | None:
+    return store().motif_of(title)
 
 
 @cache
