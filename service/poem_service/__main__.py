@@ -1,20 +1,13 @@
 """`poem-service`: the environment → a service that listens; `poem-service doctor` → what is wrong with it."""
 
 import argparse
-import gc
 import os
 import sys
 from importlib import metadata
-from socket import socket
 
 from poem.errors import PoemError
-from poem_service.app import build_app
 from poem_service.errors import ServiceError
-from poem_service.record.log import log_to_stderr
-from poem_service.service import Service
-from poem_service.settings import Settings
-from poem_service.web.server import Server, server_config
-from poem_service.web.workers import bind, supervise
+from poem_service.run import serve
 
 
 def main() -> None:
@@ -25,31 +18,14 @@ def main() -> None:
             from poem_service.doctor.command import command
 
             raise SystemExit(command(os.environ, asked))
+        if asked.command == "replay":
+            from poem_service.doctor import replay
+
+            raise SystemExit(replay.command(os.environ, asked))
         serve()
     except (ServiceError, PoemError) as error:
         sys.stderr.write(f"poem-service: {error}\n")
         raise SystemExit(2) from None
-
-
-def serve() -> None:
-    """Serve until told to stop, in this process or in several that share the port."""
-    settings = Settings.from_env(os.environ)
-    if settings.workers == 1:
-        work()
-        return
-    Service.of(settings)  # a file that is no good stops the start here, once and in one line
-    log_to_stderr()
-    supervise(work, bind(settings.host, settings.port), settings.workers)
-
-
-def work(sockets: list[socket] | None = None) -> None:
-    """One process's share of it."""
-    settings = Settings.from_env(os.environ)
-    service = Service.of(settings)
-    log_to_stderr()
-    gc.collect()
-    gc.freeze()  # the deck and the word files stay for ever; no collection needs to walk them
-    Server(server_config(build_app(service), settings.host, settings.port), service).run(sockets)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="poem-service", description="Serve poems. Settings come from the environment; the README lists them."
     )
     parser.add_argument("--version", action="version", version=metadata.version("mansion-poem"))
-    commands = parser.add_subparsers(dest="command", metavar="doctor")
+    commands = parser.add_subparsers(dest="command", metavar="doctor|replay")
     doctor = commands.add_parser(
         "doctor",
         help="say what is wrong with this installation",
@@ -70,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument(
         "--wait", type=float, default=60.0, metavar="S", help="how long a model may take to get ready (default: 60)"
     )
+    replay = commands.add_parser(
+        "replay",
+        help="write the poem of a logged request again",
+        description="Write the poem of a logged request again, with its hand and seed; 1 if another comes.",
+    )
+    replay.add_argument("request_id", metavar="REQUEST_ID", help="the X-Request-ID of its answer")
+    replay.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    replay.add_argument("--wait", type=float, default=60.0, metavar="S", help="how long a model may take (default: 60)")
     return parser
 
 

@@ -30,6 +30,7 @@ def build_app(service: Service) -> Starlette:
             Route("/health", handlers.health),
             Route("/ready", handlers.ready),
             Route("/metrics", handlers.metrics),
+            Route("/stand", handlers.stand, methods=["GET", "POST"]),
             Route("/openapi.json", handlers.openapi),
             *_front(service.settings),
         ],

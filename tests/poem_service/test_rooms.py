@@ -8,7 +8,8 @@ import poem_service
 PACKAGE = Path(poem_service.__file__).parent
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {
-    "__main__": {"doctor", "app", "web", "service", "record", "settings", "errors"},
+    "__main__": {"doctor", "run", "errors"},
+    "run": {"app", "web", "service", "record", "settings", "errors"},
     "doctor": {"app", "web", "service", "game", "request", "engine", "record", "settings", "errors"},
     "app": {"web", "service", "settings", "errors"},
     "web": {"service", "request", "watch", "record", "settings", "errors"},

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -36,11 +36,13 @@ async def service(environ: dict[str, str]) -> AsyncIterator[tuple[str, int]]:
                 try:
                     await client.get(f"{url}/health")
                     break
-                except httpx.ConnectError:
+                except (httpx.ConnectError, httpx.ReadTimeout):
                     await asyncio.sleep(0.02)
         yield url, process.pid
     finally:
-        process.terminate()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.terminate()
         await process.wait()
 
 

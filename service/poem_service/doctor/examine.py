@@ -143,6 +143,7 @@ async def _model(report: Report, visit: Visit, settings: Settings, wait_s: float
         if ready["answers_from"] == "model":
             _prompt(report, ready)
             _gpu(report, ready)
+            _crowd(report, ready)
         report.played = await visit.play(1)
         _hand(report, report.played, ready)
         again = await visit.play(2)
@@ -199,6 +200,13 @@ def _gpu(report: Report, ready: Mapping[str, Any]) -> None:
         else "CPU で動いています"
     )
     report.add("gpu", State.OK, seen)
+
+
+def _crowd(report: Report, ready: Mapping[str, Any]) -> None:
+    if ready["queues_inside"]:
+        seen = "相手は、頼まれた数だけ同時には書いていません（順番待ちが相手の中でできています）"
+        remedy = "POEM_MAX_ACTIVE を小さくするか、Ollama の OLLAMA_NUM_PARALLEL を同じ数にしてください。"
+        report.add("crowd", State.NOTE, seen, remedy)
 
 
 def _hand(report: Report, played: Played, ready: Mapping[str, Any]) -> None:

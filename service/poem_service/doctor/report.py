@@ -77,6 +77,7 @@ NAMES = {
     "model": "モデル",
     "prompt": "プロンプト",
     "gpu": "GPU",
+    "crowd": "同時の数",
     "hand": "試し書き",
     "log": "記録",
     "cold": "立ち上がり",

@@ -21,7 +21,7 @@ from typing import Any
 from poem.prompt import Prompt
 from poem.shape import answer_grammar
 from poem_service.engine.protocol import Ask, ModelFacts, Piece, Training
-from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
+from poem_service.errors import AnswerError, Reason, UnavailableError
 
 CONTEXT = 4096
 ANSWER_TOKENS_MAX = 1024
@@ -140,7 +140,8 @@ class Model:
     def __init__(self, path: Path) -> None:
         import llama_cpp
         from jinja2.exceptions import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        from poem_service.engine.template import ChatTemplate
 
         self._lib: Any = llama_cpp
         # Threads spin while they wait for each other: on a core that is also wanted elsewhere, an answer of 3 s
@@ -151,9 +152,7 @@ class Model:
                 str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, swa_full=True, verbose=False
             )
             metadata: dict[str, str] = self._llama.metadata
-            environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-            environment.globals["raise_exception"] = _raise_template_error
-            self._template = environment.from_string(metadata["tokenizer.chat_template"])
+            self._template = ChatTemplate(metadata["tokenizer.chat_template"])
         except KeyError as error:
             raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template") from error
         except (ValueError, RuntimeError, OSError, TemplateError) as error:
@@ -186,8 +185,7 @@ class Model:
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         text = self._template.render(
-            messages=prompt.messages(),
-            add_generation_prompt=True,
+            prompt,
             bos_token=self._special(self._lib.llama_vocab_bos(self._vocab)),
             eos_token=self._special(self._lib.llama_vocab_eos(self._vocab)),
         )
@@ -223,7 +221,3 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _raise_template_error(message: str) -> None:
-    raise EngineError(Reason.UPSTREAM_ERROR, f"chat template: {message}")

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -150,16 +151,21 @@ class GenerationLog:
                         f"INSERT INTO part.generation_logs ({_NAMES}) SELECT {_NAMES} FROM main.generation_logs"
                     )
                     copy.execute("INSERT INTO part.requests SELECT * FROM main.requests")
-            for n in range(FILES_KEPT, 0, -1):
-                newer = self._path.with_name(f"{self._path.name}.{n - 1}") if n > 1 else part
+            kept = files_of(self._path)[1:]
+            for newer, older in reversed(list(pairwise([part, *kept]))):
                 with suppress(FileNotFoundError):
-                    newer.replace(self._path.with_name(f"{self._path.name}.{n}"))
+                    newer.replace(older)
             db.execute("DELETE FROM generation_logs")
             db.execute("DELETE FROM requests")
         except BaseException:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The log's file and the older ones, newest first, whether they are there or not."""
+    return [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, FILES_KEPT + 1))]
 
 
 def _prepare(db: sqlite3.Connection, file: str) -> None:

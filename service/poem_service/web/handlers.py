@@ -21,6 +21,8 @@ from poem_service.request.intake import read_hand
 from poem_service.request.ratelimit import client_address
 from poem_service.request.writer import Audience
 from poem_service.service import Service
+from poem_service.web import stand as stand_page
+from poem_service.web.access import has_key, is_local
 from poem_service.web.events import LEFT, EventStream
 from poem_service.web.openapi import DOCUMENT
 from poem_service.web.ready import readiness
@@ -34,6 +36,7 @@ BAD_FROM = "from は any か prepared にしてください。"
 BAD_SEED = "seed は十八桁までの整数にしてください。"
 MESSAGES = {
     401: "このサービスを使うには鍵が要ります。",
+    403: "このページは、この計算機からか、鍵（POEM_API_KEY）を使って開いてください。",
     404: "お探しのページはありません。",
     405: "この方法では呼び出せません。",
 }
@@ -90,6 +93,21 @@ async def ready(request: Request) -> Response:
     """Who answers, and if not the model, why; 503 once the service stops, so that a balancer looks away."""
     service = _service(request)
     return JSONResponse(readiness(service), 503 if service.writer.stopping else 200)
+
+
+async def stand(request: Request) -> Response:
+    """The page of the person behind the counter; a POST writes a test hand."""
+    service, headers = _service(request), request.headers
+    keys = service.settings.api_keys
+    if not (has_key(headers, keys, basic=True) or is_local(request.scope, headers)):
+        status = 401 if keys else 403
+        return error_response(status, MESSAGES[status], {"WWW-Authenticate": 'Basic realm="stand"'} if keys else None)
+    if "application/json" in headers.get("accept", ""):
+        return JSONResponse(stand_page.report(service), headers={"Cache-Control": "no-store"})
+    played = await stand_page.play(service) if request.method == "POST" else None
+    page = stand_page.page(service, played)
+    own = {"Cache-Control": "no-store", "Content-Security-Policy": stand_page.csp()}
+    return Response(page, media_type="text/html", headers=own)
 
 
 async def metrics(request: Request) -> Response:

@@ -1,7 +1,6 @@
 """Around every request: its id, security headers, one line of log, the status counted, the optional key."""
 
 import asyncio
-import hmac
 import logging
 import re
 import secrets
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poem_service.record.log import request_id
 from poem_service.record.metrics import Metrics
+from poem_service.web.access import has_key
 from poem_service.web.events import LEFT
 from poem_service.web.handlers import MESSAGES, SEEN, error_response
 
@@ -53,7 +53,9 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", current.encode()), *self._security]
+                own = {name for name, _ in message["headers"]}
+                security = [header for header in self._security if header[0] not in own]
+                message["headers"] = [*message["headers"], (b"x-request-id", current.encode()), *security]
                 if self._leaving():  # whoever keeps connections opens the next one where the service goes on
                     message["headers"].append((b"connection", b"close"))
             await send(message)
@@ -80,16 +82,16 @@ class Envelope:
 class BearerKey:
     """Asks for `Authorization: Bearer <key>`, one of the keys, on everything but the page and the probes."""
 
-    OPEN = frozenset({"/", "/health", "/ready"})
+    OPEN = frozenset({"/", "/health", "/ready", "/stand"})
+    """The stand's page asks for itself."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
-        self._wanted = [f"Bearer {key}".encode() for key in keys]
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in self.OPEN and scope["method"] != "OPTIONS":
-            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
-            if not sum(hmac.compare_digest(given, wanted) for wanted in self._wanted):  # each takes its time
-                await error_response(401, MESSAGES[401], {"WWW-Authenticate": "Bearer"})(scope, receive, send)
-                return
+        asked = scope["type"] == "http" and scope["path"] not in self.OPEN and scope["method"] != "OPTIONS"
+        if asked and not has_key(Headers(scope=scope), self._keys):
+            await error_response(401, MESSAGES[401], {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+            return
         await self._app(scope, receive, send)

@@ -28,13 +28,19 @@ def page_text() -> str:
 
 def page_csp() -> str:
     """Nothing from outside, and of inline code only what the page itself holds, by digest."""
-    digests: dict[str, list[str]] = {"script": [], "style": []}
-    for kind, text in _INLINE.findall(page_text()):
-        digests[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'")
+    digests = inline_digests(page_text())
     return (
         f"default-src 'none'; script-src {' '.join(digests['script'])}; style-src {' '.join(digests['style'])}; "
         "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     )
+
+
+def inline_digests(text: str) -> dict[str, list[str]]:
+    """The inline scripts and styles of a page, as a policy names them."""
+    digests: dict[str, list[str]] = {"script": [], "style": []}
+    for kind, inline in _INLINE.findall(text):
+        digests[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'")
+    return digests
 
 
 async def page(_: Request) -> Response:

@@ -15,8 +15,10 @@ from poem_service.service import Service
 
 LEAVING_S = 2.0
 """Between SIGTERM and the closing of the port: a balancer sees `/ready` and looks away, kept connections end."""
+LAST_S = 0.3
+"""After it: whoever connected in the last moment still sends a request and has an answer."""
 GRACE_S = 5.0
-"""Then, for answers whose readers are slow. Both together stay under the ten seconds that Docker gives."""
+"""Then, for answers whose readers are slow. All together stay under the ten seconds that Docker gives."""
 
 
 class Server(uvicorn.Server):
@@ -45,6 +47,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._service.drain()
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(LAST_S)
         await super().shutdown(sockets)
 
 

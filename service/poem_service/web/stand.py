@@ -1,0 +1,124 @@
+"""A `Service` → the page of the person behind the counter: how the model stands, what to do, poems today."""
+
+import html
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from random import Random
+from string import Template
+from typing import Any
+
+from poem.hand import Hand, Pair
+from poem_service.errors import Reason
+from poem_service.record.outcome import Outcome
+from poem_service.record.remedies import REMEDIES
+from poem_service.service import Service
+from poem_service.web.page import inline_digests
+from poem_service.web.ready import readiness
+
+SOURCES = {"model": "モデル", "table": "控えの表", "composed": "組み立て"}
+REFRESH = '<meta http-equiv="refresh" content="10">'
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to look at, and what to do about it."""
+
+    seen: str
+    remedy: str
+
+
+def report(service: Service) -> dict[str, Any]:
+    """For a program."""
+    notices = [{"seen": notice.seen, "remedy": notice.remedy} for notice in _notices(service)]
+    misses = [
+        {"at": miss.at, "source": miss.source, "reason": miss.reason, "meaning": REMEDIES[miss.reason][0]}
+        for miss in reversed(service.recent.misses)
+    ]
+    return {"ready": readiness(service), "notices": notices, "today": service.recent.today(), "misses": misses}
+
+
+async def play(service: Service) -> Outcome:
+    """A hand as it would be dealt to a player, written as it would be for one; it is not kept."""
+    seed, cards = service.dealer.deal(prepared=service.settings.deal == "prepared", seed=None)
+    rng = Random(seed)
+    return await service.writer.write(Hand(tuple(Pair(card, rng.choice(card.poems)) for card in cards)))
+
+
+def page(service: Service, played: Outcome | None = None) -> str:
+    """For a reader; it looks again by itself until a test hand is shown."""
+    found = report(service)
+    ready = found["ready"]
+    from_model = ready["answers_from"] == "model"
+    head = "○ モデルが詩を書いています" if from_model else "△ モデルは休んでいます。詩は控えから出ています"
+    facts = {
+        "モデル": f"{ready['model']}（{ready['engine'] or 'まだ見つかっていません'}）",
+        "速さ": f"一篇およそ {math.ceil(ready['answer_s'])} 秒" if ready["answer_s"] else "まだ分かりません",
+        "いま並んでいる人": f"{ready['queue']} 人",
+        "きょうの詩": "、".join(f"{SOURCES[name]} {n} 篇" for name, n in found["today"].items()) or "まだありません",
+    }
+    return _template().substitute(
+        refresh="" if played else REFRESH,
+        head=f'<h1 class="{"ok" if from_model else "bad"}">{head}</h1>',
+        notices="".join(f"<li>{_safe(n['seen'])}<br>→ {_safe(n['remedy'])}</li>" for n in found["notices"]),
+        facts="".join(_row(*fact) for fact in facts.items()),
+        misses="".join(_row(m["at"], SOURCES[m["source"]], m["meaning"]) for m in found["misses"]),
+        poem=_poem(played) if played else "",
+    )
+
+
+@cache
+def csp() -> str:
+    """Nothing from outside, and no script at all."""
+    style = " ".join(inline_digests(_template().template)["style"])
+    return f"default-src 'none'; style-src {style}; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+
+
+@cache
+def _template() -> Template:
+    return Template((resources.files("poem_service.web") / "stand.html").read_text("utf-8"))
+
+
+def _poem(played: Outcome) -> str:
+    why = f"：{REMEDIES[played.reason][0]}" if played.reason else ""
+    how = f"{SOURCES[played.source]}、{played.seconds:.1f} 秒{why}"
+    return f"<h3>「{_safe(played.answer.title)}」</h3><pre>{_safe(played.answer.poem)}</pre><p>（{_safe(how)}）</p>"
+
+
+def _notices(service: Service) -> Iterable[Notice]:
+    ready = readiness(service)
+    if ready["reason"] is not None:
+        meaning, remedy = REMEDIES[Reason(ready["reason"])]
+        yield Notice(meaning + (f"（{ready['detail']}）" if ready["detail"] else ""), remedy)
+    for name, notice in NOTICES.items():
+        if ready[name]:
+            yield notice
+    if service.generation_log is not None and service.generation_log.lost:
+        lost = f"記録に残せなかった詩が {service.generation_log.lost} 篇あります"
+        yield Notice(lost, "POEM_LOG_DB の置き場所の空きを確かめてください。")
+
+
+NOTICES = {
+    "prompt_differs": Notice(
+        "モデルは別の版のプロンプトで学んでいます", "モデルとサービスを同じ版のものにそろえてください。"
+    ),
+    "game_differs": Notice("モデルは別のゲームの札で学んでいます", "このゲームでモデルを作り直してください。"),
+    "gpu_lost": Notice(
+        "GPU を使う設定ですが、モデルは CPU で動いています", "GPU のドライバーを確かめて、起動し直してください。"
+    ),
+    "queues_inside": Notice(
+        "モデルを動かす相手が、頼まれた数だけ同時には書いていません",
+        "POEM_MAX_ACTIVE を小さくするか、Ollama の OLLAMA_NUM_PARALLEL を同じ数にしてください。",
+    ),
+}
+"""By what `/ready` tells."""
+
+
+def _row(*cells: object) -> str:
+    return "<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _safe(text: object) -> str:
+    return html.escape(str(text))
