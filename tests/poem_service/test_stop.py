@@ -141,4 +141,4 @@ async def test_several_workers_stop_together(ollama: OllamaStandIn) -> None:
             assert (await client.post("/api/generate-poem", json=sent(a_hand(n)))).status_code == 200
         workers = [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
         assert len(workers) == 3
-    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
