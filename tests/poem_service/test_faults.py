@@ -239,15 +239,6 @@ async def test_more_players_than_the_model_can_serve_are_answered_at_once(ollama
     assert ("composed", "busy") in sources
 
 
-async def test_a_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn, served: Served) -> None:
-    ollama.behave = FAULTS["hang_amid"]
-    with pytest.raises(httpx.ReadTimeout):
-        await served[1].post("/api/generate-poem", json=sent(a_hand()), timeout=0.3)
-    async with asyncio.timeout(5):
-        while not ollama.left:
-            await asyncio.sleep(0.01)
-
-
 async def test_a_poem_streams_as_it_grows(ollama: OllamaStandIn, served: Served) -> None:
     async def at_a_pace(call: Call) -> None:
         await call.head()
@@ -274,16 +265,6 @@ async def test_what_was_shown_is_withdrawn_and_replaced(ollama: OllamaStandIn, s
     assert names.count("replace") == 1
     assert "".join(fields["text"] for _, fields in found[at + 1 : -1]) == found[-1][1]["poem"]
     assert found[-1][1]["source"] == "composed"
-
-
-async def test_a_streaming_client_that_leaves_ends_the_work_upstream(ollama: OllamaStandIn, served: Served) -> None:
-    ollama.behave = FAULTS["hang_amid"]
-    async with served[1].stream("POST", "/api/generate-poem", json=sent(a_hand()), headers=STREAM) as response:
-        async for _ in response.aiter_text():
-            break
-    async with asyncio.timeout(5):
-        while not ollama.left:
-            await asyncio.sleep(0.01)
 
 
 async def test_a_full_disk_costs_the_log_and_not_the_poem(ollama: OllamaStandIn) -> None:

@@ -24,6 +24,7 @@ class Call:
     body: dict[str, Any]
     writer: asyncio.StreamWriter
     head_lines: str = ""
+    terminator_s: float = 0.0
     said: str = ""
     raw: bytes = b""
 
@@ -83,7 +84,9 @@ class Call:
             await self.answer(200, self.raw or _line(last | tokens))
 
     async def terminate(self) -> None:
-        """The end of a chunked body."""
+        """The end of a chunked body; a server may take a moment for it."""
+        if self.terminator_s:
+            await asyncio.sleep(self.terminator_s)
         self.writer.write(b"0\r\n\r\n")
         await self.writer.drain()
 
@@ -315,6 +318,9 @@ class OllamaStandIn:
     loaded: bool = True
     load_s: float = 0.0
     calls: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
+    connections: int = 0
+    terminator_s: float = 0.0
     loads: int = 0
     loads_cut: int = 0
     left: int = 0
@@ -354,6 +360,7 @@ class OllamaStandIn:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.connections += 1
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 while not writer.is_closing():
@@ -371,7 +378,8 @@ class OllamaStandIn:
         body = json.loads(await reader.readexactly(int(length.group(1)))) if length else {}
         if path == self.chat_path and body.get("messages"):
             self.calls.append(body)
-            await self._or_left(reader, writer, self.behave(self.call(body, writer, head)))
+            self.heads.append(head)
+            await self._or_left(reader, writer, self.behave(self.call(body, writer, head, self.terminator_s)))
             return
         if path == "/api/chat":
             self.loads += 1

@@ -40,6 +40,8 @@ def translate(error: Exception) -> EngineError:
             return UnavailableError(Reason.TIMEOUT, seen)
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError() | aiohttp.ClientOSError():
             return AnswerError(Reason.LOST, seen)
+        case aiohttp.ClientConnectionResetError():
+            return AnswerError(Reason.LOST, seen)
         case _:
             return AnswerError(Reason.UPSTREAM_ERROR, seen)
 
@@ -159,13 +161,15 @@ class Upstream:
 
 async def _rest(response: aiohttp.ClientResponse) -> None:
     total = 0
-    with suppress(aiohttp.ClientError, TimeoutError):
-        async with asyncio.timeout(REST_S):
-            async for chunk in response.content.iter_any():
-                total += len(chunk)
-                if total > ANSWER_BYTES_MAX:
-                    break
-    response.close()  # kept if it ended by itself
+    try:
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(REST_S):
+                async for chunk in response.content.iter_any():
+                    total += len(chunk)
+                    if total > ANSWER_BYTES_MAX:
+                        break
+    finally:
+        response.close()  # kept if it ended by itself
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

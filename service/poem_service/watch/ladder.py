@@ -11,6 +11,8 @@ from poem_service.errors import Reason
 RESERVE_MIN_S = 0.5
 RESERVE_SHARE = 0.05
 ATTEMPTS_MAX = 3
+FIRST_MIN_S, GAP_MIN_S, WHOLE_MIN_S = 5.0, 3.0, 8.0
+"""Silence that is borne in any case: a busy machine is no dead one."""
 WORTH_ANOTHER = frozenset({Reason.LOST, Reason.INCOMPLETE, Reason.MALFORMED, Reason.RULES})
 """What may well go right with a fresh seed or a fresh connection."""
 
@@ -104,4 +106,4 @@ class Patience:
 
 def patience(first_s: float, piece_s: float, answer_s: float) -> Patience:
     """From the measured pace: a model that is this much slower than it was is stuck, not thinking."""
-    return Patience(max(5.0, 10 * first_s), max(3.0, 50 * piece_s), max(8.0, 3 * answer_s))
+    return Patience(max(FIRST_MIN_S, 10 * first_s), max(GAP_MIN_S, 50 * piece_s), max(WHOLE_MIN_S, 3 * answer_s))

@@ -1,17 +1,26 @@
 """An OpenAI-shaped server behind the service: its poems are served, its faults are not."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from random import Random
 
 import httpx
 import pytest
 
+from poem.game import builtin_game
+from poem.hand import draw_candidates
 from poem.shape import encode
+from poem_service.engine.openai import OpenAIEngine
+from poem_service.engine.protocol import Ask
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
-from support.ollama_stand_in import FAULTS, Call, status_500
-from support.openai_stand_in import OpenAIStandIn
-from support.served import a_hand, sent, serving, until
+from support.ollama_stand_in import FAULTS, MODEL, Call, status_500
+from support.openai_stand_in import OpenAICall, OpenAIStandIn
+from support.served import a_hand, events, sent, serving, until
+
+GAME = builtin_game()
 
 
 @pytest.fixture
@@ -76,3 +85,79 @@ async def test_the_inside_of_an_error_stays_inside(
     response = await served[1].post("/api/generate-poem", json=sent(a_hand()))
     assert "runner" not in response.text
     assert "the-key-of-it" not in str(response.headers)
+
+
+def ask(*, stream: bool = True) -> Ask:
+    return Ask.of(GAME, a_hand(), draw_candidates(GAME.deck, Random(1)), 1, stream=stream)
+
+
+@pytest.fixture
+async def engine(server: OpenAIStandIn) -> AsyncIterator[OpenAIEngine]:
+    async with aclosing(OpenAIEngine(server.url, MODEL)) as engine:
+        yield engine
+
+
+async def test_nothing_is_read_past_the_end(server: OpenAIStandIn, engine: OpenAIEngine) -> None:
+    async def stays(call: Call) -> None:
+        await call.head(kind="text/event-stream")
+        await call.text("{}")
+        for last in ('{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}', "[DONE]"):
+            await call.chunk(f"data: {last}\n\n".encode())
+        await asyncio.sleep(3600)
+
+    server.behave = stays
+    async with asyncio.timeout(2):
+        assert "".join([piece.text async for piece in engine.write(ask())]) == "{}"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_model_that_thinks_before_it_writes_is_used(
+    server: OpenAIStandIn, engine: OpenAIEngine, stream: bool
+) -> None:
+    async def thinks(call: Call) -> None:
+        assert isinstance(call, OpenAICall)
+        await call.head(kind="text/event-stream")
+        for _ in range(4):
+            await call.think("題は…")
+        await call.text("{}")
+        await call.end()
+
+    server.behave = thinks
+    found = [piece async for piece in engine.write(ask(stream=stream))]
+    assert "".join(piece.text for piece in found) == "{}"
+    assert "".join(piece.thought for piece in found) == "題は…" * 4
+
+
+async def test_thoughts_in_the_text_are_read_over_and_kept_in_the_log(
+    server: OpenAIStandIn, served: tuple[Service, httpx.AsyncClient]
+) -> None:
+    async def thinks(call: Call) -> None:
+        await call.head(kind="text/event-stream")
+        await call.text('<think>題は{"poem": "候補"}か。</think>' + encode(call.right()))
+        await call.end()
+
+    server.behave = thinks
+    plain = await served[1].post("/api/generate-poem", json=sent(a_hand()))
+    streamed = await served[1].post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
+    assert plain.headers["x-poem-source"] == "model"
+    found = events(streamed.text)
+    assert "".join(fields["text"] for name, fields in found if name == "delta") == found[-1][1]["poem"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_server_that_knows_no_schema_is_asked_for_less(
+    server: OpenAIStandIn, engine: OpenAIEngine, stream: bool
+) -> None:
+    async def picky(call: Call) -> None:
+        if call.body.get("response_format", {}).get("type") == "json_schema":
+            await call.answer(400, b'{"error": {"message": "response_format.type: unknown value json_schema"}}')
+            return
+        await call.head(kind="text/event-stream")
+        await call.text("{}")
+        await call.end()
+
+    server.behave = picky
+    for _ in range(2):
+        assert "".join([piece.text async for piece in engine.write(ask(stream=stream))]) == "{}"
+    kinds = [call["response_format"]["type"] for call in server.calls]
+    assert kinds == ["json_schema", "json_object", "json_object"]

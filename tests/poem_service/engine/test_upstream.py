@@ -1,6 +1,7 @@
 """Answers are read whole, and every error of the HTTP library has a place in our one table."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -44,6 +45,26 @@ async def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch
             await there.get_json("/api/show")
 
 
+async def test_a_compressed_answer_is_understood_and_none_is_asked_for() -> None:
+    """A proxy in between may compress whatever is asked for."""
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        body = gzip.compress(b'{"models": []}')
+        head = f"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-encoding: gzip\r\ncontent-length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, aclosing(Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as there:
+        assert await there.get_json("/api/tags") == {"models": []}
+        async with there.post_lines("/api/chat", {}) as lines:
+            assert b"".join([line async for line in lines]) == b'{"models": []}'
+    assert all(b"accept-encoding: identity" in head.lower() for head in heads)
+
+
 def kinds(of: type[Exception]) -> Iterator[type[Exception]]:
     yield of
     for kind in of.__subclasses__():
@@ -75,6 +96,8 @@ def test_no_error_of_the_library_is_left_out(kind: type[Exception]) -> None:
         (aiohttp.SocketTimeoutError, Reason.TIMEOUT),
         (aiohttp.ServerDisconnectedError, Reason.LOST),
         (aiohttp.ClientPayloadError, Reason.LOST),
+        (aiohttp.ClientOSError, Reason.LOST),
+        (aiohttp.ClientConnectionResetError, Reason.LOST),
         (aiohttp.InvalidURL, Reason.UPSTREAM_ERROR),
     ],
 )

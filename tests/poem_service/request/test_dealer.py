@@ -1,0 +1,45 @@
+"""What is dealt: any cards, or every prepared set before one comes again."""
+
+from random import Random
+
+from poem.game import builtin_game
+from poem.hand import deal_cards
+from poem_service.request.dealer import Dealer, card_sets
+
+DECK = builtin_game().deck
+SETS = card_sets(DECK, [[card.id for card in deal_cards(DECK, Random(n))] for n in range(7)], [])
+
+
+def ids(cards: object) -> frozenset[str]:
+    return frozenset(card.id for card in cards)  # type: ignore[attr-defined]
+
+
+def test_a_set_of_cards_counts_once_however_many_poems_it_has() -> None:
+    cards = [card.id for card in deal_cards(DECK, Random(1))]
+    assert len(card_sets(DECK, [cards, cards[::-1]], [])) == 1
+
+
+def test_what_the_deck_has_no_more_is_not_dealt() -> None:
+    cards = [card.id for card in deal_cards(DECK, Random(1))]
+    assert card_sets(DECK, [[*cards[:4], "gone"]], []) == ()
+    assert card_sets(DECK, [cards], [cards[2]]) == ()
+
+
+def test_all_prepared_sets_are_visited_before_any_comes_again() -> None:
+    dealer = Dealer(DECK, SETS)
+    rounds = [[ids(dealer.deal(prepared=True, seed=None)[1]) for _ in SETS] for _ in range(3)]
+    assert all(set(one) == {ids(cards) for cards in SETS} for one in rounds)
+    assert rounds[0] != rounds[1] or rounds[1] != rounds[2]
+
+
+def test_the_seed_gives_the_same_cards_again() -> None:
+    dealer = Dealer(DECK, SETS)
+    for prepared in (True, False):
+        seed, cards = dealer.deal(prepared=prepared, seed=None)
+        assert dealer.deal(prepared=prepared, seed=seed) == (seed, cards)
+    assert dealer.deal(prepared=False, seed=7)[1] == deal_cards(DECK, Random(7))
+    assert dealer.deal(prepared=True, seed=-3)[1]
+
+
+def test_where_nothing_is_prepared_any_cards_are_dealt() -> None:
+    assert len({card.category for card in Dealer(DECK, ()).deal(prepared=True, seed=None)[1]}) == 5

@@ -1,0 +1,89 @@
+"""Bodies that do not come, players who leave, faults of ours."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from poem_service.service import Service
+from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
+from poem_service.web import handlers
+from support.ollama_stand_in import FAULTS, OllamaStandIn
+from support.served import a_hand, sent, serving, until
+
+
+async def test_a_body_that_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "BODY_S", 0.2)
+
+    async def stops() -> object:
+        yield b"{"
+        await asyncio.sleep(1.5)
+        yield b"}"
+
+    async with serving(Settings(engine="none")) as (_, client):
+        async with asyncio.timeout(5):
+            response = await client.post("/api/generate-poem", content=stops())  # type: ignore[arg-type]
+    assert response.status_code == 400
+    assert response.json() == {"error": handlers.TOO_LATE}
+
+
+async def test_a_client_that_leaves_ends_the_work_upstream_and_is_counted(ollama: OllamaStandIn) -> None:
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=60)) as (service, client):
+        await until(service, ModelState.READY)
+        ollama.behave = FAULTS["hang_amid"]
+        with pytest.raises(httpx.ReadTimeout):
+            await client.post("/api/generate-poem", json=sent(a_hand()), timeout=0.3)
+        async with asyncio.timeout(5):  # long before the service itself would give up
+            while not (ollama.left and service.writer.slots.ahead == 0):
+                await asyncio.sleep(0.01)
+        text = (await client.get("/metrics")).text
+    assert 'poem_http_requests_total{status="499"} 1.0' in text
+    assert "poem_answers_total{" not in text
+
+
+async def test_a_fault_of_ours_is_said_in_japanese(served: tuple[Service, httpx.AsyncClient]) -> None:
+    service, client = served
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("ours")
+
+    service.keep = fail  # type: ignore[method-assign, assignment]
+    response = await client.post("/api/generate-poem", json=sent(a_hand()))
+    assert response.status_code == 500
+    assert set(response.json()) == {"error"}
+    assert response.json()["error"].endswith("。")
+
+
+async def test_prepared_cards_are_dealt_where_they_are_asked_for() -> None:
+    async with serving(Settings(engine="none", deal="prepared")) as (service, client):
+        prepared = {frozenset(card.id for card in cards) for cards in service.dealer.prepared}
+        dealt = await client.get("/api/deal")
+        again = await client.get("/api/deal", params={"seed": dealt.headers["x-deal-seed"]})
+        pairs = [{"conditionCard": card, "selectedPoem": card["poems"][0]} for card in dealt.json()]
+        poem = await client.post("/api/generate-poem", json={"selectedPairs": pairs})
+        free = await client.get("/api/deal?from=any&seed=7")
+        bad = await client.get("/api/deal?from=nowhere")
+        ready = (await client.get("/ready")).json()
+    assert frozenset(card["id"] for card in dealt.json()) in prepared
+    assert again.json() == dealt.json()
+    assert poem.headers["x-poem-source"] in ("table", "composed")  # by the wordings that were picked
+    assert len({card["category"] for card in free.json()}) == 5
+    assert bad.status_code == 400
+    assert (ready["deal"], ready["writer"]) == ("prepared", "auto")
+
+
+async def test_over_the_rate_limit_the_reason_is_that_whoever_writes() -> None:
+    settings = Settings(engine="none", rate_limit=1, writer="table")
+    async with serving(settings) as (service, client):
+        hand = sent(service.game.poems[0].hand)
+        answers = [await client.post("/api/generate-poem", content=json.dumps(hand)) for _ in range(2)]
+    assert [answer.headers["x-poem-reason"] for answer in answers] == ["prepared", "rate-limited"]
+
+
+async def test_either_of_two_keys_opens() -> None:
+    async with serving(Settings(engine="none", api_keys=("the-old-key", "the-new-key"))) as (_, client):
+        for key, status in (("the-old-key", 200), ("the-new-key", 200), ("the-old-key,the-new-key", 401)):
+            response = await client.get("/api/deal", headers={"authorization": f"Bearer {key}"})
+            assert response.status_code == status

@@ -1,0 +1,105 @@
+"""The page of the person behind the counter, and who may see it."""
+
+import base64
+
+import httpx
+import pytest
+from starlette.datastructures import Headers
+
+from poem_service.service import Service
+from poem_service.settings import Settings
+from poem_service.web.access import has_key, is_local
+from support.ollama_stand_in import FAULTS, OllamaStandIn
+from support.served import a_hand, sent, serving
+
+KEYS = ("a-long-secret", "another-secret")
+
+
+async def test_it_says_how_the_model_stands_and_what_to_do(
+    ollama: OllamaStandIn, served: tuple[Service, httpx.AsyncClient]
+) -> None:
+    client = served[1]
+    await client.post("/api/generate-poem", json=sent(a_hand(1)))
+    well = (await client.get("/stand")).text
+    ollama.behave = FAULTS["polite"]
+    await client.post("/api/generate-poem", json=sent(a_hand(2)))
+    await ollama.stop()
+    await client.post("/api/generate-poem", json=sent(a_hand(3)))
+    ill = (await client.get("/stand")).text
+    told = (await client.get("/stand", headers={"accept": "application/json"})).json()
+    assert "○ モデルが詩を書いています" in well
+    assert "モデル 1 篇" in well
+    assert "△ モデルは休んでいます" in ill
+    assert "モデルの詩が決まりを守っていませんでした" in ill
+    assert "→ Ollama が動いているか、OLLAMA_HOST" in ill
+    assert told["today"] == {"model": 1, "composed": 2}
+    assert [miss["reason"] for miss in told["misses"]] == [told["ready"]["reason"], "rules"]
+    assert told["notices"][0]["remedy"]
+
+
+async def test_a_test_hand_is_written_and_not_counted_as_a_player_s(served: tuple[Service, httpx.AsyncClient]) -> None:
+    page = await served[1].post("/stand")
+    assert page.status_code == 200
+    assert "<h3>「" in page.text
+    assert "（モデル、" in page.text
+    assert "http-equiv" not in page.text  # it stays on the screen
+    told = (await served[1].get("/stand", headers={"accept": "application/json"})).json()
+    assert told["today"] == {}
+
+
+async def test_the_page_needs_nothing_from_outside_and_no_script() -> None:
+    async with serving(Settings(engine="none")) as (_, client):
+        page = await client.get("/stand")
+    assert "script-src" not in page.headers["content-security-policy"]
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert page.headers.get_list("content-security-policy", split_commas=False) == [
+        page.headers["content-security-policy"]
+    ]
+    assert "<script" not in page.text
+
+
+async def test_it_is_for_this_machine_or_for_whoever_has_a_key() -> None:
+    basic = "Basic " + base64.b64encode(b"stand:a-long-secret").decode()
+    async with serving(Settings(engine="none")) as (_, client):
+        assert (await client.get("/stand")).status_code == 200
+        assert (await client.get("/stand", headers={"x-forwarded-for": "203.0.113.9"})).status_code == 403
+        assert (await client.get("/stand", headers={"host": "evil.example.jp"})).status_code == 403
+    async with serving(Settings(engine="none", api_keys=KEYS)) as (_, client):
+        far = {"x-forwarded-for": "203.0.113.9"}
+        asked = await client.get("/stand", headers=far)
+        assert (asked.status_code, asked.headers["www-authenticate"]) == (401, 'Basic realm="stand"')
+        assert (await client.get("/stand", headers=far | {"authorization": basic})).status_code == 200
+        assert (await client.get("/stand", headers=far | {"authorization": "Bearer another-secret"})).status_code == 200
+        assert (await client.get("/stand", headers=far | {"authorization": "Bearer wrong"})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("value", "basic", "opens"),
+    [
+        ("Bearer a-long-secret", False, True),
+        ("bearer another-secret", False, True),
+        ("Bearer a-long", False, False),
+        ("Basic " + base64.b64encode(b"x:a-long-secret").decode(), True, True),
+        ("Basic " + base64.b64encode(b"x:a-long-secret").decode(), False, False),
+        ("Basic %%%", True, False),
+        ("", True, False),
+    ],
+)
+def test_a_key_is_a_key(value: str, basic: bool, opens: bool) -> None:
+    assert has_key(Headers({"authorization": value}), KEYS, basic=basic) is opens
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "local"),
+    [
+        ("127.0.0.1", {"host": "localhost:3001"}, True),
+        ("::1", {"host": "[::1]:3001"}, True),
+        ("127.0.0.1", {"host": "127.0.0.1"}, True),
+        ("192.0.2.7", {"host": "localhost:3001"}, False),
+        ("127.0.0.1", {"host": "stand.example.jp"}, False),
+        ("127.0.0.1", {"host": "localhost", "forwarded": "for=192.0.2.7"}, False),
+        ("", {"host": "localhost"}, False),
+    ],
+)
+def test_this_machine_is_known_by_address_and_name(peer: str, headers: dict[str, str], local: bool) -> None:
+    assert is_local({"client": (peer, 1)} if peer else {}, Headers(headers)) is local
