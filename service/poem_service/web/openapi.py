@@ -1,5 +1,6 @@
 """What the service answers, as an OpenAPI 3.1 document."""
 
+from importlib import metadata
 from typing import Any
 
 _CARD: dict[str, Any] = {
@@ -61,8 +62,8 @@ _ERROR = {
 }
 _READY = {
     "type": "object",
-    "required": ["answers_from", "state", "model", "digest", "prompt_version"],
-    "properties": {"answers_from": {"enum": ["model", "table"]}},
+    "required": ["answers_from", "state", "reason", "model", "digest", "prompt_version", "game", "writer", "deal"],
+    "properties": {"answers_from": {"enum": ["model", "table"]}, "reason": {"type": ["string", "null"]}},
 }
 _SOURCE = {"schema": {"enum": ["model", "table", "composed"]}}
 
@@ -89,7 +90,10 @@ def _deal() -> dict[str, Any]:
     return {
         "get": {
             "summary": "Five cards of five different categories",
-            "parameters": [{"name": "seed", "in": "query", "schema": seed}],
+            "parameters": [
+                {"name": "seed", "in": "query", "schema": seed},
+                {"name": "from", "in": "query", "schema": {"enum": ["any", "prepared"]}},
+            ],
             "responses": {"200": _json(cards), "400": _json(_ref("Error"), "A seed that is no whole number")},
         }
     }
@@ -112,16 +116,36 @@ def _generate() -> dict[str, Any]:
     }
 
 
+def _ready() -> dict[str, Any]:
+    found = _get("Who answers", _json(_READY))
+    found["get"]["responses"]["503"] = _json(_READY, "The service stops; hands are still answered")
+    return found
+
+
+def _stand() -> dict[str, Any]:
+    answers = {
+        "200": _text("text/html"),
+        "401": _json(_ref("Error"), "A key is asked for"),
+        "403": _json(_ref("Error"), "Not from this machine, and there is no key"),
+    }
+    answers["200"]["content"]["application/json"] = {"schema": {"type": "object"}}
+    return {
+        "get": {"summary": "The page of the person behind the counter", "responses": answers},
+        "post": {"summary": "The same with a test hand", "responses": answers},
+    }
+
+
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
-    "info": {"title": "mansion-poem", "version": "0.1.0"},
+    "info": {"title": "mansion-poem", "version": metadata.version("mansion-poem")},
     "paths": {
         "/api/generate-poem": _generate(),
         "/api/deal": _deal(),
         "/api/cards": _get("The deck", _json({"type": "array", "items": _ref("Card")})),
         "/api/catchphrases": _get("The catch-copies", _json({"type": "array", "items": {"type": "string"}})),
         "/health": _get("The process lives", _json({"type": "object", "required": ["status"]})),
-        "/ready": _get("Who answers", _json(_READY)),
+        "/ready": _ready(),
+        "/stand": _stand(),
         "/metrics": _get("Prometheus text", _text("text/plain")),
         "/openapi.json": _get("This document", _json({"type": "object"})),
     },
