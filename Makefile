@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 EXTRAS := service,embedded,build,dev
 
 # What works with Docker runs before any set-up: the machine's own Python, standard library only.
-STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
+GAME_ARGS = $(if $(GAME),--game $(GAME))
+STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_ARGS) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
 .PHONY: setup demo real test test-all test-docker bench check format docs up image rollback bundle sbom
@@ -19,10 +20,10 @@ $(READY): pyproject.toml constraints.txt build/environment.py
 	@touch $(READY)
 
 demo: setup
-	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
+	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(GAME_ARGS) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
 
 real: setup
-	@$(BIN)/python -m poem_build.cli.real $(if $(STEPS),--steps $(STEPS))
+	@$(BIN)/python -m poem_build.cli.real $(GAME_ARGS) $(if $(STEPS),--steps $(STEPS))
 
 test: setup
 	$(BIN)/python -m pytest -m "not long and not docker"
@@ -44,7 +45,7 @@ rollback:
 	@$(DOCKER_STACK) rollback
 
 bundle: setup image
-	@$(BIN)/python -m poem_build.ship.bundle $(STACK_ARGS)
+	@$(BIN)/python -m poem_build.cli.bundle $(STACK_ARGS)
 
 sbom: setup
 	@$(BIN)/python -m poem_build.ship.sbom $(STACK_ARGS)

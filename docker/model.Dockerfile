@@ -1,5 +1,6 @@
 # The images that hold a model: `model` (on Ollama; the default) and `embedded` (the service with the model in it).
-# MODEL_FROM chooses where it comes from: `trained` makes it here, `artifacts` takes artifacts/<recipe> as it lies.
+# MODEL_FROM chooses where it comes from: `trained` makes it here, `artifacts` takes artifacts/<recipe>[-<game>] as it
+# lies. The build context `game` is the folder of a game, and GAME_NAME its name; without them it is the built-in one.
 # Stages that stand in build.Dockerfile or service.Dockerfile too are the same there, word for word.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG OLLAMA_BASE_IMAGE=ollama/ollama:0.33.0
@@ -8,6 +9,8 @@ ARG EXTRA=embedded
 ARG RECIPE=tiny
 ARG MODEL_LICENCE="see /usr/share/mansion-poem/modelfile/create.json"
 ARG MODEL_GGUF=""
+ARG MODEL_GAME_DIGEST=""
+ARG GAME_NAME=""
 
 # llama-cpp-python for any x86-64 with AVX2, or any arm64; it needs nothing but libstdc++ at run time.
 FROM ${PYTHON_IMAGE} AS llama
@@ -52,21 +55,29 @@ RUN --mount=type=cache,target=/tmp/.cache/pip \
 ENTRYPOINT ["poem-build"]
 CMD ["--help"]
 
+FROM scratch AS game
+COPY game/poem/builtin /
+
 FROM build AS trained
 ARG RECIPE
-RUN poem-build run --recipe "${RECIPE}" --out /model \
+ARG GAME_NAME
+RUN --mount=type=bind,from=game,target=/from-game \
+    mkdir --parents /games \
+ && cp --recursive /from-game "/games/${GAME_NAME:-builtin}" \
+ && poem-build run --recipe "${RECIPE}" ${GAME_NAME:+--game "/games/${GAME_NAME}"} --out /model \
  && find /model -name '*.safetensors' -delete \
  && rm /model/f16/model-f16.gguf
 
 FROM scratch AS artifacts
 ARG RECIPE
-COPY artifacts/${RECIPE}/dataset /model/dataset
-COPY artifacts/${RECIPE}/adapter/artifact.json /model/adapter/artifact.json
-COPY artifacts/${RECIPE}/merged/artifact.json /model/merged/artifact.json
-COPY artifacts/${RECIPE}/f16/artifact.json /model/f16/artifact.json
-COPY artifacts/${RECIPE}/gguf /model/gguf
-COPY artifacts/${RECIPE}/modelfile /model/modelfile
-COPY artifacts/${RECIPE}/verify /model/verify
+ARG GAME_NAME
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/dataset /model/dataset
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/adapter/artifact.json /model/adapter/artifact.json
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/merged/artifact.json /model/merged/artifact.json
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/f16/artifact.json /model/f16/artifact.json
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/gguf /model/gguf
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/modelfile /model/modelfile
+COPY artifacts/${RECIPE}${GAME_NAME:+-${GAME_NAME}}/verify /model/verify
 
 # hadolint ignore=DL3006
 FROM ${MODEL_FROM} AS chosen
@@ -85,6 +96,7 @@ FROM ${OLLAMA_BASE_IMAGE} AS ollama
 # trained. What is kept of the store is what the manifests name.
 FROM ${PYTHON_IMAGE} AS proved
 ARG RECIPE
+ARG GAME_NAME
 WORKDIR /mansion-poem
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     rm -f /etc/apt/apt.conf.d/docker-clean \
@@ -100,9 +112,12 @@ COPY game game
 COPY build build
 COPY modelfiles modelfiles
 COPY --from=chosen /model /model
-RUN --mount=type=bind,from=ollama,target=/base \
-    PATH=$PATH:/base/usr/local/bin:/base/usr/bin PYTHONPATH=game:build HOME=/tmp OLLAMA_MODELS=/tmp/models \
-    /opt/register/bin/python -c 'from poem_build.cli.main import main; main()' register --recipe "${RECIPE}" --out /model \
+RUN --mount=type=bind,from=ollama,target=/base --mount=type=bind,from=game,target=/from-game \
+    mkdir --parents /games \
+ && cp --recursive /from-game "/games/${GAME_NAME:-builtin}" \
+ && PATH=$PATH:/base/usr/local/bin:/base/usr/bin PYTHONPATH=game:build HOME=/tmp OLLAMA_MODELS=/tmp/models \
+    /opt/register/bin/python -c 'from poem_build.cli.main import main; main()' \
+      register --as-it-lies --recipe "${RECIPE}" ${GAME_NAME:+--game "/games/${GAME_NAME}"} --out /model \
  && store /tmp/models /store/weights/models /store/rest/models
 
 FROM scratch AS wheels-service
@@ -148,10 +163,14 @@ FROM service AS embedded
 ARG RECIPE
 ARG MODEL_LICENCE
 ARG MODEL_GGUF
+ARG GAME_NAME
+ARG MODEL_GAME_DIGEST
 LABEL org.opencontainers.image.title="mansion-poem-service" \
       org.opencontainers.image.description="The service with the model of recipe ${RECIPE} in it" \
       org.opencontainers.image.licenses="MIT" \
       mansion-poem.recipe="${RECIPE}" \
+      mansion-poem.game="${GAME_NAME}" \
+      mansion-poem.game-digest="${MODEL_GAME_DIGEST}" \
       mansion-poem.licence="${MODEL_LICENCE}" \
       mansion-poem.gguf="${MODEL_GGUF}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
@@ -163,10 +182,14 @@ FROM ollama AS model
 ARG RECIPE
 ARG MODEL_LICENCE
 ARG MODEL_GGUF
+ARG GAME_NAME
+ARG MODEL_GAME_DIGEST
 LABEL org.opencontainers.image.title="mansion-poem-model" \
       org.opencontainers.image.description="Ollama with the model of recipe ${RECIPE}" \
       org.opencontainers.image.licenses="${MODEL_LICENCE}" \
       mansion-poem.recipe="${RECIPE}" \
+      mansion-poem.game="${GAME_NAME}" \
+      mansion-poem.game-digest="${MODEL_GAME_DIGEST}" \
       mansion-poem.licence="${MODEL_LICENCE}" \
       mansion-poem.gguf="${MODEL_GGUF}" \
       mansion-poem.provenance="/usr/share/mansion-poem"

@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,20 +14,29 @@ from typing import Any
 import click
 import httpx
 
-from poem_build.cli.main import one_line_errors, set_up_process
-from poem_build.cli.pipeline import run_all
-from poem_build.engine.service import serving
+from poem_build.cli import pipeline
+from poem_build.cli.options import (
+    PATH,
+    Chosen,
+    Command,
+    all_of,
+    choose_work,
+    debug_option,
+    host_option,
+    one_line_errors,
+    set_up_process,
+)
+from poem_build.cli.stages import how
+from poem_build.engine import ollama
+from poem_build.engine.service import Model, serving
 from poem_build.errors import DemoError
-from poem_build.models import source
-from poem_build.recipe.schema import Recipe, load_recipe
-from poem_build.ship import register
+from poem_build.models.files import SERVED
 
 
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """What every command that ends with a hand is told: where to listen, and where Ollama is."""
-    for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-        click.option("--ollama", "host", envvar="OLLAMA_HOST", default=register.DEFAULT_HOST, show_default=True),
+def options(command: Command) -> Command:
+    """What every command that ends with a hand is told: the game, where to listen, and where Ollama is."""
+    return all_of(
+        click.option("--game", type=PATH, help="The folder of a game.  [the built-in one]"),
         click.option(
             "--port",
             envvar="POEM_PORT",
@@ -37,9 +45,9 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="Where the service listens.",
         ),
-    ):
-        command = option(command)
-    return command
+        host_option,
+        debug_option,
+    )(command)
 
 
 @click.command()
@@ -47,27 +55,27 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.")
 @click.option("--once", is_flag=True, help="Stop after one hand.")
 @options
-def demo(recipe: str, base: str | None, once: bool, port: int, host: str, debug: bool) -> None:
+def demo(recipe: str, base: str | None, once: bool, game: Path | None, port: int, host: str, debug: bool) -> None:
     """Make the model, serve it and play one hand."""
     with one_line_errors(debug):
         refuse_taken(port)
-        loaded = load_recipe(recipe)
-        out = Path("artifacts") / loaded.name
-        show(source.override(loaded, base, out) if base else loaded, out, port, host, once=once)
+        show(choose_work(recipe, base, game, None), port, host, once=once)
 
 
-def show(recipe: Recipe, out: Path, port: int, host: str, *, once: bool) -> None:
+def show(chosen: Chosen, port: int, host: str, *, once: bool) -> None:
     """Make what is not there, serve it and play one hand; with `once` the last line printed is JSON."""
-    address = register.address(host)
-    with register.running_server(address, out / "ollama.log") as ollama:
+    address = ollama.address(host)
+    with ollama.running_server(address, chosen.log) as there:
         stages = {}
-        for name, made in run_all(recipe, out, address, ollama):
-            stages[name] = 0.0 if made.reused else made.seconds
-            click.echo(f"{name:10} {'reused' if made.reused else f'{made.seconds:6.1f} s'}")
-        if not ollama:
-            click.echo(register.NONE_HERE)
-        with serving(recipe, out, port, address if ollama else None) as service:
-            played = _play(service.url) | {"engine": "ollama" if ollama else "embedded"}
+        workshop = chosen.workshop(address if there else None)
+        for made in pipeline.run_all(workshop):
+            stages[made.stage] = 0.0 if made.reused else made.seconds
+            click.echo(f"{made.stage:10} {how(made)}")
+        if not there:
+            click.echo(ollama.NONE_HERE)
+        model = Model(chosen.model, workshop.load("gguf").path / SERVED, address if there else None)
+        with serving(model, chosen.folder, port, chosen.out / "service.log") as service:
+            played = _play(service.url) | {"engine": "ollama" if there else "embedded"}
             if not once:
                 click.echo(f"serving at {service.url} until Ctrl-C")
                 with contextlib.suppress(KeyboardInterrupt):

@@ -1,37 +1,95 @@
-"""The order of the stages: the one place that knows which follows which."""
+"""The order of the stages, and the pages that are written between them: the one place that knows them all."""
 
-from collections.abc import Callable, Iterator
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from poem_build.data import dataset
+from poem_build.errors import ArtifactError, GateError
 from poem_build.export import convert, merge, modelfile, quantize
-from poem_build.judge import fidelity, verify
+from poem_build.export.modelfile import MODELFILE
+from poem_build.judge import evaluate, fidelity, serving, verify
 from poem_build.models import source
-from poem_build.recipe.schema import Recipe
+from poem_build.models.origin import read_origin
+from poem_build.report import fidelity_table, serving_table
 from poem_build.ship import register
+from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
-from poem_build.train import lora as train
+from poem_build.store.folder import write_text
+from poem_build.store.stage import Stage
+from poem_build.store.workshop import Workshop
+from poem_build.train import adapter
 
-Stage = Callable[[Recipe, Path], Artifact]
-
-STAGES: dict[str, tuple[Stage, str]] = {
-    "dataset": (dataset.run, "Make the data set: chat examples in three splits without a common hand."),
-    "train": (train.run, "Train the LoRA adapter."),
-    "merge": (merge.run, "Merge base and adapter."),
-    "convert": (convert.run, "Convert to an f16 GGUF; refuses if token ids differ."),
-    "quantize": (quantize.run, "Quantize to Q4_K_M."),
-    "fidelity": (fidelity.run, "Show what each step from base to Q4_K_M lost; refuses where it is unfaithful."),
-    "modelfile": (modelfile.run, "Render the Modelfile and the body of Ollama's create request."),
-    "verify": (verify.run, "Smoke test: load the model and play a few hands."),
-}
+MADE = (
+    dataset.STAGE,
+    adapter.STAGE,
+    merge.STAGE,
+    convert.STAGE,
+    quantize.STAGE,
+    fidelity.STAGE,
+    modelfile.STAGE,
+    verify.STAGE,
+)
 """How a model is made; a base that has to be brought comes first, and `register` follows where an Ollama is."""
+STAGES = (source.STAGE, *MADE, evaluate.STAGE)
+"""All that need no Ollama."""
 
 
-def run_all(recipe: Recipe, out: Path, host: str, ollama: bool) -> Iterator[tuple[str, Artifact]]:
-    """Every stage's command and artifact as it is finished; `ollama` says whether one answers at `host`."""
-    if recipe.base.brought:
-        yield "base", source.run(recipe, out)
-    for name, (stage, _) in STAGES.items():
-        yield name, stage(recipe, out)
-    if ollama:
-        yield "register", register.run(recipe, out, host)
+def of_ollama(host: str, model: str, log: Path, game: Path | None) -> Sequence[Stage]:
+    """The stages that the Ollama at `host` has a part in."""
+    return register.stage(host, model), serving.stage(host, model, log, game)
+
+
+def run_all(workshop: Workshop) -> Iterator[Artifact]:
+    """Every stage's artifact as it is finished; the model is registered if the workshop has an Ollama."""
+    for name in names(workshop):
+        yield make(workshop, name)
+
+
+def names(workshop: Workshop) -> list[str]:
+    """The stages that make the recipe's model, in order."""
+    base = [source.STAGE.name] if workshop.recipe.base.brought else []
+    registered = ["register"] if "register" in workshop.stages else []
+    return [*base, *(stage.name for stage in MADE), *registered]
+
+
+def make(workshop: Workshop, name: str) -> Artifact:
+    """The stage's artifact, and the pages that tell of it beside the stages' folders."""
+    if name == "register":
+        register.forget_if_gone(workshop)
+    try:
+        made = workshop.make(name)
+    except GateError:
+        if name == "fidelity":
+            write_fidelity(workshop)  # it shows why
+        raise
+    if name == "modelfile":  # it names the GGUF relative to where it stands
+        shutil.copyfile(made.path / MODELFILE, workshop.out / MODELFILE)
+    if name == "fidelity":
+        write_fidelity(workshop)
+    if name == "register":
+        with contextlib.suppress(ArtifactError, GateError):
+            write_fidelity(workshop)
+    if name == "serving":
+        text = serving_table.render(workshop.recipe.name, made.report(serving.ServingReport))
+        write_text(workshop.out / serving_table.FILE, text)
+    return made
+
+
+def write_fidelity(workshop: Workshop) -> None:
+    """Write the table of faithfulness from whatever stages have run."""
+    found = {name: workshop.look(name).artifact for name in ("convert", "quantize", "fidelity")}
+    made = {name: artifact for name, artifact in found.items() if artifact}
+    if len(made) < len(found):
+        return
+    registered = workshop.look("register").artifact if "register" in workshop.stages else None
+    text = fidelity_table.render(
+        workshop.recipe,
+        made["convert"].report(convert.ConvertReport),
+        made["quantize"].report(quantize.QuantizeReport),
+        made["fidelity"].report(fidelity.FidelityReport),
+        registered.report(RegisterReport).token_counts if registered else None,
+        cut_short=read_origin(made["quantize"].path).cut_short,
+    )
+    write_text(workshop.out / fidelity_table.FILE, text)

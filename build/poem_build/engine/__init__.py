@@ -1,1 +1,1 @@
-"""A prompt → an answer, by whatever runs a model here."""
+"""A question → a reply, by whatever runs a model here."""

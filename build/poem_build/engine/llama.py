@@ -1,4 +1,4 @@
-"""A GGUF file → text for a prompt, by llama.cpp in process; what the gates judge a model with."""
+"""A GGUF file → tokens, logits and text, by llama.cpp in process."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -58,15 +58,8 @@ class Llama:
         """The text that the tokens write; control tokens write nothing."""
         return b"".join(map(self._piece, ids)).decode(errors="replace")
 
-    def generate(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> str | None:
-        """The model's text up to its end of turn, or None if it has not ended after `num_predict` tokens."""
-        try:
-            return b"".join(self.pieces(prompt, serve, seed, grammar)).decode(errors="replace")
-        except UnfinishedError:
-            return None
-
     def pieces(self, prompt: str, serve: Serve, seed: int, grammar: str | None = None) -> Iterator[bytes]:
-        """The same, token by token: pieces of UTF-8 that need not end with a character.
+        """The model's text up to its end of turn, token by token: pieces of UTF-8 that need not end with a character.
 
         Raises `UnfinishedError` if the model has not ended after `num_predict` tokens.
         """
@@ -119,30 +112,3 @@ class Llama:
             if written >= 0:
                 return buffer.raw[:written]
             size = -written
-
-
-def play(
-    path: Path, prompts: Sequence[str], grammars: Sequence[str | None], serve: Serve, seed: int
-) -> list[str | None]:
-    """A text for each prompt. In a process of its own: a grammar's dead end ends in `abort()`."""
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(_play, path, prompts, grammars, serve, seed).result()
-        except BrokenProcessPool as error:
-            raise ModelFileError(
-                f"{path}: llama.cpp died while generating; a vocabulary that cannot spell the answer, or no memory"
-            ) from error
-
-
-def _play(
-    path: Path, prompts: Sequence[str], grammars: Sequence[str | None], serve: Serve, seed: int
-) -> list[str | None]:
-    llama = Llama(path, serve.num_ctx)
-    return [
-        llama.generate(prompt, serve, seed + n, grammar)
-        for n, (prompt, grammar) in enumerate(zip(prompts, grammars, strict=True))
-    ]

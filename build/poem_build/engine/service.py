@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from poem_build.engine.process import stop
 from poem_build.errors import DemoError
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.recipe.schema import Recipe
-from poem_build.ship import register
 
 _READY_WITHIN_S = 120
 
@@ -26,20 +24,31 @@ class Serving:
     pid: int
 
 
+@dataclass(frozen=True)
+class Model:
+    """What the service is to answer from: a model of Ollama's at an address, or the GGUF itself where that is None."""
+
+    name: str
+    gguf: Path
+    ollama: str | None = None
+
+
 @contextlib.contextmanager
-def serving(recipe: Recipe, out: Path, port: int, ollama: str | None) -> Iterator[Serving]:
-    """The service on `port`, once it answers from the model: Ollama's at that address, or the GGUF itself.
+def serving(model: Model, game: Path | None, port: int, log: Path) -> Iterator[Serving]:
+    """The service on `port`, once it answers from the model; `game` is the game's folder, or None for the built-in one.
 
     Raises `DemoError` if it stops, or does not take the model within two minutes.
     """
     # What the user has set for a service of their own is not for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POEM_")}
-    environment |= {"POEM_PORT": str(port), "POEM_ENGINE": "ollama" if ollama else "embedded"}
-    if ollama:
-        environment |= {"OLLAMA_HOST": ollama, "POEM_MODEL": recipe.ollama_model}
+    environment |= {"POEM_PORT": str(port), "POEM_ENGINE": "ollama" if model.ollama else "embedded"}
+    if model.ollama:
+        environment |= {"OLLAMA_HOST": model.ollama, "POEM_MODEL": model.name}
     else:
-        environment |= {"POEM_GGUF": str(out / "gguf" / GGUF_FILE)}
-    log = out / "service.log"
+        environment |= {"POEM_GGUF": str(model.gguf)}
+    if game:
+        environment |= {"POEM_GAME": str(game.absolute())}
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
         process = subprocess.Popen([sys.executable, "-m", "poem_service"], env=environment, stdout=file, stderr=file)
     try:
@@ -47,7 +56,7 @@ def serving(recipe: Recipe, out: Path, port: int, ollama: str | None) -> Iterato
         _wait_for_model(url, process, log)
         yield Serving(url, process.pid)
     finally:
-        register.stop(process)
+        stop(process)
 
 
 def _wait_for_model(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -6,45 +6,68 @@ from typing import Any
 
 from poem_build.errors import GateError, ModelFileError
 from poem_build.export import parity
-from poem_build.models.chat import chat_template
+from poem_build.export.parity import Parity
+from poem_build.models import family
 from poem_build.models.converter import VERSION, converter, gguf, quiet
+from poem_build.models.files import F16
+from poem_build.models.origin import Origin, read_origin, write_origin
 from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Finished, Job, Stage, sections
 
 PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
-FILE = "model-f16.gguf"
+GAME_KEY, GAME_DIGEST_KEY = "mansion_poem.game", "mansion_poem.game_digest"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
-    """Convert the merged model; refuses on any text whose token ids differ."""
-    merged = artifact.load(out, "merged")
-    count = recipe.gate.token_parity_texts
-    version = merged.figures["prompt_version"]
+class ConvertReport(Report):
+    """Whether llama.cpp reads texts as transformers does."""
 
-    def work(folder: Path) -> dict[str, Any]:
-        path = folder / FILE
-        convert_folder(merged.path, path, recipe, version)
-        different = parity.differing_texts(merged.path, path, recipe.base.family, count)
-        if different:
-            raise GateError(
-                f"base.pre_tokenizer: {len(different)} of {count} texts get other token ids in llama.cpp than in "
-                f"transformers, or do not come back from them, {different[0]!r} for one; name the split that the "
-                "tokenizer makes"
-            )
-        return {"token_parity": {"texts": count, "different": 0}, "bytes": path.stat().st_size}
-
-    settings = recipe.base.model_dump(include={"family", "pre_tokenizer"}) | {"prompt_version": version}
-    settings |= {"token_parity_texts": count, "chat_template": chat_template(recipe.base.family), "name": recipe.name}
-    settings |= {"serve": recipe.serve.model_dump(), "converter": VERSION}
-    return artifact.make(out, "f16", work, settings=settings, inputs={"merged": merged.digest})
+    token_parity: Parity
+    bytes: int
 
 
-def convert_folder(folder: Path, target: Path, recipe: Recipe, version: str) -> None:
+def run(job: Job) -> ConvertReport:
+    """Convert the merged model, and compare token ids."""
+    merged, path, count = job.path("merged"), job.folder / F16, job.recipe.gate.token_parity_texts
+    origin = write_origin(job.folder, read_origin(merged))
+    convert_folder(merged, path, job.recipe, origin)
+    talk = family.family(job.recipe.base.family)
+    different = parity.differing_texts(merged, path, talk, job.game, count)
+    return ConvertReport(token_parity=Parity(texts=count, different=different), bytes=path.stat().st_size)
+
+
+def gate(finished: Finished) -> None:
+    """Refuses on any text whose token ids differ."""
+    found = finished.artifact.report(ConvertReport).token_parity
+    if found.different:
+        raise GateError(
+            f"base.pre_tokenizer: {len(found.different)} of {found.texts} texts get other token ids in llama.cpp than "
+            f"in transformers, or do not come back from them, {found.different[0]!r} for one; name the split that the "
+            "tokenizer makes"
+        )
+
+
+STAGE = Stage(
+    name="convert",
+    summary="Convert to an f16 GGUF; refuses if token ids differ.",
+    makes="f16",
+    work=run,
+    report=ConvertReport,
+    settings=lambda recipe: {"name": recipe.name, "converter": VERSION} | sections("base", "serve", "gate")(recipe),
+    inputs={"merged": ALL},
+    reads_game=True,
+    outside=family.templates,
+    modules=family.modules,
+    packages=("torch", "transformers", "llama-cpp-python"),
+    gate=gate,
+)
+
+
+def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -> None:
     """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know.
 
-    `version` is that of the prompt it was trained on. The recipe's sampling goes along under llama.cpp's own
+    It says which prompt and game it was trained for. The recipe's sampling goes along under llama.cpp's own
     `general.sampling.*` keys, for engines that read no Modelfile.
     """
     import torch
@@ -53,16 +76,18 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, version: str) -> 
     hparams = conversion.ModelBase.load_hparams(folder, False)
     architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
     try:
-        family = conversion.get_model_class(architecture)
+        known = conversion.get_model_class(architecture)
     except NotImplementedError as error:
         raise ModelFileError(f"{folder}/config.json: architectures: the converter knows no {architecture}") from error
 
-    class Converted(family):  # type: ignore[misc, valid-type]
-        model_arch = family.model_arch
+    talk = family.family(recipe.base.family)
+
+    class Converted(known):  # type: ignore[misc, valid-type]
+        model_arch = known.model_arch
 
         def get_vocab_base_pre(self, tokenizer: Any) -> str:
             # The converter looks a hash of token ids up, which no tokenizer trained elsewhere can be in.
-            return recipe.base.pre_tokenizer
+            return talk.split(recipe.base)
 
         def get_vocab_base(self) -> tuple[list[str], list[int], str]:
             # The converter takes byte tokens for words here; llama.cpp would write `<0xE3>` out, and an answer's
@@ -74,7 +99,9 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, version: str) -> 
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
             writer, serve = self.gguf_writer, recipe.serve
-            writer.add_string(PROMPT_VERSION_KEY, version)
+            writer.add_string(PROMPT_VERSION_KEY, origin.prompt_version)
+            writer.add_string(GAME_KEY, origin.game)
+            writer.add_string(GAME_DIGEST_KEY, origin.game_digest)
             writer.add_sampling_temp(serve.temperature)
             writer.add_sampling_top_k(serve.top_k)
             writer.add_sampling_top_p(serve.top_p)
@@ -83,7 +110,7 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, version: str) -> 
 
         def prepare_metadata(self, vocab_only: bool) -> None:
             super().prepare_metadata(vocab_only)
-            self.gguf_writer.add_chat_template(chat_template(recipe.base.family))
+            self.gguf_writer.add_chat_template(talk.chat_template)
 
     with quiet(), torch.inference_mode():
         # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from poem_build.models.converter import gguf
 from poem_build.models.load import load_model
+from poem_build.models.tokens import Tokens
 from poem_build.progress import progress
-from poem_build.train.batches import Tokens
 
 if TYPE_CHECKING:
     import numpy as np
 
-FILE = "imatrix.gguf"
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 

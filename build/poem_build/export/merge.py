@@ -4,44 +4,52 @@ peft's default merge: (W.float() + (B.float() @ A.float()) * lora_alpha / r).to(
 """
 
 import shutil
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from poem_build.models.chat import chat_template
+from poem_build.models import family
+from poem_build.models.files import CHAT_TEMPLATE, LICENCES
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
-from poem_build.models.source import LICENCE_FILES
-from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train.lora import base_digest
-
-# transformers writes neither tokenizer.model nor all of a slow tokenizer's files, so they are copied as they are.
-_TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt")
-CHAT_TEMPLATE_FILE = "chat_template.jinja"
+from poem_build.models.origin import read_origin, write_origin
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Job, Stage
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
+class MergeReport(Report):
+    """The number format of the merged weights."""
+
+    dtype: str
+
+
+def run(job: Job) -> MergeReport:
     """Merge; the folder holds weights, config, the base's tokenizer and licence files untouched, and our template."""
-    adapter = artifact.load(out, "adapter")
-    template = chat_template(recipe.base.family)
-
-    def work(folder: Path) -> dict[str, Any]:
-        merged = load_adapted(load_model(recipe.base.path, "auto"), adapter.path).merge_and_unload()
-        _stop_at(merged.generation_config, load_tokenizer(recipe.base.path), recipe.base.stop)
-        merged.save_pretrained(folder)
-        for pattern in (*_TOKENIZER_FILES, *LICENCE_FILES):
-            for path in recipe.base.path.glob(pattern):
-                shutil.copy(path, folder)
-        (folder / CHAT_TEMPLATE_FILE).write_text(template, "utf-8")
-        return {"prompt_version": adapter.figures["prompt_version"], "dtype": str(merged.dtype).removeprefix("torch.")}
-
-    settings = {"mode": "peft default", "chat_template": template, "stop": recipe.base.stop}
-    inputs = {"base": base_digest(recipe), "adapter": adapter.digest}
-    return artifact.make(out, "merged", work, settings=settings | artifact.versions("peft"), inputs=inputs)
+    base, adapter, talk = job.path("base"), job.path("adapter"), family.family(job.recipe.base.family)
+    merged = load_adapted(load_model(base, "auto"), adapter).merge_and_unload()
+    _stop_at(merged.generation_config, load_tokenizer(base), talk.stop)
+    merged.save_pretrained(job.folder)
+    for pattern in (*talk.tokenizer_files, *LICENCES):
+        for path in base.glob(pattern):
+            shutil.copy(path, job.folder)
+    (job.folder / CHAT_TEMPLATE).write_text(talk.chat_template, "utf-8")
+    write_origin(job.folder, read_origin(adapter))
+    return MergeReport(dtype=str(merged.dtype).removeprefix("torch."))
 
 
-def _stop_at(generation: Any, tokenizer: Any, stop: list[str]) -> None:
+STAGE = Stage(
+    name="merge",
+    summary="Merge base and adapter.",
+    makes="merged",
+    work=run,
+    report=MergeReport,
+    inputs={"base": ALL, "adapter": ALL},
+    outside=family.templates,
+    modules=family.modules,
+    packages=("torch", "transformers", "peft"),
+)
+
+
+def _stop_at(generation: Any, tokenizer: Any, stop: Sequence[str]) -> None:
     """`generate` ends at the family's end of turn as well as at the base's own end of text."""
     known = generation.eos_token_id
-    ends = {*(known if isinstance(known, list) else [known]), *tokenizer.convert_tokens_to_ids(stop)} - {None}
+    ends = {*(known if isinstance(known, list) else [known]), *tokenizer.convert_tokens_to_ids(list(stop))} - {None}
     generation.eos_token_id = sorted(ends) if len(ends) > 1 else ends.pop()

@@ -7,26 +7,25 @@ here, where the tokenizer is, so that a model can be registered where there is n
 
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from poem.prompt import prompt_version, system_text
-from poem_build.data.dataset import read_examples
+from poem.game import Game
+from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import RecipeError
 from poem_build.export import parity
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.models.chat import trained_prompt
-from poem_build.recipe.schema import MODELFILES, Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train.lora import check_context
+from poem_build.models import family
+from poem_build.models.context import check_context
+from poem_build.models.family import MODELFILES
+from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
+from poem_build.models.origin import read_origin, write_origin
+from poem_build.recipe.schema import Recipe
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Job, Stage, sections
 
-FIELDS_FILE = "create.json"
-COUNTS_FILE = "token_counts.json"
-"""`{"prompt": tokens of the first held-out hand's prompt, "texts": [[text, tokens], …]}`, as llama.cpp counts."""
+MODELFILE = "Modelfile"
 
 
 @dataclass(frozen=True)
@@ -39,40 +38,60 @@ class Fields:
     parameters: dict[str, Any]
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
-    """Render both; the Modelfile stands beside the stages' folders, since it names the GGUF relative to itself."""
-    gguf, adapter, merged, dataset = (artifact.load(out, stage) for stage in ("gguf", "adapter", "merged", "dataset"))
-    check_context(recipe, adapter.figures["longest"])
-    wanted = fields(recipe)
-    text = render_modelfile(recipe, wanted)
-    count = recipe.gate.token_parity_texts
+class ModelfileReport(Report):
+    """How many texts' tokens Ollama will have to count as llama.cpp does."""
 
-    def work(folder: Path) -> dict[str, Any]:
-        (folder / FIELDS_FILE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
-        path = gguf.path / GGUF_FILE
-        prompt = trained_prompt(recipe.base.family, read_examples(dataset.path / "test.jsonl")[0])
-        counts = {
-            "prompt": len(Llama(path, vocab_only=True).tokenize(prompt)),
-            "texts": parity.token_counts(merged.path, path, recipe.base.family, count),
-        }
-        (folder / COUNTS_FILE).write_text(json.dumps(counts, ensure_ascii=False) + "\n", "utf-8")
-        return {"prompt_version": prompt_version()}
-
-    settings = asdict(wanted) | {"modelfile": text, "texts": count}
-    inputs = {made.stage: made.digest for made in (gguf, merged, dataset)}
-    made = artifact.make(out, "modelfile", work, settings=settings, inputs=inputs)
-    artifact.write_text(out / "Modelfile", text)
-    return made
+    texts: int
 
 
-def fields(recipe: Recipe) -> Fields:
+def run(job: Job) -> ModelfileReport:
+    """Render both, and count tokens."""
+    recipe, count = job.recipe, job.recipe.gate.token_parity_texts
+    origin = write_origin(job.folder, read_origin(job.path("gguf")))
+    if origin.longest:
+        check_context(recipe, origin.longest)
+    wanted = fields(recipe, job.game)
+    (job.folder / MODELFILE).write_text(render_modelfile(recipe, wanted), "utf-8")
+    (job.folder / CREATE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    path, talk = job.path("gguf", SERVED), family.family(recipe.base.family)
+    prompt = talk.prompt(read_chats(job.path("dataset", "test.jsonl"))[0])
+    counts = {
+        "prompt": len(Llama(path, vocab_only=True).tokenize(prompt)),
+        "texts": parity.token_counts(job.path("merged"), path, talk, job.game, count),
+    }
+    (job.folder / TOKEN_COUNTS).write_text(json.dumps(counts, ensure_ascii=False) + "\n", "utf-8")
+    return ModelfileReport(texts=count)
+
+
+STAGE = Stage(
+    name="modelfile",
+    summary="Render the Modelfile and the body of Ollama's create request.",
+    makes="modelfile",
+    work=run,
+    report=ModelfileReport,
+    settings=lambda recipe: (
+        recipe.model_dump(mode="json", include={"name", "summary", "licence", "notice"})
+        | sections("serve", "gate")(recipe)
+    ),
+    inputs={"gguf": ALL, "merged": ALL, "dataset": ("test.jsonl",)},
+    reads_game=True,
+    outside=lambda recipe: {
+        **family.family(recipe.base.family).templates,
+        "Modelfile's template": MODELFILES / "Modelfile.jinja",
+    },
+    modules=family.modules,
+    packages=("llama-cpp-python", "transformers"),
+)
+
+
+def fields(recipe: Recipe, game: Game) -> Fields:
     """The recipe's fields; a template names `.Tools` without effect, so that every Ollama prefers it to the GGUF's."""
-    family = recipe.base.family
+    talk = family.family(recipe.base.family)
     return Fields(
-        template=(MODELFILES / f"{family}.ollama.gotmpl").read_text("utf-8"),
-        system=system_text(),
+        template=talk.ollama_template,
+        system=game.instructions,
         license="\n\n".join(filter(None, (recipe.licence, recipe.notice))),
-        parameters=recipe.serve.model_dump() | {"stop": recipe.base.stop},
+        parameters=recipe.serve.model_dump() | {"stop": list(talk.stop)},
     )
 
 
@@ -89,7 +108,7 @@ def render_modelfile(recipe: Recipe, wanted: Fields) -> str:
     return environment.from_string((MODELFILES / "Modelfile.jinja").read_text("utf-8")).render(
         name=recipe.name,
         summary=recipe.summary,
-        gguf=f"./gguf/{GGUF_FILE}",
+        gguf=f"./gguf/{SERVED}",
         parameters=parameters,
         template=wanted.template,
         system=wanted.system,

@@ -3,61 +3,81 @@
 import ctypes
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from poem_build.data.dataset import read_examples
+from pydantic import BaseModel, ConfigDict
+
+from poem_build.data.chats import read_chats
 from poem_build.engine.llama import warnings_of_llama
 from poem_build.errors import GateError, ModelFileError
 from poem_build.export import imatrix
-from poem_build.export.convert import FILE as F16_FILE
+from poem_build.models import family
 from poem_build.models.converter import gguf
+from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.load import load_tokenizer
-from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train.batches import tokenize
+from poem_build.models.origin import read_origin, write_origin
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Job, Stage
 
-FILE = "model-Q4_K_M.gguf"
 Quantization = Literal["Q8_0", "Q5_K_M", "Q4_K_M"]
 """llama.cpp's names of the mixtures, from large to small."""
-_K_QUANTS = frozenset({"Q4_K", "Q5_K", "Q6_K"})
+K_QUANTS = frozenset({"Q4_K", "Q5_K", "Q6_K"})
 _IMATRIX_EXAMPLES = 64
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
-    """Quantize, exactest where the model's own training texts weigh most.
+class Weighed(BaseModel):
+    """What the importance matrix was reckoned from, and how many tensors it has."""
 
-    The figures count the matrices that no K-quant could take and stayed larger.
-    """
-    f16, merged, dataset = (artifact.load(out, stage) for stage in ("f16", "merged", "dataset"))
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    texts: int
+    tensors: int
 
-    def work(folder: Path) -> dict[str, Any]:
-        source, target = f16.path / F16_FILE, folder / FILE
-        if (kinds := tensor_types(source)).keys() & _K_QUANTS:
-            raise ModelFileError(f"{source}: holds {dict(kinds)}; quantize from f16, bf16 or f32")
-        tokenizer = load_tokenizer(merged.path)
-        examples = read_examples(dataset.path / "train.jsonl")[:_IMATRIX_EXAMPLES]
-        texts = [tokenize(tokenizer, recipe.base.family, example) for example in examples]
-        weighed = imatrix.write(folder / imatrix.FILE, merged.path, source, texts)
-        quantize_file(source, target, "Q4_K_M", folder / imatrix.FILE)
-        found = tensor_types(target)
-        matrices = {kind: n for kind, n in found.items() if kind != "F32"}
-        if not matrices.keys() & _K_QUANTS:
-            raise GateError(f"{target.name}: no tensor became a K-quant: {dict(found)}; rows must be multiples of 256")
-        return {
-            "tensors": dict(found),
-            "imatrix": {"texts": len(texts), "tensors": weighed},
-            "not_k_quants": sum(n for kind, n in matrices.items() if kind not in _K_QUANTS),
-            "bytes": {"f16": source.stat().st_size, "Q4_K_M": target.stat().st_size},
-        }
 
-    return artifact.make(
-        out,
-        "gguf",
-        work,
-        settings={"type": "Q4_K_M", "imatrix": _IMATRIX_EXAMPLES} | artifact.versions("llama-cpp-python", "torch"),
-        inputs={made.stage: made.digest for made in (f16, merged, dataset)},
+class QuantizeReport(Report):
+    """The types of the file's tensors."""
+
+    tensors: dict[str, int]
+    imatrix: Weighed
+    not_k_quants: int
+    """Matrices that no K-quant could take and that stayed larger."""
+    bytes: dict[str, int]
+
+
+def run(job: Job) -> QuantizeReport:
+    """Quantize, exactest where the model's own training texts weigh most."""
+    source, target = job.path("f16", F16), job.folder / SERVED
+    if (kinds := tensor_types(source)).keys() & K_QUANTS:
+        raise ModelFileError(f"{source}: holds {dict(kinds)}; quantize from f16, bf16 or f32")
+    tokenizer = load_tokenizer(job.path("merged"))
+    talk = family.family(job.recipe.base.family)
+    chats = read_chats(job.path("dataset", "train.jsonl"))[:_IMATRIX_EXAMPLES]
+    texts = [talk.tokens(tokenizer, chat) for chat in chats]
+    weighed = imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts)
+    quantize_file(source, target, "Q4_K_M", job.folder / IMATRIX)
+    found = tensor_types(target)
+    matrices = {kind: n for kind, n in found.items() if kind != "F32"}
+    if not matrices.keys() & K_QUANTS:
+        raise GateError(f"{target.name}: no tensor became a K-quant: {dict(found)}; rows must be multiples of 256")
+    write_origin(job.folder, read_origin(job.path("f16")))
+    return QuantizeReport(
+        tensors=dict(found),
+        imatrix=Weighed(texts=len(texts), tensors=weighed),
+        not_k_quants=sum(n for kind, n in matrices.items() if kind not in K_QUANTS),
+        bytes={"f16": source.stat().st_size, "Q4_K_M": target.stat().st_size},
     )
+
+
+STAGE = Stage(
+    name="quantize",
+    summary="Quantize to Q4_K_M.",
+    makes="gguf",
+    work=run,
+    report=QuantizeReport,
+    inputs={"f16": ALL, "merged": ALL, "dataset": ("train.jsonl",)},
+    outside=family.templates,
+    modules=family.modules,
+    packages=("llama-cpp-python", "torch", "transformers"),
+)
 
 
 def tensor_types(path: Path) -> Counter[str]:

@@ -7,86 +7,115 @@ does the base alone; and does the right poem become less likely when the prompt 
 import tempfile
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from poem.deck import builtin_deck
-from poem_build.data.dataset import Example, hands, read_examples
+from pydantic import BaseModel, ConfigDict
+
+from poem_build.data.examples import Example, read_examples
+from poem_build.data.hands import hands
 from poem_build.errors import GateError
 from poem_build.export.convert import convert_folder
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.judge import gates
-from poem_build.judge.interval import mean_interval
-from poem_build.judge.verify import answers, judge
+from poem_build.judge.interval import Interval, mean_interval
+from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
+from poem_build.judge.rules import Rules, play_file
+from poem_build.models import family
+from poem_build.models.files import SERVED
+from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_model, load_tokenizer
-from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train.batches import answer_losses, tokenize
-from poem_build.train.lora import base_digest
+from poem_build.models.origin import read_origin
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Finished, Job, Stage, sections
+
+_BASE_HANDS = 50
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
-    """Play `gate.eval_hands` held-out hands; refuses a model below the recipe's gate, or a base above its own.
+class Swap(BaseModel):
+    """By how many nats a right poem becomes less likely under another hand's cards, and in what share of hands."""
 
-    The model of a training that was cut short is only reported on.
-    """
-    gguf, merged, dataset = (artifact.load(out, stage) for stage in ("gguf", "merged", "dataset"))
-    gate = recipe.gate
-
-    def work(_: Path) -> dict[str, Any]:
-        examples = read_examples(dataset.path / "test.jsonl")[: gate.eval_hands]
-        path = gguf.path / GGUF_FILE
-        constrained = judge(answers(recipe, path, examples, constrained=True), examples)
-        free = judge(answers(recipe, path, examples, constrained=False), examples)
-        with tempfile.TemporaryDirectory() as work:
-            base = Path(work) / "base.gguf"
-            convert_folder(recipe.base.path, base, recipe, "none")
-            base_alone = judge(answers(recipe, base, examples[:50], constrained=False), examples[:50])
-        told = {
-            "constrained": constrained,
-            "unconstrained": free,
-            "base_unconstrained": base_alone,
-            "other_hands_cards": {
-                "model": _swap(recipe, merged.path, examples),
-                "base": _swap(recipe, recipe.base.path, examples),
-            },
-        }
-        if not gates.cut_short(out):
-            _refuse(recipe, told)
-        return told
-
-    settings = gate.model_dump() | recipe.serve.model_dump() | artifact.versions("llama-cpp-python")
-    inputs = {"gguf": gguf.digest, "dataset": dataset.digest, "base": base_digest(recipe)}
-    return artifact.make(out, "eval", work, settings=settings, inputs=inputs | {"game": artifact.game_digest()})
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    difference: Interval
+    share_lower: float
 
 
-def _refuse(recipe: Recipe, told: dict[str, Any]) -> None:
-    gate = recipe.gate
+class EvalReport(Report):
+    """The answers in figures; the texts are beside them."""
 
-    def share(name: str) -> float:
-        return float(told[name]["passed"]) / float(told[name]["hands"])
-
-    if share("constrained") < gate.eval_pass:
-        raise GateError(f"gate.eval_pass: {share('constrained'):.1%} keep all rules, {gate.eval_pass:.0%} must: {told}")
-    if share("base_unconstrained") > gate.base_pass_at_most:
-        raise GateError(f"gate.base_pass_at_most: the base alone passes {share('base_unconstrained'):.1%}: {told}")
-    swap = told["other_hands_cards"]["model"]
-    if swap["mean"] <= swap["interval"]:
-        raise GateError(f"the model does not look at the cards; train longer: {told}")
+    constrained: Score
+    free: Score
+    base_free: Score
+    other_cards: Swap
+    other_cards_base: Swap
 
 
-def _swap(recipe: Recipe, folder: Path, examples: list[Example]) -> dict[str, float]:
-    """By how many nats a right poem becomes less likely under another hand's cards: mean and half 95 % interval."""
+def run(job: Job) -> EvalReport:
+    """Play `gate.eval_hands` held-out hands; all answers are kept."""
+    recipe, game = job.recipe, job.game
+    examples = read_examples(job.path("dataset", "test.jsonl"), game)[: recipe.gate.eval_hands]
+
+    def played(path: Path, asked: str, some: list[Example], *, constrained: bool) -> list[Verdict]:
+        replies = play_file(path, recipe, game, some, constrained=constrained)
+        return [Rules().judge(example, reply, asked) for example, reply in zip(some, replies, strict=True)]
+
+    constrained = played(job.path("gguf", SERVED), "model, shape constrained", examples, constrained=True)
+    free = played(job.path("gguf", SERVED), "model, free", examples, constrained=False)
+    with tempfile.TemporaryDirectory() as work:
+        base = Path(work) / "base.gguf"
+        convert_folder(job.path("base"), base, recipe, read_origin(job.path("gguf")))
+        base_alone = played(base, "base, free", examples[:_BASE_HANDS], constrained=False)
+    write_verdicts(job.folder / FILE, [*constrained, *free, *base_alone])
+    return EvalReport(
+        constrained=score(constrained),
+        free=score(free),
+        base_free=score(base_alone),
+        other_cards=_swap(job, "merged", examples),
+        other_cards_base=_swap(job, "base", examples),
+    )
+
+
+def gate(finished: Finished) -> None:
+    """Refuses a model below the recipe's gate, or a base above its own; a training cut short is only reported on."""
+    report, asked = finished.artifact.report(EvalReport), finished.recipe.gate
+    where = finished.artifact.path / FILE
+    if read_origin(finished.inputs["gguf"].path).cut_short:
+        return
+    if report.constrained.share < asked.eval_pass:
+        raise GateError(
+            f"{where}: gate.eval_pass: {report.constrained.share:.1%} keep all rules, {asked.eval_pass:.0%} must"
+        )
+    if report.base_free.share > asked.base_pass_at_most:
+        raise GateError(f"{where}: gate.base_pass_at_most: the base alone passes {report.base_free.share:.1%}")
+    if report.other_cards.difference.mean <= report.other_cards.difference.interval:
+        raise GateError(f"{where}: the model does not look at the cards; train longer")
+
+
+STAGE = Stage(
+    name="eval",
+    summary="Judge the finished model on held-out hands, against its base.",
+    makes="eval",
+    work=run,
+    report=EvalReport,
+    settings=sections("base", "serve", "gate"),
+    inputs={"base": ALL, "merged": ALL, "gguf": (SERVED, "origin.json"), "dataset": ("test.jsonl",)},
+    reads_game=True,
+    outside=family.templates,
+    modules=family.modules,
+    packages=("llama-cpp-python", "torch", "transformers"),
+    gate=gate,
+)
+
+
+def _swap(job: Job, role: str, examples: list[Example]) -> Swap:
     import torch
 
+    folder = job.path(role)
     model, tokenizer = load_model(folder, "float32").eval(), load_tokenizer(folder)
-    strangers = hands(builtin_deck(), "test", Random("other hands"))
+    talk = family.family(job.recipe.base.family)
+    strangers = hands(job.game.deck, "test", Random("other hands"))
     differences = []
     with torch.inference_mode():
         for example in examples:
             other = Example(next(strangers), example.candidates, example.answer)
-            pair = [tokenize(tokenizer, recipe.base.family, e) for e in (example, other)]
+            pair = [talk.tokens(tokenizer, one.messages(job.game)) for one in (example, other)]
             right, wrong = answer_losses(model, pair)[0].sum(dim=1).tolist()
             differences.append(wrong - right)
-    lower = sum(d > 0 for d in differences)
-    return mean_interval(differences) | {"share_lower": round(lower / len(differences), 3)}
+    lower = sum(difference > 0 for difference in differences)
+    return Swap(difference=mean_interval(differences), share_lower=round(lower / len(differences), 3))

@@ -12,30 +12,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from poem_build.data.dataset import read_examples
+from pydantic import BaseModel, ConfigDict
+
+from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import GateError
-from poem_build.export import imatrix
-from poem_build.export.convert import FILE as F16_FILE
-from poem_build.export.quantize import FILE as GGUF_FILE
 from poem_build.export.quantize import Quantization, quantize_file
-from poem_build.judge import gates
-from poem_build.judge.interval import mean_interval
+from poem_build.judge.interval import Interval, mean_interval
+from poem_build.models import family
+from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
+from poem_build.models.origin import read_origin
+from poem_build.models.tokens import Tokens
 from poem_build.progress import progress
-from poem_build.recipe.schema import Gate, Recipe
-from poem_build.report import fidelity_table
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train.batches import Tokens, answer_losses, tokenize
-from poem_build.train.lora import base_digest
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Finished, Job, Stage, sections
 
 if TYPE_CHECKING:
     import numpy as np
 
-SERVED = "Q4_K_M"
-STEPS = ("base", "adapter", "merged", "f16", SERVED)
+LAST = "Q4_K_M"
+STEPS = ("base", "adapter", "merged", "f16", LAST)
 """What is made from what, in order; a step's loss is reckoned against the one before."""
+TABLE = "fidelity.md"
 
 
 @dataclass(slots=True)
@@ -47,75 +47,108 @@ class Seen:
     same_top: int = 0
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
-    """Measure every step on `gate.fidelity_poems` held-out poems, then judge; what was measured is kept either way.
+class Step(BaseModel):
+    """A poem's log-probability after one step, and what the step changed, paired by poem."""
 
-    Raises `GateError` for an f16 GGUF that is not within `gate.nll_within` of transformers, and for a served model
-    that holds the poems no likelier than the base does. The latter is only told of if `train.max_steps` cut the
-    training short.
-    """
-    adapter, merged, f16, gguf, dataset = (
-        artifact.load(out, stage) for stage in ("adapter", "merged", "f16", "gguf", "dataset")
-    )
-    count = recipe.gate.fidelity_poems
-
-    def work(folder: Path) -> dict[str, Any]:
-        tokenizer = load_tokenizer(merged.path)
-        examples = read_examples(dataset.path / "test.jsonl")[:count]
-        poems = [tokenize(tokenizer, recipe.base.family, example) for example in examples]
-        seen = by_transformers(recipe.base.path, adapter.path, merged.path, poems)
-        with tempfile.TemporaryDirectory(dir=folder) as room:
-            files = _quantized(f16.path / F16_FILE, gguf.path, Path(room))
-            seen |= by_llama(files, poems)
-            sizes = {name: path.stat().st_size for name, path in files.items()}
-        return figures(seen, sum(len(poem.answer) for poem in poems), sizes)
-
-    settings = {"poems": count} | artifact.versions("torch", "transformers", "llama-cpp-python")
-    inputs = {made.stage: made.digest for made in (adapter, merged, f16, gguf, dataset)}
-    made = artifact.make(out, "fidelity", work, settings=settings, inputs=inputs | {"base": base_digest(recipe)})
-    fidelity_table.write(recipe, out)
-    refuse(made.figures, recipe.gate, out / fidelity_table.FILE, cut_short=gates.cut_short(out))
-    return made
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    log_probability: Interval
+    nll: float
+    """Nats a token."""
+    change: Interval | None
 
 
-def refuse(told: Mapping[str, Any], gate: Gate, table: Path, *, cut_short: bool) -> None:
-    """Raise `GateError` for the first red line, naming the table."""
-    off, gain = told["f16_above_merged"], told["tuned_above_base"]
-    if abs(off) > gate.nll_within:
+class Nearness(BaseModel):
+    """How near a GGUF is to the f16 one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    bytes: int
+    perplexity: float
+    kl_divergence: float
+    same_top_token: float
+
+
+class FidelityReport(Report):
+    """Every step's log-probability a poem with its paired change, and the quantizations beside f16."""
+
+    poems: int
+    tokens: int
+    steps: dict[str, Step]
+    tuned_above_base: Interval
+    f16_above_merged: float
+    quantized: dict[str, Nearness]
+
+
+def run(job: Job) -> FidelityReport:
+    """Measure every step on `gate.fidelity_poems` held-out poems."""
+    tokenizer, talk = load_tokenizer(job.path("merged")), family.family(job.recipe.base.family)
+    chats = read_chats(job.path("dataset", "test.jsonl"))[: job.recipe.gate.fidelity_poems]
+    poems = [talk.tokens(tokenizer, chat) for chat in chats]
+    seen = by_transformers(job.path("base"), job.path("adapter"), job.path("merged"), poems)
+    with tempfile.TemporaryDirectory(dir=job.folder) as room:
+        files = _quantized(job.path("f16", F16), job.path("gguf"), Path(room))
+        seen |= by_llama(files, poems)
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+    return figures(seen, sum(len(poem.answer) for poem in poems), sizes)
+
+
+def gate(finished: Finished) -> None:
+    """Refuses an f16 GGUF that is not within `gate.nll_within` of transformers, and a tuned model no likelier to write
+    the poems than its base is; the latter is only told of where the training was cut short."""
+    report, within = finished.artifact.report(FidelityReport), finished.recipe.gate.nll_within
+    table = finished.artifact.path.parent / TABLE
+    off, gain = report.f16_above_merged, report.tuned_above_base
+    if abs(off) > within:
         raise GateError(
             f"{table}: gate.nll_within: the f16 GGUF is {off:+.6f} nats a token from transformers, "
-            f"{gate.nll_within:g} is allowed; the converter does not know this model well"
+            f"{within:g} is allowed; the converter does not know this model well"
         )
-    if gain["mean"] <= gain["interval"] and not cut_short:
+    if gain.mean <= gain.interval and not read_origin(finished.inputs["gguf"].path).cut_short:
         raise GateError(
-            f"{table}: tuned above base: a held-out poem's log-probability changed by {gain['mean']:+.2f} nats, "
-            f"which is not above its 95 % interval of ±{gain['interval']:.2f}; train longer"
+            f"{table}: tuned above base: a held-out poem's log-probability changed by {gain.mean:+.2f} nats, "
+            f"which is not above its 95 % interval of ±{gain.interval:.2f}; train longer"
         )
 
 
-def figures(seen: Mapping[str, Seen], tokens: int, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Every step's log-probability a poem with its paired change, and the quantizations beside f16."""
-    steps: dict[str, Any] = {}
-    for before, step in zip((None, *STEPS), STEPS, strict=False):
-        steps[step] = {"log_probability": mean_interval(seen[step].poems), "nll": round(_nll(seen[step], tokens), 5)}
-        if before:
-            steps[step]["change"] = _paired(seen[step], seen[before])
-    return {
-        "poems": len(seen["base"].poems),
-        "tokens": tokens,
-        "steps": steps,
-        "tuned_above_base": _paired(seen[SERVED], seen["base"]),
-        "f16_above_merged": round(_nll(seen["f16"], tokens) - _nll(seen["merged"], tokens), 6),
-        "quantized": {
-            name: {
-                "bytes": size,
-                "perplexity": round(math.exp(_nll(seen[name], tokens)), 4),
-                "kl_divergence": round(seen[name].kl_divergence / tokens, 5),
-                "same_top_token": round(seen[name].same_top / tokens, 4),
-            }
+STAGE = Stage(
+    name="fidelity",
+    summary="Show what each step from base to Q4_K_M lost; refuses where it is unfaithful.",
+    makes="fidelity",
+    work=run,
+    report=FidelityReport,
+    settings=sections("gate"),
+    inputs={"base": ALL, "adapter": ALL, "merged": ALL, "f16": (F16,), "gguf": ALL, "dataset": ("test.jsonl",)},
+    outside=family.templates,
+    modules=family.modules,
+    packages=("torch", "transformers", "peft", "llama-cpp-python"),
+    gate=gate,
+)
+
+
+def figures(seen: Mapping[str, Seen], tokens: int, sizes: Mapping[str, int]) -> FidelityReport:
+    """The report of what each model said."""
+    return FidelityReport(
+        poems=len(seen["base"].poems),
+        tokens=tokens,
+        steps={
+            step: Step(
+                log_probability=mean_interval(seen[step].poems),
+                nll=round(_nll(seen[step], tokens), 5),
+                change=_paired(seen[step], seen[before]) if before else None,
+            )
+            for before, step in zip((None, *STEPS), STEPS, strict=False)
+        },
+        tuned_above_base=_paired(seen[LAST], seen["base"]),
+        f16_above_merged=round(_nll(seen["f16"], tokens) - _nll(seen["merged"], tokens), 6),
+        quantized={
+            name: Nearness(
+                bytes=size,
+                perplexity=round(math.exp(_nll(seen[name], tokens)), 4),
+                kl_divergence=round(seen[name].kl_divergence / tokens, 5),
+                same_top_token=round(seen[name].same_top / tokens, 4),
+            )
             for name, size in sizes.items()
         },
-    }
+    )
 
 
 def by_transformers(base: Path, adapter: Path, merged: Path, poems: Sequence[Tokens]) -> dict[str, Seen]:
@@ -161,9 +194,9 @@ def _quantized(f16: Path, served: Path, room: Path) -> dict[str, Path]:
     """The f16 GGUF, its quantizations made in `room` by the same importance matrix, and the served one as it is."""
     files = {"f16": f16}
     for kind in get_args(Quantization):
-        files[kind] = served / GGUF_FILE if kind == SERVED else room / f"{kind}.gguf"
-        if kind != SERVED:
-            quantize_file(f16, files[kind], kind, served / imatrix.FILE)
+        files[kind] = served / SERVED if kind == LAST else room / f"{kind}.gguf"
+        if kind != LAST:
+            quantize_file(f16, files[kind], kind, served / IMATRIX)
     return files
 
 
@@ -180,5 +213,5 @@ def _nll(seen: Seen, tokens: int) -> float:
     return -sum(seen.poems) / tokens
 
 
-def _paired(now: Seen, before: Seen) -> dict[str, float]:
+def _paired(now: Seen, before: Seen) -> Interval:
     return mean_interval([a - b for a, b in zip(now.poems, before.poems, strict=True)])

@@ -1,17 +1,17 @@
 """Sampling settings to be tried → how a served model fares with each, so that a recipe can be given the best."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from poem_build.data.dataset import read_examples
+from poem.game import Game
+from poem_build.data.examples import Example
+from poem_build.engine.protocol import Engine
 from poem_build.errors import RecipeError
-from poem_build.judge.serving import play, told_of
-from poem_build.recipe.schema import Recipe, Serve
-from poem_build.store import artifact
+from poem_build.judge.serving import Served, play, served
+from poem_build.recipe.schema import Serve
 
 NAMES = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")
 """What a request may set without Ollama loading the model anew."""
@@ -36,12 +36,20 @@ def parse(serve: Serve, given: Iterable[str]) -> dict[str, list[float]]:
     return found
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A combination of settings, and how the model fared with it."""
+
+    settings: Mapping[str, float]
+    served: Served
+
+
 def sweep(
-    recipe: Recipe, out: Path, host: str, tried: Mapping[str, Sequence[float]], hands: int
-) -> Iterator[dict[str, Any]]:
-    """Play the same held-out hands under the schema with every combination of the settings."""
-    examples = read_examples(artifact.load(out, "dataset").path / "test.jsonl")[:hands]
+    engine: Engine, game: Game, examples: Sequence[Example], tried: Mapping[str, Sequence[float]]
+) -> Iterator[Tried]:
+    """Play the same hands under the schema with every combination of the settings."""
     for values in product(*tried.values()):
-        options = dict(zip(tried, values, strict=True))
-        played = play(host, recipe.ollama_model, examples, constrained=True, options=options)
-        yield {"settings": options} | told_of(played.replies, examples)
+        settings = dict(zip(tried, values, strict=True))
+        yield Tried(
+            settings, served(play(engine, game, examples, constrained=True, sampling=settings).replies, examples)
+        )

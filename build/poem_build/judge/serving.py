@@ -4,6 +4,7 @@ Asked of Ollama under the schema and without it, and of the service with its emb
 but what cannot be measured: what a model has to reach stands in the gates of `verify` and `eval`.
 """
 
+import json
 import re
 import socket
 import statistics
@@ -15,40 +16,70 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from poem.game import Game
 from poem.hand import Answer
-from poem.shape import answer_schema, encode
-from poem_build.data.dataset import Example, read_examples
+from poem.shape import encode
+from poem_build.data.examples import Example, read_examples
+from poem_build.engine import ollama
 from poem_build.engine.llama import Llama
-from poem_build.engine.service import serving
+from poem_build.engine.ollama import Ollama
+from poem_build.engine.protocol import Engine, Question, Reply
+from poem_build.engine.service import Model, serving
 from poem_build.errors import DemoError, OllamaError
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.judge.verify import judge
-from poem_build.models.chat import trained_prompt
+from poem_build.judge.figures import Figures, Spread, spread
+from poem_build.judge.memory import Memory, memory_of, resident_mb
+from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
+from poem_build.judge.rules import Rules, question
+from poem_build.models import family
+from poem_build.models.files import REGISTERED, SERVED
 from poem_build.progress import progress
 from poem_build.recipe.schema import Recipe
-from poem_build.ship import register
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Job, Stage, sections
 
 _EVALUATED = re.compile(rb"prompt eval time =\s*[\d.]+ ms /\s*(\d+) tokens")
 
 
-@dataclass(frozen=True)
-class Reply:
-    """One answer of Ollama's: how it ended, and its own figures in tokens and seconds."""
+class Served(Figures):
+    """Endings, rules and speed of a row of replies."""
 
-    text: str
-    ended: str
-    seconds: float
-    prompt_tokens: int
-    prompt_s: float
-    tokens: int
-    tokens_s: float
+    score: Score
+    ended: dict[str, int]
+    seconds: Spread
+    tokens: Spread
+    tokens_per_second: float | None
 
-    @property
-    def whole(self) -> str | None:
-        """The text, if it ended by itself."""
-        return self.text if self.ended == "stop" else None
+
+class PromptFigures(Figures):
+    """From the second hand on: a prompt's tokens, those that differ from the prompt before, and those evaluated."""
+
+    tokens: float
+    new: float
+    evaluated: float | None
+    first_s: float
+    later_s: Spread
+
+
+class Inside(Figures):
+    """What the service with its embedded engine did with the hands."""
+
+    hands: int
+    delivered: int
+    sources: dict[str, int]
+    seconds: Spread
+    tokens_per_second_in_all: float | None
+    resident_mb: float | None
+
+
+class ServingReport(Report):
+    """How the model is served; `delivered` counts hands that are answered when a failed one is asked once more."""
+
+    shaped: Served
+    delivered: int
+    free: Served
+    prompt: PromptFigures
+    memory: Memory
+    embedded: Inside
 
 
 @dataclass(frozen=True)
@@ -59,52 +90,78 @@ class Played:
     evaluated: list[int] | None
 
 
-def run(recipe: Recipe, out: Path, host: str, log: Path) -> Artifact:
-    """Play `gate.serving_hands` held-out hands through the registered model, and some through the embedded engine.
+def stage(host: str, model: str, log: Path, game: Path | None) -> Stage:
+    """The stage for that model of the Ollama at `host`; `game` is its folder, None for the built-in one.
 
     `log` is where an Ollama that was started here writes: it alone tells how much of a prompt was evaluated anew.
-    Raises `OllamaError` if the model that is served under the recipe's name is not the registered one.
     """
-    registered, gguf, dataset = (artifact.load(out, stage) for stage in ("register", "gguf", "dataset"))
-    model, gate = recipe.ollama_model, recipe.gate
-    if register.digests(host).get(model) != registered.figures["digest"]:
+
+    def work(job: Job) -> ServingReport:
+        return measure(job, host, model, log, game)
+
+    def settings(recipe: Recipe) -> Mapping[str, Any]:
+        there = {"version": ollama.server_version(host), "model": ollama.digests(host).get(model)}
+        return {"ollama": there} | sections("serve", "gate")(recipe)
+
+    return Stage(
+        name="serving",
+        summary="Play held-out hands through Ollama and the embedded engine: rules, endings, speed, memory.",
+        makes="serving",
+        work=work,
+        report=ServingReport,
+        settings=settings,
+        inputs={"register": ALL, "gguf": (SERVED,), "dataset": ("test.jsonl",)},
+        reads_game=True,
+        outside=family.templates,
+        modules=family.modules,
+        packages=("llama-cpp-python",),
+    )
+
+
+def measure(job: Job, host: str, model: str, log: Path, game: Path | None) -> ServingReport:
+    """Play `gate.serving_hands` held-out hands through the registered model, and some through the embedded engine.
+
+    Raises `OllamaError` if the model that is served under the name is not the registered one.
+    """
+    registered = json.loads(job.path("register", REGISTERED).read_text("utf-8"))["digest"]
+    if ollama.digests(host).get(model) != registered:
         raise OllamaError(f"OLLAMA_HOST {host}: {model} is not the one that was registered; `poem-build register` it")
-
-    def work(_: Path) -> dict[str, Any]:
-        examples = read_examples(dataset.path / "test.jsonl")[: gate.serving_hands]
-        shaped = play(host, model, examples, constrained=True, log=log)
-        memory = _memory(host, model)
-        free = play(host, model, examples, constrained=False)
-        return {
-            "schema": told_of(shaped.replies, examples) | _delivered(host, model, shaped.replies, examples),
-            "free": told_of(free.replies, examples),
-            "prompt": prompt_figures(shaped, _prompt_ids(recipe, gguf.path / GGUF_FILE, examples)),
-            "memory": memory,
-            "embedded": embedded(recipe, out, examples[: gate.embedded_hands]),
-        }
-
-    settings = recipe.serve.model_dump() | {"hands": gate.serving_hands, "embedded": gate.embedded_hands}
-    inputs = {"registered": registered.figures["digest"], "gguf": gguf.digest, "dataset": dataset.digest}
-    settings |= {"ollama": register.server_version(host)}
-    return artifact.make(out, "serving", work, settings=settings, inputs=inputs | {"game": artifact.game_digest()})
+    gate, gguf, engine = job.recipe.gate, job.path("gguf", SERVED), Ollama(host, model)
+    examples = read_examples(job.path("dataset", "test.jsonl"), job.game)[: gate.serving_hands]
+    shaped = play(engine, job.game, examples, constrained=True, log=log)
+    memory = memory_of(host, model)
+    free = play(engine, job.game, examples, constrained=False)
+    verdicts = verdicts_of(shaped.replies, examples, "Ollama, schema")
+    write_verdicts(job.folder / FILE, [*verdicts, *verdicts_of(free.replies, examples, "Ollama, no schema")])
+    talk, llama = family.family(job.recipe.base.family), Llama(gguf, vocab_only=True)
+    ids = [llama.tokenize(talk.prompt(example.question(job.game))) for example in examples]
+    inside = embedded(Model(model, gguf), game, examples[: gate.embedded_hands], job.folder.parent / "service.log")
+    return ServingReport(
+        shaped=served(shaped.replies, examples),
+        delivered=_delivered(engine, job.game, verdicts, examples),
+        free=served(free.replies, examples),
+        prompt=prompt_figures(shaped, ids),
+        memory=memory,
+        embedded=inside,
+    )
 
 
 def play(
-    host: str,
-    model: str,
+    engine: Engine,
+    game: Game,
     examples: Sequence[Example],
     *,
     constrained: bool,
-    options: Mapping[str, float] | None = None,
+    sampling: Mapping[str, float] | None = None,
     log: Path | None = None,
 ) -> Played:
     """Ask for each example's hand in turn, seeded by its place."""
     start = log.stat().st_size if log and log.is_file() else None
     how = "under the schema" if constrained else "without the schema"
-    replies = [
-        ask(host, model, example, n, constrained=constrained, options=options)
-        for n, example in enumerate(progress(examples, f"playing {how}"))
-    ]
+    replies = []
+    for n, example in enumerate(progress(examples, f"playing {how}")):
+        asked = question(game, example, n, constrained=constrained)
+        replies.append(engine.ask(Question(asked.messages, asked.seed, asked.titles, dict(sampling or {}))))
     evaluated = None
     if log and start is not None:
         found = [int(count) for count in _EVALUATED.findall(log.read_bytes()[start:])]
@@ -112,80 +169,56 @@ def play(
     return Played(replies, evaluated)
 
 
-def ask(
-    host: str,
-    model: str,
-    example: Example,
-    seed: int,
-    *,
-    constrained: bool,
-    options: Mapping[str, float] | None = None,
-) -> Reply:
-    """One hand. `ended` is `stop`, `length`, or `dropped` where Ollama gave up: 30 equal pieces and no `done`."""
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": example.messages()[:-1],
-        "options": dict(options or {}) | {"seed": seed},
-        "stream": False,
-        "think": False,
-    }
-    if constrained:
-        body["format"] = answer_schema(example.candidates)
-    start = time.monotonic()
-    reply = register.call(host, "POST", "/api/chat", body)
-    return Reply(
-        text=reply["message"]["content"],
-        ended=str(reply.get("done_reason", "stop")) if reply.get("done") else "dropped",
-        seconds=time.monotonic() - start,
-        prompt_tokens=reply.get("prompt_eval_count", 0),
-        prompt_s=reply.get("prompt_eval_duration", 0) / 1e9,
-        tokens=reply.get("eval_count", 0),
-        tokens_s=reply.get("eval_duration", 0) / 1e9,
+def verdicts_of(replies: Sequence[Reply], examples: Sequence[Example], asked: str = "") -> list[Verdict]:
+    """What the rules say of each."""
+    return [Rules().judge(example, reply, asked) for example, reply in zip(examples, replies, strict=True)]
+
+
+def served(replies: Sequence[Reply], examples: Sequence[Example]) -> Served:
+    """The replies in figures; the first one's seconds hold the loading and are left out."""
+    later = replies[1:] or replies
+    timed = [reply for reply in replies if reply.tokens_s]
+    return Served(
+        score=score(verdicts_of(replies, examples)),
+        ended=dict(Counter(reply.ended for reply in replies).most_common()),
+        seconds=spread([reply.seconds for reply in later]),
+        tokens=spread([reply.tokens for reply in replies]),
+        tokens_per_second=round(sum(r.tokens for r in timed) / sum(r.tokens_s for r in timed), 1) if timed else None,
     )
 
 
-def told_of(replies: Sequence[Reply], examples: Sequence[Example]) -> dict[str, Any]:
-    """Endings, rules and speed of the replies; the first one's seconds hold the loading and are left out."""
-    later = replies[1:] or replies
-    timed = [reply for reply in replies if reply.tokens_s]
-    return judge([reply.whole for reply in replies], examples) | {
-        "ended": dict(Counter(reply.ended for reply in replies).most_common()),
-        "seconds": _spread([reply.seconds for reply in later]),
-        "tokens": _spread([reply.tokens for reply in replies]),
-        "tokens_per_second": round(sum(r.tokens for r in timed) / sum(r.tokens_s for r in timed), 1) if timed else None,
-    }
-
-
-def _delivered(host: str, model: str, replies: Sequence[Reply], examples: Sequence[Example]) -> dict[str, int]:
+def _delivered(engine: Engine, game: Game, verdicts: Sequence[Verdict], examples: Sequence[Example]) -> int:
     """How many hands the model answers when a failed one is asked once more, as the service does."""
-    failed = [n for n, (r, e) in enumerate(zip(replies, examples, strict=True)) if not judge([r.whole], [e])["passed"]]
-    again = [ask(host, model, examples[n], n + len(examples), constrained=True) for n in failed]
-    saved = judge([reply.whole for reply in again], [examples[n] for n in failed])["passed"]
-    return {"delivered": len(replies) - len(failed) + saved}
+    passed = sum(verdict.passed for verdict in verdicts)
+    for n, (verdict, example) in enumerate(zip(verdicts, examples, strict=True)):
+        if not verdict.passed:
+            reply = engine.ask(question(game, example, n + len(examples), constrained=True))
+            passed += Rules().judge(example, reply, "once more").passed
+    return passed
 
 
-def prompt_figures(played: Played, ids: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """From the second hand on: a prompt's tokens, those that differ from the prompt before, and those evaluated."""
+def prompt_figures(played: Played, ids: Sequence[Sequence[int]]) -> PromptFigures:
+    """What the later hands' prompts cost; `ids` are their tokens."""
     new = [len(now) - _common(before, now) for before, now in pairwise(ids)]
     later = played.replies[1:]
-    return {
-        "tokens": round(statistics.mean(reply.prompt_tokens for reply in later), 1),
-        "new": round(statistics.mean(new), 1),
-        "evaluated": round(statistics.mean(played.evaluated[1:]), 1) if played.evaluated else None,
-        "first_s": round(played.replies[0].prompt_s, 3),
-        "later_s": _spread([reply.prompt_s for reply in later]),
-    }
+    return PromptFigures(
+        tokens=round(statistics.mean(reply.prompt_tokens for reply in later), 1),
+        new=round(statistics.mean(new), 1),
+        evaluated=round(statistics.mean(played.evaluated[1:]), 1) if played.evaluated else None,
+        first_s=round(played.replies[0].prompt_s, 3),
+        later_s=spread([reply.prompt_s for reply in later]),
+    )
 
 
-def embedded(recipe: Recipe, out: Path, examples: Sequence[Example]) -> dict[str, Any]:
+def embedded(model: Model, game: Path | None, examples: Sequence[Example], log: Path) -> Inside:
     """The same hands through the service with its embedded engine, which draws the title candidates itself."""
     import httpx
 
     port = _free_port()
     sources: Counter[str] = Counter()
     seconds, rates = [], []
-    tokenizer = Llama(out / "gguf" / GGUF_FILE, vocab_only=True)
-    with serving(recipe, out, port, None) as service, httpx.Client(base_url=service.url, timeout=90) as client:
+    tokenizer = Llama(model.gguf, vocab_only=True)
+    with serving(model, game, port, log) as service, httpx.Client(base_url=service.url, timeout=90) as client:
         for example in progress(examples, "playing in the embedded engine"):
             start = time.monotonic()
             try:
@@ -197,15 +230,15 @@ def embedded(recipe: Recipe, out: Path, examples: Sequence[Example]) -> dict[str
             sources[f"{reply.headers['X-Poem-Source']}{f': {reason}' if reason else ''}"] += 1
             if reply.headers["X-Poem-Source"] == "model":
                 rates.append(len(tokenizer.tokenize(encode(Answer(**reply.json())), bos=False)) / seconds[-1])
-        memory = _resident(service.pid)
-    return {
-        "hands": len(examples),
-        "delivered": sources["model"],
-        "sources": dict(sources.most_common()),
-        "seconds": _spread(seconds),
-        "tokens_per_second_in_all": round(statistics.mean(rates), 1) if rates else None,
-        "resident_mb": memory,
-    }
+        memory = resident_mb(service.pid)
+    return Inside(
+        hands=len(examples),
+        delivered=sources["model"],
+        sources=dict(sources.most_common()),
+        seconds=spread(seconds),
+        tokens_per_second_in_all=round(statistics.mean(rates), 1) if rates else None,
+        resident_mb=memory,
+    )
 
 
 def sent(example: Example) -> list[dict[str, Any]]:
@@ -219,60 +252,8 @@ def sent(example: Example) -> list[dict[str, Any]]:
     ]
 
 
-def _prompt_ids(recipe: Recipe, gguf: Path, examples: Sequence[Example]) -> list[list[int]]:
-    llama = Llama(gguf, vocab_only=True)
-    texts = (trained_prompt(recipe.base.family, e) for e in examples)
-    return [llama.tokenize(text) for text in texts]
-
-
 def _common(before: Sequence[int], now: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
-
-
-def _memory(host: str, model: str) -> dict[str, Any]:
-    """What `ps` says of the loaded model in MB, and the runner's resident memory if it is on this machine."""
-    running = register.call(host, "GET", "/api/ps").get("models", [])
-    digest = register.digests(host)[model]
-    found: dict[str, Any] = next((one for one in running if one["digest"] == digest), {})
-    blob = re.search(r"sha256-[0-9a-f]{64}", register.call(host, "POST", "/api/show", {"model": model})["modelfile"])
-    return {
-        "ps_mb": _mb(found.get("size")),
-        "vram_mb": _mb(found.get("size_vram")),
-        "resident_mb": _resident(_runner(blob.group())) if blob else None,
-    }
-
-
-def _runner(blob: str) -> int | None:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = path.read_bytes()
-        except OSError:
-            continue  # it has ended meanwhile, or is not ours to read
-        if b"llama-server" in arguments and blob.encode() in arguments:
-            return int(path.parent.name)
-    return None
-
-
-def _resident(pid: int | None) -> float | None:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text("utf-8")
-    except OSError:
-        return None
-    found = re.search(r"VmRSS:\s*(\d+) kB", status)
-    return _mb(int(found.group(1)) * 1024) if found else None
-
-
-def _mb(size: int | None) -> float | None:
-    return None if size is None else round(size / 1e6, 1)
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Median and the value that 95 % do not exceed."""
-    ordered = sorted(values)
-    return {
-        "median": round(statistics.median(ordered), 3),
-        "p95": round(ordered[max(0, -(-len(ordered) * 95 // 100) - 1)], 3),
-    }
 
 
 def _free_port() -> int:

@@ -1,1 +1,1 @@
-"""A base's name → a model, a tokenizer and the words that its family is talked to with."""
+"""A model's files and family → a model that is loaded, asked in its own words, and read token by token."""

@@ -7,36 +7,60 @@ artifact `base`. A folder is taken as it stands.
 import errno
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from poem_build.errors import ModelFileError, RecipeError
 from poem_build.models.converter import gguf, quiet
+from poem_build.models.files import LICENCES
 from poem_build.recipe.schema import HUB_ID, Base, Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train import pretrain as base
+from poem_build.store.artifact import Report
+from poem_build.store.stage import Job, Stage
 
-LICENCE_FILES = ("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*", "USE_POLICY*")
-"""What lies beside a model and has to go where its copies go."""
 # Weights in one format, configuration and tokenizer; a hub's repository often holds the weights twice.
-_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer.model", "*.jinja", *LICENCE_FILES)
+_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer.model", "*.jinja", *LICENCES)
 
 
-def make(recipe: Recipe, out: Path) -> Artifact:
-    """Bring the base, or make it if the recipe says how; raises `RecipeError` for a folder that is just given."""
-    return run(recipe, out) if recipe.base.brought else base.run(recipe, out)
+class SourceReport(Report):
+    """Where a base comes from, and what a GGUF file became."""
+
+    source: str
+    file: str | None = None
+    dtype: str | None = None
+    parameters: int | None = None
 
 
-def run(recipe: Recipe, out: Path) -> Artifact:
-    """Bring a base that is brought into a folder of `out`; its figures say where it comes from."""
-    given = recipe.base
-    return _dequantized(given.gguf, out) if given.gguf else _fetched(given, out)
+def bring(job: Job) -> SourceReport:
+    """Fetch the model from the hub, or dequantize the GGUF file."""
+    given = job.recipe.base
+    return _dequantize(given.gguf, job.folder) if given.gguf else _fetch(given, job.folder)
 
 
-def override(recipe: Recipe, given: str, out: Path) -> Recipe:
+def _place(recipe: Recipe) -> Mapping[str, Path]:
+    """The GGUF file; raises `ModelFileError` if it is not there."""
+    path = recipe.base.gguf
+    if path and not path.is_file():
+        raise ModelFileError(f"{path}: base.gguf: no file there; give another with --base")
+    return {"GGUF": path} if path else {}
+
+
+STAGE = Stage(
+    name="base",
+    summary="Bring the recipe's base: made from our text (tiny), fetched, or dequantized.",
+    makes="base",
+    work=bring,
+    report=SourceReport,
+    # Where it comes from is all that it follows from; another family reads the same files.
+    settings=lambda recipe: {"base": {"hub": recipe.base.hub, "revision": recipe.base.revision}},
+    outside=_place,
+    packages=("transformers",),
+    given=lambda recipe: recipe.base.path,
+)
+
+
+def override(recipe: Recipe, given: str) -> Recipe:
     """The recipe on another base: a folder, a GGUF file, or `owner/name@revision` of the hub (`main` without one).
 
     A folder that is given is only read: what the recipe says of making its own base is left out. Raises `RecipeError`
@@ -52,57 +76,45 @@ def override(recipe: Recipe, given: str, out: Path) -> Recipe:
         source = {"hub": hub, "revision": revision or "main"}
     else:
         raise RecipeError(f"--base {given}: no such folder or GGUF file, and no model's id (owner/name@revision)")
-    kept = recipe.base.model_dump(include={"family", "pre_tokenizer", "stop"})
-    return recipe.with_base(Base(**kept, **source), out).model_copy(update={"pretrain": None})
+    base = Base.model_validate(recipe.base.model_dump() | source)  # without where the recipe's own comes from
+    return recipe.model_copy(update={"base": base, "pretrain": None})
 
 
-def _fetched(given: Base, out: Path) -> Artifact:
-    def work(folder: Path) -> dict[str, Any]:
-        import huggingface_hub
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def _fetch(given: Base, folder: Path) -> SourceReport:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-        try:
-            huggingface_hub.snapshot_download(
-                str(given.hub), revision=given.revision, local_dir=folder, allow_patterns=list(_HUB_FILES)
-            )
-        except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
-                raise  # the disk's fault, not the hub's
-            told = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelFileError(
-                f"base {given.name}: cannot be fetched from {huggingface_hub.constants.ENDPOINT} ({told}); accept the "
-                "licence there and log in with `hf auth login`, or give --base FOLDER or --base FILE.gguf"
-            ) from error
-        shutil.rmtree(folder / ".cache", ignore_errors=True)
-        return {"source": given.name}
-
-    settings = {"hub": given.hub, "revision": given.revision}
-    return artifact.make(out, "base", work, settings=settings, inputs={})
+    try:
+        huggingface_hub.snapshot_download(
+            str(given.hub), revision=given.revision, local_dir=folder, allow_patterns=list(_HUB_FILES)
+        )
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
+            raise  # the disk's fault, not the hub's
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelFileError(
+            f"base {given.name}: cannot be fetched from {huggingface_hub.constants.ENDPOINT} ({told}); accept the "
+            "licence there and log in with `hf auth login`, or give --base FOLDER or --base FILE.gguf"
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return SourceReport(source=given.name)
 
 
-def _dequantized(path: Path, out: Path) -> Artifact:
-    if not path.is_file():
-        raise ModelFileError(f"{path}: base.gguf: no file there; give another with --base")
-
-    def work(folder: Path) -> dict[str, Any]:
-        kind = file_type(path)
-        with _readable(path), quiet():
-            model, tokenizer = _load_gguf(path)
-            tokenizer.save_pretrained(folder)
-            model.hf_quantizer = None  # it would refuse to save what it has unpacked
-            model.save_pretrained(folder)
-        for pattern in LICENCE_FILES:
-            for beside in path.parent.glob(pattern):
-                shutil.copy(beside, folder)
-        return {
-            "source": f"dequantized from {kind}",
-            "file": path.name,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "parameters": sum(p.numel() for p in model.parameters()),
-        }
-
-    return artifact.make(
-        out, "base", work, settings=artifact.versions("transformers"), inputs={"gguf": artifact.sha256(path)}
+def _dequantize(path: Path, folder: Path) -> SourceReport:
+    kind = file_type(path)
+    with _readable(path), quiet():
+        model, tokenizer = _load_gguf(path)
+        tokenizer.save_pretrained(folder)
+        model.hf_quantizer = None  # it would refuse to save what it has unpacked
+        model.save_pretrained(folder)
+    for pattern in LICENCES:
+        for beside in path.parent.glob(pattern):
+            shutil.copy(beside, folder)
+    return SourceReport(
+        source=f"dequantized from {kind}",
+        file=path.name,
+        dtype=str(model.dtype).removeprefix("torch."),
+        parameters=sum(p.numel() for p in model.parameters()),
     )
 
 

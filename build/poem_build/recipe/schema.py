@@ -1,4 +1,8 @@
-"""A recipe (TOML) → one checked value per stage. No stage reads the environment; this is all it is told."""
+"""A recipe (TOML) → one checked value per stage. No stage reads the environment; this is all it is told.
+
+A section is part of the key of every stage that reads it, whole, but for the fields that are marked `exclude`: those
+say where something lies or when it is saved, and what is there counts by its own digest.
+"""
 
 import tomllib
 from pathlib import Path
@@ -9,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from poem_build.errors import RecipeError
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-MODELFILES = Path(__file__).resolve().parents[3] / "modelfiles"
+FAMILIES = Path(__file__).resolve().parents[1] / "models" / "families"
 
 HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -25,21 +29,19 @@ class Section(BaseModel):
 
 
 class Base(Section):
-    """Where the pretrained weights come from, and what the family needs to be talked to."""
+    """Where the pretrained weights come from, and to which family they belong."""
 
-    hub: Annotated[str, Field(pattern=HUB_ID)] | None = None
+    hub: Annotated[str, Field(pattern=HUB_ID)] | None = Field(default=None, exclude=True)
     """A model of the Hugging Face hub, at a revision (commit, tag or branch)."""
-    revision: str | None = None
-    gguf: Path | None = None
+    revision: str | None = Field(default=None, exclude=True)
+    gguf: Path | None = Field(default=None, exclude=True)
     """A GGUF file, whose tensors are dequantized."""
-    path: Path = Path()
-    """The folder with weights, config and tokenizer: given, or where what `hub` or `gguf` names is brought."""
+    path: Path | None = Field(default=None, exclude=True)
+    """A folder with weights, config and tokenizer."""
     family: str
-    """Which templates of `modelfiles/` it is talked to with."""
-    pre_tokenizer: str
-    """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
-    stop: Annotated[list[str], Field(min_length=1)]
-    """What ends a turn in the family's templates: one token each."""
+    """How it is talked to: a module of `models/families/`."""
+    pre_tokenizer: str | None = None
+    """llama.cpp's name for the split that the tokenizer makes, where that is not its family's."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "Base":
@@ -48,20 +50,20 @@ class Base(Section):
             raise ValueError(f"exactly one of hub, gguf and path must be given, got {', '.join(given) or 'none'}")
         if (self.hub is None) != (self.revision is None):
             raise ValueError("hub and revision go together: the model's id and its commit, tag or branch")
-        if missing := [kind for kind in ("chat.jinja", "ollama.gotmpl") if not _template(self.family, kind).is_file()]:
-            known = ", ".join(sorted(path.name.split(".")[0] for path in MODELFILES.glob("*.chat.jinja")))
-            raise ValueError(f"family: modelfiles/ has no {self.family}.{missing[0]}; families are {known}")
+        if self.family not in (known := family_names()):
+            raise ValueError(f"family: there is no {self.family!r}; families are {', '.join(known)}")
         return self
 
     @property
     def brought(self) -> bool:
-        """Whether `path` is made from what `hub` or `gguf` names."""
-        return self.hub is not None or self.gguf is not None
+        """Whether the folder has to be made from what `hub` or `gguf` names."""
+        return self.path is None
 
     @property
     def name(self) -> str:
         """The hub's id with its revision, or the name of the file or folder."""
-        return f"{self.hub}@{self.revision}" if self.hub else (self.gguf or self.path).name
+        place = self.gguf or self.path
+        return place.name if place else f"{self.hub}@{self.revision}"
 
 
 class Phase(Section):
@@ -120,7 +122,7 @@ class Train(Section):
     """Steps between two looks at the validation loss, the best adapter being kept; 0: only before and after."""
     patience: Count = 0
     """Looks without a better loss after which training stops; 0: never."""
-    checkpoint_s: Annotated[float, Field(ge=0)] = 60.0
+    checkpoint_s: float = Field(default=60.0, ge=0, exclude=True)
     """Seconds between two checkpoints; the adapter is the same whatever it is."""
     new_tokens: list[str] = []
     """Texts whose tokens the base has never met; their embeddings are trained along with the matrices."""
@@ -195,17 +197,6 @@ class Recipe(Section):
                 raise ValueError(f"serve.num_ctx: is beyond pretrain.context, {spec.context}")
         return self
 
-    def with_base(self, base: Base, out: Path) -> "Recipe":
-        """The recipe on that base; what has to be brought is brought into a folder of `out`."""
-        if base.brought:
-            base = base.model_copy(update={"path": out / "base"})
-        return self.model_copy(update={"base": base})
-
-    @property
-    def ollama_model(self) -> str:
-        """The name under which Ollama serves it."""
-        return f"mansion-poem:{self.name}"
-
 
 def load_recipe(name: str) -> Recipe:
     """The recipe of that name, or in the TOML file at that path; a relative `base.path` starts at the file.
@@ -233,7 +224,7 @@ def load_recipe(name: str) -> Recipe:
         remedy = "; remove it or correct its name" if first["type"] == "extra_forbidden" else ""
         message = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
-    return recipe.with_base(_absolute(recipe.base, path.parent), Path("artifacts") / recipe.name)
+    return recipe.model_copy(update={"base": _absolute(recipe.base, path.parent)})
 
 
 def _absolute(base: Base, start: Path) -> Base:
@@ -241,10 +232,11 @@ def _absolute(base: Base, start: Path) -> Base:
     return base.model_copy(update={key: (start / getattr(base, key)).resolve() for key in given})
 
 
-def _template(family: str, kind: str) -> Path:
-    return MODELFILES / f"{family}.{kind}"
-
-
 def recipe_names() -> list[str]:
     """The recipes that the project carries."""
     return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def family_names() -> list[str]:
+    """The model families that the project knows."""
+    return sorted(path.stem for path in FAMILIES.glob("[!_]*.py"))

@@ -1,25 +1,24 @@
-"""The twenty held-out hands → a page for reading: composer, models and hand, unlabelled first, then labelled.
+"""The held-out hands → a page for reading: composer, models and hand, unlabelled first, then labelled.
 
-In the first part the four poems of a hand stand under letters in an order that the seed shuffles; the second part
-says which is whose, and what the rules say of each. Nothing is picked and nothing mended.
+In the first part the poems of a hand stand under letters in an order that the seed shuffles; the second part says
+which is whose, and what the rules say of each. Nothing is picked and nothing mended.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import Game
 from poem.hand import Answer, Hand
-from poem.handwritten import handwritten
 from poem.prompt import pair_line
-from poem_build.data.dataset import Example, candidates_with
+from poem_build.data.examples import Example
+from poem_build.data.hands import candidates_with
+from poem_build.engine.protocol import Reply
 from poem_build.errors import RecipeError
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.judge.verify import answers, broken_rule, read_answer
-from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
+from poem_build.judge.rules import broken_rule, read_answer
+from poem_build.store.folder import write_text
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -33,15 +32,22 @@ class Reading:
     note: str
 
 
-def write(models: Sequence[tuple[Recipe, Path]], target: Path, seed: int) -> dict[str, int]:
-    """Write the page for the models in these artifact folders; returns how many hands and authors it shows.
+def check_authors(models: int, game: Game) -> None:
+    """Raise `RecipeError` for more models than letters, or a game without hands that are held out."""
+    if models > len(LETTERS) - 2:
+        raise RecipeError(f"readings: {models} recipes; a page has letters for {len(LETTERS) - 2}")
+    if not any(poem.held_out for poem in game.poems):
+        raise RecipeError("readings: the game has no poems by hand that are held out; mark some in its poems.jsonl")
 
-    Raises `RecipeError` for more models than letters.
+
+def write(command: str, game: Game, answers: Mapping[str, Sequence[Reply]], target: Path, seed: int) -> dict[str, int]:
+    """Write the page of composer, hand and the models, whose answers to the held-out hands are given by name.
+
+    Returns how many hands and authors it shows.
     """
-    if len(models) > len(LETTERS) - 2:
-        raise RecipeError(f"readings: {len(models)} recipes; a page has letters for {len(LETTERS) - 2}")
-    examples = held_out(seed)
-    columns = [_composed(examples, seed), *(_modelled(recipe, out, examples, seed) for recipe, out in models)]
+    examples = held_out(game, seed)
+    columns = [_composed(game, examples, seed)]
+    columns += [_answered(name, replies, examples) for name, replies in answers.items()]
     columns.append([Reading("手書き", example.answer, broken_rule(example.answer, example)) for example in examples])
     rng = Random(f"readings {seed}")
     rows = [rng.sample(row, len(row)) for row in zip(*columns, strict=True)]
@@ -49,8 +55,7 @@ def write(models: Sequence[tuple[Recipe, Path]], target: Path, seed: int) -> dic
     lines = [
         "# 読みくらべ",
         "",
-        f"`poem-build readings {' '.join(recipe.name for recipe, _ in models)} --seed {seed}` がつくる頁。"
-        f"書き手は{names}。選ばず、直さない。先に名を伏せて読み、あとで答えを見る。",
+        f"`{command}` がつくる頁。書き手は{names}。選ばず、直さない。先に名を伏せて読み、あとで答えを見る。",
         "",
         "## 名を伏せて",
     ]
@@ -65,29 +70,28 @@ def write(models: Sequence[tuple[Recipe, Path]], target: Path, seed: int) -> dic
             note = f"({reading.note})" if reading.note else ""
             lines += ["", f"**{letter} {reading.author}: {reading.answer.title}**{note}", "", *_quoted(reading.answer)]
     target.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_text(target, "\n".join(lines) + "\n")
+    write_text(target, "\n".join(lines) + "\n")
     return {"hands": len(examples), "authors": len(columns)}
 
 
-def held_out(seed: int) -> list[Example]:
+def held_out(game: Game, seed: int) -> list[Example]:
     """The held-out hands with the poems written for them, whose titles are among the candidates."""
     rng = Random(f"candidates {seed}")
     return [
-        Example(one.hand, candidates_with(one.answer.title, builtin_deck(), rng), one.answer)
-        for one in handwritten()
+        Example(one.hand, candidates_with(one.answer.title, game.deck, rng), one.answer)
+        for one in game.poems
         if one.held_out
     ]
 
 
-def _composed(examples: Sequence[Example], seed: int) -> list[Reading]:
-    found = [compose(example.hand, example.candidates, seed + n).answer for n, example in enumerate(examples)]
+def _composed(game: Game, examples: Sequence[Example], seed: int) -> list[Reading]:
+    found = [compose(game, example.hand, example.candidates, seed + n).answer for n, example in enumerate(examples)]
     return [Reading("composer", answer, broken_rule(answer, e)) for answer, e in zip(found, examples, strict=True)]
 
 
-def _modelled(recipe: Recipe, out: Path, examples: Sequence[Example], seed: int) -> list[Reading]:
-    gguf = artifact.load(out, "gguf").path / GGUF_FILE
-    texts = answers(recipe, gguf, examples, constrained=True, seed=seed)
-    return [Reading(recipe.name, *read_answer(text, example)) for text, example in zip(texts, examples, strict=True)]
+def _answered(name: str, replies: Sequence[Reply], examples: Sequence[Example]) -> list[Reading]:
+    pairs = zip(replies, examples, strict=True)
+    return [Reading(name, *read_answer(reply.whole, example)) for reply, example in pairs]
 
 
 def _hand(n: int, hand: Hand) -> list[str]:

@@ -1,43 +1,44 @@
 """Held-out hands → a page of poems, the composer's and the model's, for anyone to read and judge."""
 
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 from poem.composer import compose
-from poem.deck import builtin_deck
+from poem.game import Game
 from poem.hand import Answer, Hand, draw_candidates
-from poem_build.data.dataset import hands, read_examples
-from poem_build.export.quantize import FILE as GGUF_FILE
-from poem_build.judge.verify import answers, read_answer
-from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
+from poem_build.data.examples import Example
+from poem_build.data.hands import hands
+from poem_build.engine.protocol import Reply
+from poem_build.judge.rules import read_answer
+from poem_build.store.folder import write_text
 
 _COMPOSED = 50
-_MODEL = 20
+MODEL = 20
+"""Poems of the model that a page shows."""
 
 
-def write(recipe: Recipe, out: Path, target: Path) -> dict[str, int]:
-    """Write 50 composed poems and 20 of the recipe's model, nothing picked, nothing mended."""
-    deck = builtin_deck()
+def write(
+    name: str, command: str, game: Game, examples: Sequence[Example], replies: Sequence[Reply], target: Path
+) -> dict[str, int]:
+    """Write 50 composed poems and the model's answers to the examples' hands, nothing picked, nothing mended."""
     rng = Random("samples")
     lines = [
         "# 詩の見本",
         "",
-        f"`poem-build samples --recipe {recipe.name}` がつくる頁。配られた手をそのまま載せ、選ばず、直さない。",
+        f"`{command}` がつくる頁。配られた手をそのまま載せ、選ばず、直さない。",
         "",
         f"## composer({_COMPOSED}篇)",
     ]
-    for n, hand in enumerate(islice(hands(deck, "test", rng), _COMPOSED), 1):
-        answer = compose(hand, draw_candidates(deck, rng), n).answer
+    for n, hand in enumerate(islice(hands(game.deck, "test", rng), _COMPOSED), 1):
+        answer = compose(game, hand, draw_candidates(game.deck, rng), n).answer
         lines += _poem(n, hand, answer, "")
-    examples = read_examples(artifact.load(out, "dataset").path / "test.jsonl")[:_MODEL]
-    texts = answers(recipe, artifact.load(out, "gguf").path / GGUF_FILE, examples, constrained=True)
-    lines += ["", f"## {recipe.name}({_MODEL}篇、形だけを縛った答え)"]
-    for n, (text, example) in enumerate(zip(texts, examples, strict=True), 1):
-        lines += _poem(n, example.hand, *read_answer(text, example))
+    lines += ["", f"## {name}({len(examples)}篇、形だけを縛った答え)"]
+    for n, (reply, example) in enumerate(zip(replies, examples, strict=True), 1):
+        lines += _poem(n, example.hand, *read_answer(reply.whole, example))
     target.parent.mkdir(parents=True, exist_ok=True)
-    artifact.write_text(target, "\n".join(lines) + "\n")
+    write_text(target, "\n".join(lines) + "\n")
     return {"composed": _COMPOSED, "model": len(examples)}
 
 

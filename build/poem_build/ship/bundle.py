@@ -1,7 +1,7 @@
 """The images of a recipe's stack → one .tar for a machine that has Docker and no network.
 
-Inside: the images, one archive each, a compose.yaml that names them and never asks a registry, the deck, a table,
-scripts to start, stop and examine it, licences, SHA256SUMS and a page that says what to do. Equal images, deck and
+Inside: the images, one archive each, a compose.yaml that names them and never asks a registry, the game, a table,
+scripts to start, stop and examine it, licences, SHA256SUMS and a page that says what to do. Equal images, game and
 repository give an equal file.
 """
 
@@ -23,16 +23,20 @@ from typing import Any
 import click
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from poem.deck import Deck, load_deck
-from poem_build.cli.main import one_line_errors, set_up_process
+import poem
+from poem.game import Game
 from poem_build.data import table
 from poem_build.errors import StackError
-from poem_build.recipe.schema import Recipe, load_recipe
+from poem_build.recipe.names import ollama_model, tag
+from poem_build.recipe.schema import Recipe
 from poem_build.ship import containers, notices, sbom
 from poem_build.ship.containers import ROOT, Compose
-from poem_build.store import artifact
+from poem_build.store.digest import sha256
+from poem_build.store.folder import write_text
 
 SOURCE = ROOT / "docker" / "bundle"
+BUILT_IN_GAME = Path(str(poem.__file__)).parent / "builtin"
+OF_A_GAME = ("cards.json", "catchphrases.json", "system.txt", "terms.json", "values.json", "poems.jsonl", "sentences")
 _PACKING = ".packing-"
 SCRIPTS = ("start", "stop", "doctor", "scripts/common.sh")
 PAGE = "はじめにお読みください.html"
@@ -68,53 +72,35 @@ class Part:
         return f"{self.name.upper().replace('-', '_')}_IMAGE"
 
 
-@click.command()
-@click.option("--recipe", help="A recipe's name.  [that of .env, or tiny]")
-@click.option("--out", type=click.Path(path_type=Path), help="Where the file goes.  [artifacts/RECIPE/bundle]")
-@click.option("--gpu", type=click.Choice(["", "nvidia"]), default="", help="What the stand has; the CPU otherwise.")
-@click.option("--stack", type=click.Choice(["", "embedded"]), default="", help="embedded: without Ollama.")
-@click.option("--cards", type=click.Path(path_type=Path), help="A cards.json; built in otherwise.")
-@click.option("--catchphrases", type=click.Path(path_type=Path), help="A catchphrases.json; built in otherwise.")
-@click.option("--hands", type=click.IntRange(1), default=5000, show_default=True, help="How many poems the table has.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def main(
-    recipe: str | None,
-    out: Path | None,
-    gpu: str,
-    stack: str,
-    cards: Path | None,
-    catchphrases: Path | None,
-    hands: int,
-    debug: bool,
-) -> None:
-    """Pack the images of a recipe's stack for a machine without a network."""
-    with one_line_errors(debug):
-        containers.check_engine()
-        compose = Compose(gpu, stack, {"RECIPE": recipe} if recipe else {})
-        if compose.holder != "service":  # that one is built by `make image`
-            compose.show("build", "--quiet", "service")
-        loaded = load_recipe(compose.config()["services"]["service"]["environment"]["POEM_MODEL"].partition(":")[2])
-        made = pack(
-            loaded, out or Path("artifacts") / loaded.name / "bundle", compose, load_deck(cards, catchphrases), hands
-        )
-        click.echo(f"bundle: {made} ({made.stat().st_size / MIB:.0f} MiB), checksum in {made.name}.sha256")
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle is of: a recipe's model, and a game with the folder that it was read from."""
+
+    recipe: Recipe
+    game: Game
+    folder: Path
+
+    @property
+    def tag(self) -> str:
+        """What stands behind the colon of the model's image."""
+        return tag(self.recipe.name, self.game.name)
 
 
-def pack(recipe: Recipe, out: Path, compose: Compose, deck: Deck, hands: int) -> Path:
+def pack(contents: Contents, out: Path, compose: Compose, hands: int) -> Path:
     """Write the bundle's file, whole or not at all, its checksum and the page beside it. Raises `StackError`."""
-    found = parts(recipe, compose)
+    found = parts(contents, compose)
     platform = found[0].platform
-    name = f"mansion-poem-{recipe.name}{'-embedded' if compose.holder == 'service' else ''}"
+    name = f"mansion-poem-{contents.tag}{'-embedded' if compose.holder == 'service' else ''}"
     out.mkdir(parents=True, exist_ok=True)
     for left in out.glob(f"{_PACKING}*"):  # by a process that was killed
         shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=out, prefix=_PACKING) as made:
         folder = Path(made) / name
         (folder / "licences").mkdir(parents=True)
-        _write_files(folder, deck, hands)
+        _write_files(folder, contents, hands)
         _write_images(folder, found)
         _write_compose(folder, found, compose)
-        _write_texts(folder, found, recipe, compose)
+        _write_texts(folder, found, contents, compose)
         _write_sums(folder)
         target = out / f"{name}-{platform.replace('/', '-')}.tar"
         _write_tar(folder, target, max(part.created for part in found))
@@ -122,16 +108,15 @@ def pack(recipe: Recipe, out: Path, compose: Compose, deck: Deck, hands: int) ->
     return target
 
 
-def parts(recipe: Recipe, compose: Compose) -> list[Part]:
+def parts(contents: Contents, compose: Compose) -> list[Part]:
     """The stack's services with their images as they are on this engine."""
     found = [_part(name, service) for name, service in sorted(compose.config()["services"].items())]
     if len(platforms := {part.platform for part in found}) > 1:
         raise StackError(f"images: of different platforms, {', '.join(sorted(platforms))}; build all of them for one")
     for part in found:
-        if part.labels.get("mansion-poem.recipe", recipe.name) != recipe.name:
-            raise StackError(
-                f"{part.image}: holds {part.labels['mansion-poem.recipe']}; make image RECIPE={recipe.name}"
-            )
+        held = tag(part.labels.get("mansion-poem.recipe", ""), part.labels.get("mansion-poem.game", ""))
+        if held and held != contents.tag:
+            raise StackError(f"{part.image}: holds {held}, not {contents.tag}; `make image` of that recipe and game")
     return found
 
 
@@ -154,16 +139,17 @@ def _part(name: str, service: dict[str, Any]) -> Part:
     )
 
 
-def _write_files(folder: Path, deck: Deck, hands: int) -> None:
-    """What a stand may change: the deck in the game's shape, and the table."""
+def _write_files(folder: Path, contents: Contents, hands: int) -> None:
+    """What a stand may change: the game's folder, and the table in it."""
     files = folder / "files"
     files.mkdir()
-    for name, content in (
-        ("cards.json", [card.as_json() for card in deck.cards]),
-        ("catchphrases.json", list(deck.catchphrases)),
-    ):
-        (files / name).write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
-    table.build(deck, files / "poems.sqlite", hands, seed=0)
+    for name in OF_A_GAME:
+        source = contents.folder / name
+        if source.is_dir():
+            shutil.copytree(source, files / name)
+        elif source.is_file():
+            shutil.copyfile(source, files / name)
+    table.build(contents.game, files / "poems.sqlite", hands, seed=0)
 
 
 def _write_images(folder: Path, found: list[Part]) -> None:
@@ -224,7 +210,12 @@ def _write_compose(folder: Path, found: list[Part], compose: Compose) -> None:
 
 
 def _override(found: list[Part], others: list[str]) -> str:
-    lines = ["x-hardened: !reset null", "services:", *(f"  {name}: !reset null" for name in others)]
+    lines = [
+        "x-hardened: !reset null",
+        "x-mansion-poem: !reset null",
+        "services:",
+        *(f"  {name}: !reset null" for name in others),
+    ]
     for part in found:
         lines += [
             f"  {part.name}:",
@@ -236,12 +227,13 @@ def _override(found: list[Part], others: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_texts(folder: Path, found: list[Part], recipe: Recipe, compose: Compose) -> None:
+def _write_texts(folder: Path, found: list[Part], contents: Contents, compose: Compose) -> None:
     """Scripts, .env, the page and the licences."""
     memory = next(part.memory for part in found if part.name == compose.holder)
     facts = {
         "folder": folder.name,
-        "recipe": recipe.name,
+        "recipe": contents.recipe.name,
+        "game_name": contents.game.name,
         "version": metadata.version("mansion-poem"),
         "platform": found[0].platform,
         "embedded": compose.holder == "service",
@@ -263,14 +255,16 @@ def _write_texts(folder: Path, found: list[Part], recipe: Recipe, compose: Compo
     cmd = (SOURCE / "start.cmd").read_text("utf-8")
     (folder / "start.cmd").write_text(cmd, "utf-8", newline="\r\n")
     shutil.copy(ROOT / "LICENSE", folder / "licences" / "mansion-poem.txt")
-    (folder / "licences" / "model.txt").write_text(notices.of_model(recipe), "utf-8")
+    (folder / "licences" / "model.txt").write_text(
+        notices.of_model(contents.recipe, ollama_model(contents.recipe.name, contents.game.name)), "utf-8"
+    )
 
 
 def _write_sums(folder: Path) -> None:
     """SHA256SUMS; the last line counts the others, so that a cut one is seen."""
     sums = folder / "SHA256SUMS"
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path != sums)
-    lines = [f"{artifact.sha256(folder / name)}  {name}\n" for name in names]
+    lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
     sums.write_text("".join([*lines, f"# {len(lines)} files\n"]), "utf-8")
 
 
@@ -291,13 +285,8 @@ def _write_tar(folder: Path, target: Path, time: datetime) -> None:
             # the small files first: whoever copies a cut file still reads what to do
             for path in sorted(folder.rglob("*"), key=lambda path: ("images" in path.parts, str(path))):
                 tar.add(path, str(path.relative_to(folder.parent)), recursive=False, filter=plain)
-        sum_line = f"{artifact.sha256(beside)}  {target.name}\n"
+        sum_line = f"{sha256(beside)}  {target.name}\n"
         beside.replace(target)
-        artifact.write_text(target.with_name(f"{target.name}.sha256"), sum_line)
+        write_text(target.with_name(f"{target.name}.sha256"), sum_line)
     finally:
         beside.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    set_up_process()
-    main()

@@ -34,10 +34,10 @@ class _Package:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def of_model(recipe: Recipe) -> str:
+def of_model(recipe: Recipe, name: str) -> str:
     """The model's licence and notice, as the model itself carries them."""
     notice = f"\n{recipe.notice.strip()}\n" if recipe.notice else ""
-    return f"mansion-poem:{recipe.name}: {recipe.licence}\n{notice}"
+    return f"{name}: {recipe.licence}\n{notice}"
 
 
 def of_image(image: str) -> str:

@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from poem.errors import PoemError
 from poem_build.errors import BuildError, StackError
+from poem_build.recipe.names import ollama_model
 from poem_build.ship import containers
 from poem_build.ship.containers import ROOT, Compose
-from poem_build.store import artifact
+from poem_build.ship.stack import chosen
+from poem_build.store.folder import write_text
 
 FOLDER = ROOT / "artifacts" / "sbom"
 
@@ -37,7 +40,7 @@ def write(image: str, folder: Path) -> Path:
     bill["components"] += _model(found["Config"].get("Labels") or {})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image.replace(':', '-').replace('/', '-')}.cdx.json"
-    artifact.write_text(path, json.dumps(bill, ensure_ascii=False, indent=1) + "\n")
+    write_text(path, json.dumps(bill, ensure_ascii=False, indent=1) + "\n")
     return path
 
 
@@ -47,7 +50,7 @@ def _model(labels: dict[str, str]) -> list[dict[str, Any]]:
         return []
     model: dict[str, Any] = {
         "type": "machine-learning-model",
-        "name": f"mansion-poem:{labels['mansion-poem.recipe']}",
+        "name": ollama_model(labels["mansion-poem.recipe"], labels.get("mansion-poem.game", "")),
         "licenses": [{"license": {"name": labels["mansion-poem.licence"]}}],
     }
     if labels.get("mansion-poem.gguf"):
@@ -59,15 +62,17 @@ def main() -> None:
     """Write the bills of a stack's images."""
     parser = argparse.ArgumentParser(prog="sbom", description=__doc__)
     parser.add_argument("--recipe")
+    parser.add_argument("--game", type=Path)
     parser.add_argument("--gpu", default="")
     parser.add_argument("--stack", default="")
     given = parser.parse_args()
     try:
         containers.check_engine()
-        config = Compose(given.gpu, given.stack, {"RECIPE": given.recipe} if given.recipe else {}).config()
+        choice = chosen(given.recipe, given.game, given.gpu, given.stack)
+        config = Compose(given.gpu, given.stack, choice.env).config()
         for service in config["services"].values():
             sys.stdout.write(f"{write(service['image'], FOLDER).relative_to(ROOT)}\n")
-    except BuildError as error:
+    except (BuildError, PoemError) as error:
         sys.exit(f"Error: {error}")
 
 

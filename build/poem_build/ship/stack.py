@@ -14,12 +14,18 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from poem.errors import PoemError
+from poem.game import BUILT_IN, load_game
 from poem_build.errors import ArtifactError, BuildError, StackError
+from poem_build.recipe.names import tag
 from poem_build.ship import containers
 from poem_build.ship.containers import ROOT, Compose
-from poem_build.store import artifact
+from poem_build.store.digest import sha256
+from poem_build.store.folder import MANIFEST, changed_file, digest_of_files
 
 REPOSITORY = "mansion-poem-model"
 PREVIOUS = f"{REPOSITORY}:previous"
@@ -28,13 +34,50 @@ STAGES_OF_IMAGE = ("dataset", "gguf", "modelfile", "verify")
 """What an image is made from; a recipe whose `verify` is whole has passed its gates."""
 _PROVENANCE = "/usr/share/mansion-poem"
 _PAGE_WITHIN_S = 30
+_REMEDY = "`poem-build run` makes it"
 
 
-def up(recipe: str | None, gpu: str, stack: str) -> None:
+@dataclass(frozen=True)
+class Choice:
+    """What a stack is for: a recipe, and a game where it is not the built-in one."""
+
+    recipe: str
+    game: Path | None = None
+
+    @property
+    def tag(self) -> str:
+        """What stands behind the colon of the model's image, and the folder of its artifacts."""
+        return tag(self.recipe, self.game_name)
+
+    @property
+    def game_name(self) -> str:
+        """The game's name in all that is made of it."""
+        return load_game(self.game).name if self.game else BUILT_IN
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The choice as compose.yaml asks for it."""
+        game = {"GAME": str(self.game), "GAME_NAME": self.game_name, "POEM_GAME": "/game"} if self.game else {}
+        return {"RECIPE": self.recipe, **game}
+
+    @property
+    def options(self) -> list[str]:
+        """The choice as `poem-build` takes it."""
+        return ["--recipe", self.recipe, *(["--game", str(self.game)] if self.game else [])]
+
+
+def chosen(recipe: str | None, game: Path | None, gpu: str = "", stack: str = "") -> Choice:
+    """What the command line says, or else .env."""
+    said = Compose(gpu, stack, {"RECIPE": recipe} if recipe else {}).config()["x-mansion-poem"]
+    folder = game or (Path(said["game"]) if said["game"] else None)
+    return Choice(said["recipe"], folder.absolute() if folder else None)
+
+
+def up(recipe: str | None, game: Path | None, gpu: str, stack: str) -> None:
     """Start the stack, building first what is missing; returns when the page answers."""
     containers.check_engine()
     containers.check_gpu(gpu)
-    compose, config = settled(recipe, gpu, stack)
+    compose, config = settled(chosen(recipe, game, gpu, stack), gpu, stack)
     _check_port(compose, config)
     missing = [name for name, service in config["services"].items() if containers.image(service["image"]) is None]
     if missing:
@@ -47,31 +90,29 @@ def up(recipe: str | None, gpu: str, stack: str) -> None:
     _say(f"{url}  answers from {answers}; `docker compose logs -f` shows what happens, `docker compose down` stops it")
 
 
-def image(recipe: str | None, gpu: str, stack: str, base: str | None = None) -> None:
+def image(recipe: str | None, game: Path | None, gpu: str, stack: str, base: str | None = None) -> None:
     """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model."""
     if not containers.reachable():
-        name = recipe or os.environ.get("RECIPE") or "tiny"
+        choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
-        _poem_build(name, base)
-        _say(
-            f"no Docker engine answers: no image; the model of {name} is in artifacts/{name}, registered if Ollama ran"
-        )
+        _poem_build(choice, base)
+        _say(f"no Docker engine answers: no image; the model is in artifacts/{choice.tag}, registered if Ollama ran")
         return
     containers.check_engine()
     if gpu:
         containers.check_gpu(gpu)
-    named = recipe or _recipe(Compose(gpu, stack).config())
-    _make_artifacts(named, gpu or ("nvidia" if containers.nvidia_ready() else ""), base)
-    made = whole(named)
-    compose, config = settled(named, gpu, stack)
-    tag = config["services"][compose.holder]["image"]
-    before = containers.image(tag)
+    choice = chosen(recipe, game, gpu, stack)
+    _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), base)
+    made = whole(choice.tag)
+    compose, config = settled(choice, gpu, stack)
+    name = config["services"][compose.holder]["image"]
+    before = containers.image(name)
     compose.show("build", compose.holder)
-    after = containers.image(tag)
+    after = containers.image(name)
     assert after is not None
     if before is not None and before["Id"] != after["Id"] and compose.holder == "ollama":
         containers.ask("tag", before["Id"], PREVIOUS)
-    _say(_told(tag, after, made))
+    _say(_told(name, after, made))
 
 
 def rollback() -> None:
@@ -83,72 +124,84 @@ def rollback() -> None:
     name = (previous["Config"].get("Labels") or {}).get(TAG_LABEL)
     if not name:
         raise StackError(f"{PREVIOUS}: has no label {TAG_LABEL}; put it back by hand with `docker tag`")
-    tag = f"{REPOSITORY}:{name}"
-    replaced = containers.image(tag)
-    containers.ask("tag", previous["Id"], tag)
+    target = f"{REPOSITORY}:{name}"
+    replaced = containers.image(target)
+    containers.ask("tag", previous["Id"], target)
     if replaced is None:
         containers.ask("rmi", PREVIOUS)
     else:
         containers.ask("tag", replaced["Id"], PREVIOUS)
-    _say(f"{tag} is {_short(previous['Id'])} again; `docker compose up --detach` serves it")
+    _say(f"{target} is {_short(previous['Id'])} again; `docker compose up --detach` serves it")
 
 
-def whole(recipe: str) -> dict[str, artifact.Artifact]:
-    """The artifacts that an image is made from.
+def whole(tagged: str) -> dict[str, dict[str, Any]]:
+    """The manifests of the artifacts that an image is made from, in the folder of that name.
 
     Raises `ArtifactError` if one is not there, is damaged, or was made from another than the one beside it.
     """
-    out = ROOT / "artifacts" / recipe
-    found = {stage: artifact.load(out, stage) for stage in STAGES_OF_IMAGE}
-    for one in found.values():
-        for name, digest in one.inputs.items():
-            if name in found and found[name].digest != digest:
-                raise ArtifactError(
-                    f"{one.path}: made from another {name} than the one beside it; run `poem-build run`"
-                )
+    out = ROOT / "artifacts" / tagged
+    found = {stage: _manifest(out / stage) for stage in STAGES_OF_IMAGE}
+    for stage, one in found.items():
+        for role, patterns in one["reads"].items():
+            if role in found and digest_of_files(found[role]["files"], patterns) != one["key"]["inputs"][role]:
+                raise ArtifactError(f"{out / stage}: made from another {role} than the one beside it; {_REMEDY}")
     return found
 
 
-def settled(recipe: str | None, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
-    """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
-    env = {"RECIPE": recipe} if recipe else {}
-    recipe = _recipe(Compose(gpu, stack, env).config())
+def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        gguf = whole(recipe)["gguf"].files["model-Q4_K_M.gguf"]
-        fields = json.loads((ROOT / "artifacts" / recipe / "modelfile" / "create.json").read_text("utf-8"))
-        licence = str(fields["license"]).splitlines()[0]
-        env |= {"MODEL_FROM": "artifacts", "MODEL_GGUF": gguf, "MODEL_LICENCE": licence}
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+        changed = changed_file(folder, manifest["files"], sha256)
+        inputs = manifest["key"]["inputs"]
+        if not all(role in inputs for role in manifest["reads"]):
+            raise ValueError("of another version")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{folder}: not there, unfinished or of another version; {_REMEDY}") from error
+    if changed:
+        raise ArtifactError(f"{folder}: {changed} is missing or was changed; {_REMEDY}")
+    return manifest
+
+
+def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
+    """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
+    env: dict[str, str] = {}
+    try:
+        gguf = whole(choice.tag)["gguf"]["files"]["model-Q4_K_M.gguf"]
+        fields = json.loads((ROOT / "artifacts" / choice.tag / "modelfile" / "create.json").read_text("utf-8"))
+        origin = json.loads((ROOT / "artifacts" / choice.tag / "gguf" / "origin.json").read_text("utf-8"))
+        env = {"MODEL_FROM": "artifacts", "MODEL_GGUF": gguf, "MODEL_GAME_DIGEST": origin["game_digest"]}
+        env |= {"MODEL_LICENCE": str(fields["license"]).splitlines()[0]}
     except ArtifactError as error:
-        env |= {"MODEL_FROM": "trained"}
-        if containers.image(f"{REPOSITORY}:{recipe}") is None:
+        env = {"MODEL_FROM": "trained"}
+        if containers.image(f"{REPOSITORY}:{choice.tag}") is None:
             _say(f"{error.args[0].split(';')[0]}: the image build makes the model, which takes its time")
-    compose = Compose(gpu, stack, {"RECIPE": recipe, **env})
+    compose = Compose(gpu, stack, {**choice.env, **env})
     return compose, compose.config()
 
 
-def _recipe(config: dict[str, Any]) -> str:
-    return str(config["services"]["service"]["environment"]["POEM_MODEL"]).partition(":")[2]
-
-
-def _make_artifacts(recipe: str, gpu: str, base: str | None) -> None:
+def _make_artifacts(choice: Choice, gpu: str, base: str | None) -> None:
     """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
     if (ROOT / ".venv" / ".ready").is_file() and not gpu:
-        _poem_build(recipe, base)
+        _poem_build(choice, base)
         return
     if not gpu:
         with contextlib.suppress(ArtifactError):
-            whole(recipe)
-            _say(f"artifacts/{recipe} is whole: taken as it lies")
+            whole(choice.tag)
+            _say(f"artifacts/{choice.tag} is whole: taken as it lies")
             return
     (ROOT / "artifacts").mkdir(exist_ok=True)
-    who = f"{os.getuid()}:{os.getgid()}"
+    who = ["--user", f"{os.getuid()}:{os.getgid()}"]
+    inside = choice
+    if choice.game:  # under its own name, of which everything that is made has a part
+        inside = Choice(choice.recipe, Path("/games") / choice.game.name)
+        who += ["--volume", f"{choice.game}:{inside.game}:ro"]
     Compose("nvidia" if gpu == "nvidia" else "").show(
-        *("--profile", "build", "run", "--rm", "--user", who, "build", *_run_command(recipe, base))
+        *("--profile", "build", "run", "--rm", *who, "build", *_run_command(inside, base))
     )
 
 
-def _poem_build(recipe: str, base: str | None) -> None:
-    command = _run_command(recipe, base)
+def _poem_build(choice: Choice, base: str | None) -> None:
+    command = _run_command(choice, base)
     done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
     if done.returncode:
         raise StackError(
@@ -156,8 +209,8 @@ def _poem_build(recipe: str, base: str | None) -> None:
         )
 
 
-def _run_command(recipe: str, base: str | None) -> list[str]:
-    return ["run", "--recipe", recipe, *(["--base", base] if base else [])]
+def _run_command(choice: Choice, base: str | None) -> list[str]:
+    return ["run", *choice.options, *(["--base", base] if base else [])]
 
 
 def _check_port(compose: Compose, config: dict[str, Any]) -> None:
@@ -194,17 +247,17 @@ def _wait_for_page(url: str) -> dict[str, Any]:
     raise StackError(f"{url}: no answer within {_PAGE_WITHIN_S} s; `docker compose logs service` says why")
 
 
-def _told(tag: str, made: dict[str, Any], artifacts: dict[str, artifact.Artifact]) -> str:
+def _told(name: str, made: dict[str, Any], artifacts: dict[str, dict[str, Any]]) -> str:
     """The line at the end: the image's name and size, the model's digest, and what the gates said."""
-    digest = artifacts["gguf"].files["model-Q4_K_M.gguf"]
+    digest = artifacts["gguf"]["files"]["model-Q4_K_M.gguf"]
     model = f"GGUF {digest[:12]}"
     with contextlib.suppress(StackError, ValueError, KeyError):
-        command = ("run", "--rm", "--network", "none", "--entrypoint", "cat", tag)
+        command = ("run", "--rm", "--network", "none", "--entrypoint", "cat", name)
         registered = json.loads(containers.ask(*command, f"{_PROVENANCE}/register/artifact.json"))
-        model = f"model {registered['figures']['digest'][:12]}, {model}"
-    gates = artifacts["verify"].figures
+        model = f"model {registered['report']['digest'][:12]}, {model}"
+    gates = artifacts["verify"]["report"]["score"]
     size = f"{made['Size'] / 1e6:.0f} MB"
-    return f"{tag}: {_short(made['Id'])}, {size}, {model}, gates: {gates['passed']} of {gates['hands']} hands passed"
+    return f"{name}: {_short(made['Id'])}, {size}, {model}, gates: {gates['passed']} of {gates['hands']} hands passed"
 
 
 def _short(image_id: str) -> str:
@@ -223,6 +276,7 @@ def main() -> None:
     for name, told in (("up", up.__doc__), ("image", image.__doc__)):
         command = commands.add_parser(name, help=told)
         command.add_argument("--recipe", help="a recipe's name; that of .env, or tiny, otherwise")
+        command.add_argument("--game", type=Path, help="the folder of a game; the built-in one otherwise")
         command.add_argument("--gpu", default="", help="nvidia or amd; the CPU otherwise")
         command.add_argument("--stack", default="", help="embedded: without Ollama")
         if name == "image":
@@ -232,12 +286,12 @@ def main() -> None:
     try:
         match given.command:
             case "up":
-                up(given.recipe, given.gpu, given.stack)
+                up(given.recipe, given.game, given.gpu, given.stack)
             case "image":
-                image(given.recipe, given.gpu, given.stack, given.base)
+                image(given.recipe, given.game, given.gpu, given.stack, given.base)
             case "rollback":
                 rollback()
-    except (BuildError, subprocess.CalledProcessError) as error:
+    except (BuildError, PoemError, subprocess.CalledProcessError) as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,19 +1,15 @@
 """What a stage left ⇄ `artifact.json` beside its files, written last: a folder without one is unfinished."""
 
-import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from poem_build.store.digest import Digests, digest_of
-
-MANIFEST = "artifact.json"
-FORMAT = 2
-"""Of the manifest itself; the reports in it count for themselves."""
+from poem_build.store.digest import digest_of
+from poem_build.store.folder import MANIFEST, digest_of_files, write_text
 
 
 class Report(BaseModel):
@@ -34,7 +30,7 @@ class Key(BaseModel):
     report: int
     """The version of the stage's report."""
     settings: Mapping[str, Any]
-    """Whole sections of the recipe, by name."""
+    """Sections of the recipe, by name."""
     inputs: Mapping[str, str]
     """Digests by role: what earlier stages left, and what comes from outside."""
     packages: Mapping[str, str]
@@ -45,23 +41,27 @@ class Key(BaseModel):
     @property
     def digest(self) -> str:
         """16 hex digits that stand for the whole."""
-        return digest_of(self)[:16]
+        return digest_of(self.model_dump(mode="json"))[:16]
 
 
 class Adoption(BaseModel):
-    """A result that its owner kept after a change of the code, vouching that it is the same."""
+    """A result that its owner kept after a change, vouching that it would be the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     at: str
-    modules: tuple[str, ...]
+    reason: str
+    """Why it would have been made again."""
 
 
 class Manifest(BaseModel):
     """What stands in `artifact.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal[2] = FORMAT
+    format: Literal[2] = 2
+    """Of the manifest itself; the reports in it count for themselves."""
     key: Key
+    reads: Mapping[str, tuple[str, ...]]
+    """Which files of the inputs their digests are of, by role."""
     files: Mapping[str, str]
     """SHA-256 by path."""
     report: Mapping[str, Any]
@@ -81,10 +81,9 @@ class Artifact:
     reused: bool = True
     reason: str = ""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the files' names and digests: the same content has the same digest."""
-        return digest_of(dict(sorted(self.files.items())))
+    def digest(self, patterns: Iterable[str] = ("*",)) -> str:
+        """The digest of the files that the patterns name."""
+        return digest_of_files(self.files, patterns)
 
     @property
     def seconds(self) -> float:
@@ -111,27 +110,7 @@ def read_manifest(folder: Path) -> tuple[Manifest | None, str]:
         return None, f"{MANIFEST} is of another version or damaged ({where}: {first['msg']})"
 
 
-def changed_file(folder: Path, manifest: Manifest, digests: Digests) -> str | None:
-    """The first file of the folder that is not as the manifest says, if there is one."""
-    for name, digest in manifest.files.items():
-        with contextlib.suppress(OSError):
-            if digests.of(folder / name) == digest:
-                continue
-        return name
-    return None
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `artifact.json`, whole or not at all."""
     text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1)
     write_text(folder / MANIFEST, text + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        beside.write_text(text, "utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

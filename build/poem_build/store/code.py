@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import cast
 
 PACKAGES = ("poem", "poem_build")
+FRAME = ("poem_build.store", "poem_build.recipe", "poem_build.errors", "poem_build.progress", "poem.errors")
+"""What carries a stage's work about and has no part in its result: what a recipe says stands in the key itself."""
 
 
 def code_digests(module: str) -> dict[str, str]:
-    """16 hex digits for the module and each module of ours that it imports, however deep, by name."""
+    """16 hex digits for the module and each module of ours that it imports, however deep, the frame aside, by name."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name not in found:
+        if name not in found and not name.startswith(FRAME):
             found[name], imports = _read(name)
             waiting += imports
     return dict(sorted(found.items()))

@@ -1,4 +1,7 @@
-"""Files, folders and values → their SHA-256; a large file that has not changed is not read again."""
+"""Files, folders and values → their SHA-256; a large file that has not changed is not read again.
+
+Standard library only.
+"""
 
 import hashlib
 import json
@@ -6,9 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-_CACHED_FROM = 1 << 20
+_CACHED_FROM = 1 << 16
 """Bytes from which on a file's digest is worth keeping."""
 
 
@@ -20,7 +21,7 @@ def sha256(path: Path) -> str:
 
 def digest_of(value: object) -> str:
     """SHA-256 in hex over the value as JSON."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -31,14 +32,14 @@ def files_in(folder: Path, leave_out: Iterable[str] = ()) -> list[Path]:
 
 
 class Digests:
-    """Digests of files, kept in a file beside them under size, time and inode: what none of these changed did not change.
+    """Digests of files, kept in a file: what has the same inode, size and times has not changed.
 
-    A damaged or missing cache is an empty one.
+    So a folder that is moved is not read again. A damaged or missing cache is an empty one.
     """
 
     def __init__(self, cache: Path) -> None:
         self._path = cache
-        self._known: dict[str, list[Any]] = {}
+        self._known: dict[str, Any] = {}
         try:
             content = json.loads(cache.read_text("utf-8"))
             self._known = content if isinstance(content, dict) else {}
@@ -50,8 +51,8 @@ class Digests:
         stat = path.stat()
         if stat.st_size < _CACHED_FROM:
             return sha256(path)
-        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        key = str(path.absolute())
+        key = f"{stat.st_dev}:{stat.st_ino}"
+        seen = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         kept = self._known.get(key)
         if not isinstance(kept, list) or len(kept) != 2 or kept[0] != seen:
             self._known[key] = kept = [seen, sha256(path)]
@@ -62,6 +63,10 @@ class Digests:
         """The digests of a folder's files by their paths within it."""
         return {str(path.relative_to(folder)): self.of(path) for path in files_in(folder, leave_out)}
 
+    def place(self, path: Path) -> str:
+        """The digest of a file, or of a folder with all in it. Raises `OSError` if it is not there."""
+        return digest_of(self.folder(path)) if path.is_dir() else self.of(path)
+
     def _save(self) -> None:
         if not self._path.parent.is_dir():
             return
@@ -69,9 +74,5 @@ class Digests:
         try:
             beside.write_text(json.dumps(self._known), "utf-8")
             beside.replace(self._path)
-        except OSError:  # a read-only folder only costs the next reading
+        except OSError:  # a full or read-only disk only costs the next reading
             beside.unlink(missing_ok=True)
-
-
-def _plain(value: object) -> object:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from poem_build.errors import GateError
+from poem_build.models.likelihood import answer_losses
+from poem_build.models.tokens import Tokens
 from poem_build.progress import token_bar
 from poem_build.recipe.schema import Train
-from poem_build.train.batches import Tokens, answer_losses, batches
+from poem_build.train.batches import batches
 from poem_build.train.checkpoints import Checkpoints
 from poem_build.train.memory import give_back
 

@@ -1,31 +1,24 @@
-"""Plain text of ours → a small pretrained base: a tokenizer and a Qwen2-shaped model that speak like our poems.
-
-The text is composed poems under their titles, sentences and poems after the wordings they came from, and the word
-list of the deck. It holds no prompt, no JSON and none of the held-out hands, so whatever the adapter is later seen to
-do about prompts and answers it has learnt itself.
-"""
+"""Plain text of ours → a small pretrained base: a tokenizer and a Qwen2-shaped model that speak like our poems."""
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from poem.composer import compose
-from poem.deck import builtin_deck
-from poem.hand import PAIRS, Pair, draw_candidates
-from poem.prompt import pair_line, system_text
-from poem.words import all_sentences, words
-from poem_build.data.dataset import hands
+from poem.game import builtin_game
+from poem_build.data.corpus import Text, corpus, vocabulary
 from poem_build.errors import RecipeError
+from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_model
+from poem_build.models.tokens import Tokens
 from poem_build.progress import progress
 from poem_build.recipe.schema import Phase, Pretrain, Recipe
-from poem_build.store import artifact
-from poem_build.store.artifact import Artifact
-from poem_build.train.batches import Tokens, answer_losses, batches
+from poem_build.store.artifact import Artifact, Report
+from poem_build.store.stage import ALL, Job, Stage, plain
+from poem_build.store.workshop import Workshop
+from poem_build.teacher.composer import READS
+from poem_build.train.batches import batches
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -36,52 +29,75 @@ _SPLIT = (
 )
 _END_OF_TEXT = "<|endoftext|>"
 _MARKERS = ("<|im_start|>", "<|im_end|>")  # of ChatML, the family of every base made here
-# How many catch-copies stand between wordings and poem: from none to speak of to as far as the prompt has them.
-_TITLES = (1, 5, 20)
 
 
-class Text(NamedTuple):
-    """Plain text of which only the second part is learnt: to say it, after what was shown."""
+class PretrainReport(Report):
+    """What a phase read, and its loss at the end in nats a token said."""
 
-    shown: str
-    said: str
+    tokens: int
+    steps: int
+    loss: float
+    parameters: int
 
 
 def run(recipe: Recipe, out: Path) -> Artifact:
     """Train tokenizer and weights, phase by phase, and put the last one's folder where the recipe names its base.
 
-    Each phase is an artifact of its own, which the next starts from: what is there is not trained again.
+    Each phase is a stage of its own, which the next starts from: what is there is not trained again. Raises
+    `RecipeError` for a recipe that does not say how.
     """
-    if recipe.pretrain is None:
+    if recipe.pretrain is None or recipe.base.path is None:
         raise RecipeError(
             f"recipe {recipe.name}: base.path: is a folder that no [pretrain] says how to make; it is used as it is"
         )
-    made = None
-    for n, phase in enumerate(recipe.pretrain.phases, 1):
-        made = _phase(recipe.pretrain, phase, out, f"base-{n}", made)
-    assert made is not None  # the recipe has at least one phase
+    stages = [_stage(n, phase) for n, phase in enumerate(recipe.pretrain.phases)]
+    workshop = Workshop(recipe, builtin_game(), out, stages)
+    made = [workshop.make(stage.name) for stage in stages][-1]
     _install(made.path, recipe.base.path)
     return made
 
 
-def _phase(spec: Pretrain, phase: Phase, out: Path, name: str, before: Artifact | None) -> Artifact:
-    def work(folder: Path) -> dict[str, Any]:
+def _stage(n: int, phase: Phase) -> Stage:
+    """The stage of the phase with that number."""
+    before = f"base-{n}"
+
+    def work(job: Job) -> PretrainReport:
         import torch
         from transformers import PreTrainedTokenizerFast
 
+        assert job.recipe.pretrain is not None  # `run` has looked
+        spec = job.recipe.pretrain
         torch.manual_seed(spec.seed)
         tokenizer = train_tokenizer(spec.vocab_size)
-        model = load_model(before.path, "float32") if before else _untrained(spec, tokenizer)
-        figures = _learn(model, [_tokens(tokenizer, text) for text in corpus(phase, spec.seed)], phase, spec.seed)
-        model.to(torch.bfloat16).save_pretrained(folder)
+        model = load_model(job.path(before), "float32") if before in job.inputs else _untrained(spec, tokenizer)
+        tokens, steps, loss = _learn(
+            model, [_tokens(tokenizer, text) for text in corpus(phase, spec.seed)], phase, spec.seed
+        )
+        model.to(torch.bfloat16).save_pretrained(job.folder)
         PreTrainedTokenizerFast(
             tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token=_END_OF_TEXT, model_max_length=spec.context
-        ).save_pretrained(folder)
-        return figures | {"parameters": sum(p.numel() for p in model.parameters())}
+        ).save_pretrained(job.folder)
+        parameters = sum(p.numel() for p in model.parameters())
+        return PretrainReport(tokens=tokens, steps=steps, loss=loss, parameters=parameters)
 
-    settings = spec.model_dump(exclude={"phases"}) | {"phase": phase.model_dump()}
-    inputs = {"game": artifact.game_digest()} | ({"before": before.digest} if before else {})
-    return artifact.make(out, name, work, settings=settings, inputs=inputs)
+    return Stage(
+        name=f"base-{n + 1}",
+        summary=f"Pretrain on {phase.text}.",
+        makes=f"base-{n + 1}",
+        work=work,
+        report=PretrainReport,
+        settings=lambda recipe: {"pretrain": _architecture(recipe), "phase": plain(phase)},
+        inputs={before: ALL} if n else {},
+        reads_game=True,
+        outside=lambda _: READS,
+        packages=("torch", "transformers", "tokenizers"),
+    )
+
+
+def _architecture(recipe: Recipe) -> dict[str, Any]:
+    """What all phases have in common; another phase does not change the ones before it."""
+    assert recipe.pretrain is not None
+    return recipe.pretrain.model_dump(mode="json", exclude={"phases"})
 
 
 def _untrained(spec: Pretrain, tokenizer: "Tokenizer") -> Any:
@@ -117,66 +133,10 @@ def _install(made: Path, target: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def corpus(phase: Phase, seed: int) -> Iterator[Text]:
-    """The phase's plain texts, endless variations of three kinds; hands are training hands only.
-
-    `poems`: the deck's word list, then poems under their titles, nothing shown. `wordings`: one or two wordings,
-    then a sentence for each. `lists`: up to five wordings and some catch-copies, then as many sentences in any
-    order, or all five, then a title out of those and the poem. What is shown is not learnt: it is drawn at random,
-    and its noise would hide the little that it tells about what follows (docs/log.md).
-    """
-    rng = Random(f"corpus {seed}")
-    texts = {"poems": _poems, "wordings": _wordings, "lists": _lists}[phase.text](rng)
-    return islice(texts, phase.documents)
-
-
-def _poems(rng: Random) -> Iterator[Text]:
-    deck = builtin_deck()
-    for card in deck.cards:
-        for wording in card.poems:
-            said = "".join(s.text for s in words().fragments[wording.id])
-            yield Text("", f"{card.category}。{card.condition_text}。{wording.poem_text}。{said}")
-    for hand in hands(deck, "train", rng):
-        answer = compose(hand, draw_candidates(deck, rng), rng.getrandbits(32)).answer
-        yield Text("", f"{answer.title}\n{answer.poem}")
-
-
-def _wordings(rng: Random) -> Iterator[Text]:
-    for hand in hands(builtin_deck(), "train", rng):
-        pairs = rng.sample(hand.pairs, rng.randint(1, 2))
-        yield Text(_listed(pairs), _sentences(pairs, rng))
-
-
-def _lists(rng: Random) -> Iterator[Text]:
-    deck = builtin_deck()
-    for hand in hands(deck, "train", rng):
-        titles = rng.sample(deck.catchphrases, rng.choice(_TITLES))
-        poem = rng.random() < 0.5
-        pairs = rng.sample(hand.pairs, PAIRS if poem else rng.randint(1, PAIRS))
-        shown = _listed(pairs) + "".join(f"{title}\n" for title in titles)
-        if poem:
-            answer = compose(hand, titles, rng.getrandbits(32)).answer
-            yield Text(shown, f"{answer.title}\n{answer.poem}")
-        else:
-            yield Text(shown, _sentences(pairs, rng))
-
-
-def _listed(pairs: Sequence[Pair]) -> str:
-    return "".join(f"{pair.card.condition_text}、{pair.wording.poem_text}。\n" for pair in pairs)
-
-
-def _sentences(pairs: Sequence[Pair], rng: Random) -> str:
-    """A sentence for each wording, in any order."""
-    told = [rng.choice(words().fragments[pair.wording.id]).text for pair in pairs]
-    return "".join(rng.sample(told, len(told)))
-
-
 def train_tokenizer(vocab_size: int) -> "Tokenizer":
     """A byte-level BPE with Qwen2's split, with room for the chat template's special tokens.
 
-    It learns from every sentence once, not from the poems, where the same sentences come by the hundred and
-    would each become a token while rare kanji stayed three. No token is longer than 30 bytes: llama.cpp's
-    simple detokenizer drops those over 32.
+    No token is longer than 30 bytes: llama.cpp's simple detokenizer drops those over 32.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -196,10 +156,7 @@ def train_tokenizer(vocab_size: int) -> "Tokenizer":
         max_token_length=30,
         show_progress=False,
     )
-    deck = builtin_deck()
-    texts = [system_text(), *deck.catchphrases, *(s.text for s in all_sentences())]
-    texts += [pair_line(Pair(card, wording)) for card in deck.cards for wording in card.poems]
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(vocabulary(), trainer)
     return tokenizer
 
 
@@ -209,8 +166,8 @@ def _tokens(tokenizer: "Tokenizer", text: Text) -> Tokens:
     return Tokens((end, *shown), (*said, end))
 
 
-def _learn(model: Any, texts: Sequence[Tokens], phase: Phase, seed: int) -> dict[str, Any]:
-    """Train in place, each text once; the figures' loss, in nats a token said, is that of the last twentieth."""
+def _learn(model: Any, texts: Sequence[Tokens], phase: Phase, seed: int) -> tuple[int, int, float]:
+    """Train in place, each text once; tokens, steps, and the loss of the last twentieth in nats a token said."""
     import torch
 
     decay = [p for p in model.parameters() if p.dim() > 1]
@@ -235,4 +192,4 @@ def _learn(model: Any, texts: Sequence[Tokens], phase: Phase, seed: int) -> dict
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
     tail = losses[-max(1, steps // 20) :]
-    return {"tokens": sum(map(len, texts)), "steps": steps, "loss": round(sum(tail) / len(tail), 4)}
+    return sum(map(len, texts)), steps, round(sum(tail) / len(tail), 4)

@@ -6,14 +6,16 @@ tried first.
 """
 
 import gc
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from poem_build.store import artifact
-from poem_build.train.batches import Tokens, answer_losses
+from pydantic import BaseModel, ConfigDict
+
+from poem_build.models.likelihood import answer_losses
+from poem_build.models.tokens import Tokens
+from poem_build.store.folder import write_text
 
 FORMATS = ("float32", "bfloat16")
 _STEPS = 3
@@ -21,27 +23,34 @@ _SIXTEENTH = 16
 _HOPELESS = 2.0
 
 
-def number_format(folder: Path, build: Callable[[str], Any], batch: Sequence[Tokens]) -> dict[str, Any]:
-    """The format chosen, under `dtype`, and the seconds that a step took in each, under `seconds_a_step`.
+class NumberFormat(BaseModel):
+    """The format that is trained in, and the seconds of a step in each that was tried."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    dtype: str
+    seconds_a_step: dict[str, float] = {}
+
+
+def number_format(folder: Path, build: Callable[[str], Any], batch: Sequence[Tokens]) -> NumberFormat:
+    """The format chosen, and the seconds that a step took in each.
 
     `build` gives the model in a format. What was found is written to the folder, and found again there by a training
     that goes on: it must not change its mind.
     """
     path = folder / "dtype.json"
     if path.is_file():
-        known: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return known
+        return NumberFormat.model_validate_json(path.read_text("utf-8"))
     seconds: dict[str, float] = {}
     for dtype in FORMATS:
         seconds[dtype] = _fastest_step(build(dtype), batch, min(seconds.values(), default=float("inf")) * _HOPELESS)
         gc.collect()  # the model is large, and the next one comes before Python would look
-    told = {
-        "dtype": min(FORMATS, key=lambda dtype: seconds[dtype]),
-        "seconds_a_step": {dtype: round(spent, 4) for dtype, spent in seconds.items()},
-    }
+    chosen = NumberFormat(
+        dtype=min(FORMATS, key=lambda dtype: seconds[dtype]),
+        seconds_a_step={dtype: round(spent, 4) for dtype, spent in seconds.items()},
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    artifact.write_text(path, json.dumps(told) + "\n")
-    return told
+    write_text(path, chosen.model_dump_json() + "\n")
+    return chosen
 
 
 def _fastest_step(model: Any, batch: Sequence[Tokens], limit: float) -> float:

@@ -1,0 +1,136 @@
+"""What commands have in common: options, the workshop that these name, errors in one line, a process's set-up."""
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial, reduce
+from pathlib import Path
+
+import click
+from safetensors import SafetensorError
+
+from poem.errors import PoemError
+from poem.game import Game, builtin_game, load_game
+from poem_build.cli import pipeline
+from poem_build.engine.ollama import DEFAULT_HOST
+from poem_build.errors import BuildError
+from poem_build.models import source
+from poem_build.recipe.names import artifacts_folder, ollama_model
+from poem_build.recipe.schema import Recipe, load_recipe
+from poem_build.store.workshop import Workshop
+
+PATH = click.Path(path_type=Path)
+Command = Callable[..., None]
+
+debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object instead of a sentence.")
+game_option = click.option("--game", "folder", type=PATH, help="The folder of a game.  [the built-in one]")
+host_option = click.option(
+    "--ollama", "host", envvar="OLLAMA_HOST", default=DEFAULT_HOST, show_default=True, help="Ollama's address."
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the command line says the work is for: a recipe, a game, a folder."""
+
+    recipe: Recipe
+    game: Game
+    folder: Path | None
+    """The game's; None for the built-in one."""
+    out: Path
+
+    @property
+    def model(self) -> str:
+        """The model's name in Ollama."""
+        return ollama_model(self.recipe.name, self.game.name)
+
+    @property
+    def log(self) -> Path:
+        """Where an Ollama that is started here writes."""
+        return self.out / "ollama.log"
+
+    def workshop(self, host: str | None = None, *, as_it_lies: bool = False) -> Workshop:
+        """The stages of it; those that need an Ollama too if one answers at `host`."""
+        served = pipeline.of_ollama(host, self.model, self.log, self.folder) if host else ()
+        return Workshop(self.recipe, self.game, self.out, [*pipeline.STAGES, *served], as_it_lies=as_it_lies)
+
+
+def work_options(command: Command) -> Command:
+    """The options of every command that works on a recipe for a game; the command is given them as `chosen`."""
+
+    def choose(
+        recipe: str, base: str | None, folder: Path | None, out: Path | None, debug: bool, **others: object
+    ) -> None:
+        with one_line_errors(debug):
+            command(chosen=choose_work(recipe, base, folder, out), **others)
+
+    choose.__doc__, choose.__name__ = command.__doc__, command.__name__
+    choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    return all_of(
+        click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
+        click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
+        game_option,
+        click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
+        json_option,
+        debug_option,
+    )(choose)
+
+
+def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """The options as one, shown in this order."""
+    return partial(reduce, lambda command, option: option(command), reversed(options))
+
+
+def choose_work(recipe: str, base: str | None, folder: Path | None, out: Path | None) -> Chosen:
+    """The recipe, on another base if one is given, and the game. Raises what either refuses."""
+    loaded, game = load_recipe(recipe), load_game_option(folder)
+    loaded = source.override(loaded, base) if base else loaded
+    return Chosen(loaded, game, folder, out or artifacts_folder(loaded.name, game.name))
+
+
+def load_game_option(folder: Path | None) -> Game:
+    """The game of the folder, or the built-in one; what of it is left out is said on standard error."""
+    return say_warnings(load_game(folder) if folder else builtin_game())
+
+
+def say_warnings(game: Game) -> Game:
+    """The game, after a line on standard error for each thing that was left out."""
+    for warning in game.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    return game
+
+
+@contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Errors made on purpose, and the system's own, become one line; `debug` shows the traceback."""
+    try:
+        yield
+    except (BuildError, PoemError) as error:
+        if debug:
+            raise
+        raise click.ClickException(str(error)) from error
+    except (OSError, SafetensorError) as error:
+        if debug:
+            raise
+        where = getattr(error, "filename", None) or "artifacts"
+        told = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise click.ClickException(f"{where}: {told}; free space or correct the permissions") from error
+
+
+def set_up_process() -> None:
+    """What every command's process needs; to be called first.
+
+    SIGTERM ends it in order, so that an Ollama or a service that was started here ends too; the notes and bars of
+    transformers, peft and the tokenizers stay off the terminal.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # peft asks transformers for something by its old name.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -1,0 +1,118 @@
+"""Recipes, decks and tables as commands: what needs no model."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from poem.game import Game, load_files
+from poem_build.cli.options import (
+    PATH,
+    Command,
+    all_of,
+    debug_option,
+    game_option,
+    json_option,
+    load_game_option,
+    one_line_errors,
+    say_warnings,
+)
+from poem_build.data import table
+from poem_build.recipe.schema import load_recipe, recipe_names
+
+
+@click.command("recipes")
+@json_option
+@debug_option
+def recipes_command(as_json: bool, debug: bool) -> None:
+    """List the recipes."""
+    with one_line_errors(debug):
+        found = [load_recipe(name) for name in recipe_names()]
+    rows = [
+        {"name": r.name, "base": r.base.name, "params": r.params, "licence": r.licence, "status": r.status}
+        for r in found
+    ]
+    if as_json:
+        click.echo(json.dumps({"recipes": rows}, ensure_ascii=False))
+    else:
+        for row, one in zip(rows, found, strict=True):
+            click.echo(f"{row['name']:16} {row['params']:>6}  {row['licence']:10} {row['status']:10} {one.summary}")
+
+
+def _deck_options(command: Command) -> Command:
+    """The options of a command that reads a game, or its two files alone; the command is given it as `game`."""
+
+    def choose(
+        folder: Path | None, cards: Path | None, catchphrases: Path | None, debug: bool, **others: object
+    ) -> None:
+        if folder and (cards or catchphrases):
+            raise click.UsageError("--game is beside --cards or --catchphrases; give the folder or the files")
+        with one_line_errors(debug):
+            game = say_warnings(load_files(cards, catchphrases)) if cards or catchphrases else load_game_option(folder)
+            command(game=game, **others)
+
+    choose.__doc__, choose.__name__ = command.__doc__, command.__name__
+    choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    return all_of(
+        game_option,
+        click.option("--cards", type=PATH, help="A cards.json; built in otherwise."),
+        click.option("--catchphrases", type=PATH, help="A catchphrases.json; built in otherwise."),
+        json_option,
+        debug_option,
+    )(choose)
+
+
+@click.command("deck")
+@_deck_options
+def deck_command(game: Game, as_json: bool) -> None:
+    """Check a deck and count what is in it."""
+    deck = game.deck
+    told = {
+        "cards": len(deck.cards),
+        "categories": len(deck.categories),
+        "wordings": sum(len(card.poems) for card in deck.cards),
+        "catchphrases": len(deck.catchphrases),
+    }
+    click.echo(json.dumps(told) if as_json else ", ".join(f"{n} {what}" for what, n in told.items()))
+
+
+@click.group("table")
+def table_group() -> None:
+    """Make, read and write the table of poems that the service falls back on."""
+
+
+@table_group.command("build")
+@click.argument("target", type=PATH)
+@_deck_options
+@click.option("--hands", type=click.IntRange(1), default=5000, show_default=True, help="How many distinct hands.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other hands.")
+def table_build_command(game: Game, target: Path, hands: int, seed: int, as_json: bool) -> None:
+    """Write TARGET, a table of composed poems."""
+    _print(target, as_json, lambda: table.build(game, target, hands, seed))
+
+
+@table_group.command("import")
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+@_deck_options
+def table_import_command(game: Game, source: Path, target: Path, as_json: bool) -> None:
+    """Write the table TARGET from SOURCE, a precomputed_poems.json."""
+    _print(target, as_json, lambda: table.import_json(game.deck, source, target))
+
+
+@table_group.command("export")
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH)
+@_deck_options
+def table_export_command(game: Game, source: Path, target: Path, as_json: bool) -> None:
+    """Write TARGET, a precomputed_poems.json, from the table SOURCE."""
+    _print(target, as_json, lambda: table.export_json(game.deck, source, target))
+
+
+def _print(target: Path, as_json: bool, write: Callable[[], int]) -> None:
+    count = write()
+    click.echo(json.dumps({"poems": count, "path": str(target)}) if as_json else f"{target}: {count} poems")
+
+
+COMMANDS = (recipes_command, deck_command, table_group)

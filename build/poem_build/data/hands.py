@@ -1,0 +1,58 @@
+"""A deck → hands of one split each, so that no hand of one is met in another.
+
+Which split a hand belongs to follows from its pattern key alone. So whatever else is made from hands, the plain text
+that a base is pretrained on, say, can leave the held-out ones out.
+"""
+
+from collections.abc import Iterator
+from random import Random
+from typing import Literal
+
+from poem.deck import CANDIDATES, Deck
+from poem.hand import Hand, deal, draw_candidates
+from poem.pattern import pattern_key
+from poem_build.errors import DatasetError
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+# In 1,000 parts of all hands; what is left is for training.
+_HELD_OUT: dict[Split, int] = {"test": 50, "valid": 25}
+_EXHAUSTED = 20_000
+"""Deals in a row that bring no new hand of the split, after which the deck is taken to have no more."""
+
+
+def split_of(hand: Hand) -> Split:
+    """The split that the hand belongs to, whatever it is used for."""
+    place = int(pattern_key(hand)[:8], 16) % 1000
+    for split, parts in _HELD_OUT.items():
+        if place < parts:
+            return split
+        place -= parts
+    return "train"
+
+
+def hands(deck: Deck, split: Split, rng: Random) -> Iterator[Hand]:
+    """Endless dealt hands of one split, none twice before a small deck has dealt all that it has.
+
+    Raises `DatasetError` if it has none.
+    """
+    seen: set[str] = set()
+    idle = 0
+    while True:
+        hand = deal(deck, rng)
+        key = pattern_key(hand)
+        if key not in seen and split_of(hand) == split:
+            seen.add(key)
+            idle = 0
+            yield hand
+        elif (idle := idle + 1) > _EXHAUSTED:
+            if not seen:
+                raise DatasetError(f"the deck deals no hand that is for {split}; give it more cards or wordings")
+            seen.clear()
+            idle = 0
+
+
+def candidates_with(title: str, deck: Deck, rng: Random) -> tuple[str, ...]:
+    """As many title candidates as a player gets, that one somewhere among them."""
+    others = [one for one in draw_candidates(deck, rng) if one != title][: CANDIDATES - 1]
+    return tuple(rng.sample([title, *others], CANDIDATES))

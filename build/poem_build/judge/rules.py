@@ -1,0 +1,78 @@
+"""The rules of the game as a judge, and hands played before it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from poem.game import Game
+from poem.hand import Answer
+from poem.rules import check
+from poem.shape import decode
+from poem_build.data.examples import Example
+from poem_build.engine.embedded import apart
+from poem_build.engine.protocol import Engine, Question, Reply
+from poem_build.judge.protocol import MALFORMED, Verdict
+from poem_build.models.family import family
+from poem_build.progress import progress
+from poem_build.recipe.schema import Recipe
+
+
+class Rules:
+    """Knows what the service lets through."""
+
+    name = "rules"
+
+    def judge(self, example: Example, reply: Reply, asked: str) -> Verdict:
+        """Which rules the answer breaks; one that did not end is none."""
+        try:
+            answer = decode(reply.whole or "")
+        except ValueError:
+            broken = [MALFORMED]
+        else:
+            found = check(answer, example.hand, example.candidates)
+            broken = list(dict.fromkeys(violation.rule for violation in found))
+        return Verdict(
+            judge=self.name,
+            asked=asked,
+            pairs=example.hand.ids(),
+            candidates=list(example.candidates),
+            text=reply.text,
+            ended=reply.ended,
+            broken=broken,
+        )
+
+
+def question(game: Game, example: Example, seed: int, *, constrained: bool) -> Question:
+    """The example's hand as a model is asked it."""
+    return Question(example.question(game), seed, example.candidates if constrained else ())
+
+
+def play(engine: Engine, game: Game, examples: Sequence[Example], *, constrained: bool, seed: int = 0) -> list[Reply]:
+    """A reply to each example's hand, seeded by its place."""
+    how = "playing, shape constrained" if constrained else "playing freely"
+    return [
+        engine.ask(question(game, example, seed + n, constrained=constrained))
+        for n, example in enumerate(progress(examples, how))
+    ]
+
+
+def play_file(
+    gguf: Path, recipe: Recipe, game: Game, examples: Sequence[Example], *, constrained: bool, seed: int = 0
+) -> list[Reply]:
+    """The same of a GGUF file, which is loaded in a process of its own."""
+    with apart(gguf, family(recipe.base.family), recipe.serve) as engine:
+        return play(engine, game, examples, constrained=constrained, seed=seed)
+
+
+def read_answer(text: str | None, example: Example) -> tuple[Answer, str]:
+    """The answer in a model's text, for a reader, and which rule it breaks; what is no answer stands as it came."""
+    try:
+        answer = decode(text or "")
+    except ValueError:
+        return Answer("(形にならなかった答え)", text or "…"), ""
+    return answer, broken_rule(answer, example)
+
+
+def broken_rule(answer: Answer, example: Example) -> str:
+    """The first rule that the answer breaks, in Japanese; empty if it keeps all."""
+    found = check(answer, example.hand, example.candidates)
+    return f"規則: {found[0]}" if found else ""

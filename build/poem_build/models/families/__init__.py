@@ -1,0 +1,1 @@
+"""A module a family; `models.family` finds it by its name."""

@@ -1,0 +1,45 @@
+"""What a model was trained for ⇄ `origin.json` beside it, handed on from the data set to the last file.
+
+It is content like the weights: a model that was trained on another prompt has another digest.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+FILE = "origin.json"
+
+
+class Longest(BaseModel):
+    """Tokens of the longest example and of the longest prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    example: int
+    prompt: int
+
+
+class Origin(BaseModel):
+    """The game and the prompt that a model knows, and how its training went."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    game: str
+    """Its name; empty for the built-in one."""
+    game_digest: str
+    """Of the deck."""
+    prompt_version: str
+    cut_short: bool = False
+    """Whether `train.max_steps` ended the training: gates that only a whole one passes then report."""
+    longest: Longest | None = None
+
+
+def read_origin(folder: Path) -> Origin:
+    """What the folder's files were made for."""
+    return Origin.model_validate_json((folder / FILE).read_text("utf-8"))
+
+
+def write_origin(folder: Path, origin: Origin, **change: Any) -> Origin:
+    """Hand the origin on into the folder, with what has become known since."""
+    now = origin.model_copy(update=change)
+    (folder / FILE).write_text(now.model_dump_json(indent=1) + "\n", "utf-8")
+    return now

@@ -1,0 +1,85 @@
+"""A base and the data set → an adapter, by the recipe's trainer; the loss is that of the answers alone."""
+
+import math
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from poem_build.data.chats import read_chats
+from poem_build.models import family
+from poem_build.models.context import check_context
+from poem_build.models.load import load_tokenizer
+from poem_build.models.origin import Longest, read_origin, write_origin
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Job, Stage, sections
+from poem_build.train import curve
+from poem_build.train.lora import Lora
+from poem_build.train.protocol import Steps, Trainer
+from poem_build.train.trial import NumberFormat
+
+
+class Loss(BaseModel):
+    """The validation loss before and after."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    before: float
+    after: float
+
+
+class TrainReport(Report):
+    """Losses in nats a token: of the training answers in twentieths, of the validation answers at every look."""
+
+    tokens: int
+    trainable: int
+    steps: Steps
+    valid_loss: Loss
+    valid_curve: list[tuple[int, float]]
+    train_loss: list[float]
+    number_format: NumberFormat
+
+
+def run(job: Job) -> TrainReport:
+    """Train the adapter, from its last checkpoint if a process was killed at it; loss.png shows how it went."""
+    recipe, spec, base = job.recipe, job.recipe.train, job.path("base")
+    talk, tokenizer = family.family(recipe.base.family), load_tokenizer(base)
+    train, valid = (
+        [talk.tokens(tokenizer, chat) for chat in read_chats(job.path("dataset", f"{split}.jsonl"))]
+        for split in ("train", "valid")
+    )
+    longest = Longest(example=max(map(len, train + valid)), prompt=max(len(tokens.prompt) for tokens in train + valid))
+    check_context(recipe, longest)
+    trainer: Trainer = Lora(talk, spec)
+    trained = trainer.train(base, train, valid, job.folder, job.room)
+    title = f"{recipe.name}: LoRA r {spec.r}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
+    curve.draw(job.folder / curve.FILE, title, trained.train, trained.valid, trained.kept[0])
+    cut_short = trained.steps.planned < trained.steps.whole
+    write_origin(job.folder, read_origin(job.path("dataset")), cut_short=cut_short, longest=longest)
+    return TrainReport(
+        tokens=trained.tokens,
+        trainable=trained.trainable,
+        steps=trained.steps,
+        valid_loss=Loss(before=round(trained.valid[0][1], 4), after=round(trained.kept[1], 4)),
+        valid_curve=[(step, round(loss, 4)) for step, loss in trained.valid],
+        train_loss=_twentieths(trained.train),
+        number_format=trained.number_format,
+    )
+
+
+STAGE = Stage(
+    name="train",
+    summary="Train the LoRA adapter.",
+    makes="adapter",
+    work=run,
+    report=TrainReport,
+    settings=sections("train"),
+    inputs={"base": ALL, "dataset": ("train.jsonl", "valid.jsonl", "origin.json")},
+    outside=family.templates,
+    modules=family.modules,
+    packages=("torch", "transformers", "tokenizers", "peft"),
+)
+
+
+def _twentieths(losses: Sequence[float]) -> list[float]:
+    """The mean of each twentieth."""
+    size = math.ceil(len(losses) / 20)
+    return [round(sum(part) / len(part), 4) for part in (losses[n : n + size] for n in range(0, len(losses), size))]
