@@ -11,12 +11,11 @@ import sentencepiece
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from poem.game import builtin_game
-from poem.hand import Pair
-from poem.prompt import default_instructions, pair_line
-from poem.words import all_sentences
+from poem.prompt import default_instructions
+from poem_build.data.corpus import vocabulary as all_texts
 from poem_build.export.convert import convert_folder
 from poem_build.export.quantize import quantize_file
+from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe
 
 TURNS = ("<start_of_turn>", "<end_of_turn>")
@@ -46,15 +45,13 @@ def write_tiny_gemma(path: Path, work: Path, recipe: Recipe, *, vocabulary: int 
         dtype="bfloat16",
     )
     Gemma3ForCausalLM(config).to(torch.bfloat16).save_pretrained(work)
-    convert_folder(work, work / "f16.gguf", recipe, "none")
+    convert_folder(work, work / "f16.gguf", recipe, Origin(game="", game_digest="none", prompt_version="none"))
     quantize_file(work / "f16.gguf", path, "Q4_K_M")
     return path
 
 
 def _vocabulary(size: int) -> bytes:
-    deck = builtin_game().deck
-    texts = [*default_instructions().split("\n"), *deck.catchphrases, *(s.text for s in all_sentences())]
-    texts += [pair_line(Pair(card, wording)) for card in deck.cards for wording in card.poems]
+    texts = [*default_instructions().split("\n"), *all_texts()[1:]]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),

@@ -26,7 +26,7 @@ def import_json(deck: Deck, source: Path, target: Path) -> int:
 
 def export_json(deck: Deck, source: Path, target: Path) -> int:
     """Write a table's entries as precomputed_poems.json; how many there are."""
-    table = Table(source)
+    table = Table.open(source)
     try:
         return export_table(table, deck, target)
     finally:

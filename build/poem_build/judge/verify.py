@@ -34,7 +34,7 @@ def gate(finished: Finished) -> None:
     if (found.malformed or found.share < least) and not read_origin(gguf).cut_short:
         raise GateError(
             f"{gguf / SERVED}: gate.smoke_pass: {found.passed} of {found.hands} hands keep all rules, {least:.0%} "
-            f"must; {found.malformed} are no answer ({finished.artifact.path / FILE}); train longer, or lower it knowingly"
+            f"must; {found.malformed} are no answer ({finished.artifact.path / FILE}); train longer, or lower it"
         )
 
 
