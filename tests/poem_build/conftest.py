@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from poem_build.cli.pipeline import STAGES
-from poem_build.data import dataset
+from poem.game import builtin_game
+from poem_build.cli import pipeline
+from poem_build.engine.ollama import running_server
+from poem_build.recipe.names import ollama_model
 from poem_build.recipe.schema import Recipe, load_recipe
-from poem_build.ship import register
 from poem_build.store.artifact import Artifact
-from poem_build.train import pretrain as base
+from poem_build.store.workshop import Workshop
+from poem_build.train import pretrain
 
 MINI = """
 name = "mini"
@@ -22,8 +24,6 @@ status = "experimental"
 [base]
 path = "{base}"
 family = "chatml"
-pre_tokenizer = "qwen2"
-stop = ["<|im_end|>"]
 [pretrain]
 vocab_size = 1024
 hidden_size = 256
@@ -87,17 +87,30 @@ def recipe(recipe_file: Path) -> Recipe:
     return load_recipe(str(recipe_file))
 
 
+def workshop_of(recipe: Recipe, out: Path, host: str | None = None) -> Workshop:
+    """The stages of the recipe for the built-in game, those of the Ollama at `host` among them."""
+    model = ollama_model(recipe.name, "")
+    served = pipeline.of_ollama(host, model, out / "ollama.log", None) if host else ()
+    return Workshop(recipe, builtin_game(), out, [*pipeline.STAGES, *served])
+
+
 @pytest.fixture(scope="session")
 def out(home: Path, recipe: Recipe) -> Path:
     """The folder of a base and a data set; the rest is made by `chain`."""
-    base.run(recipe, home / "mini")
-    dataset.run(recipe, home / "mini")
+    pretrain.run(recipe, home / "mini")
+    pipeline.make(workshop_of(recipe, home / "mini"), "dataset")
     return home / "mini"
 
 
 @pytest.fixture(scope="session")
-def chain(out: Path, recipe: Recipe) -> dict[str, Artifact]:
-    return {name: stage(recipe, out) for name, (stage, _) in STAGES.items()}
+def workshop(recipe: Recipe, out: Path) -> Workshop:
+    return workshop_of(recipe, out)
+
+
+@pytest.fixture(scope="session")
+def chain(workshop: Workshop) -> dict[str, Artifact]:
+    """Every stage's artifact, by what it is called."""
+    return {made.path.name: made for made in pipeline.run_all(workshop)}
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +126,7 @@ def ollama(ollama_log: Path) -> Iterator[str]:
     patch = pytest.MonkeyPatch()
     patch.setenv("OLLAMA_MODELS", str(ollama_log.parent / "models"))
     host = "http://127.0.0.1:11978"
-    with register.running_server(host, ollama_log) as there:
+    with running_server(host, ollama_log) as there:
         assert there, ollama_log.read_text("utf-8")
         yield host
     patch.undo()
