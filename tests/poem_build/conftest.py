@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from poem.game import builtin_game
 from poem_build.cli import pipeline
 from poem_build.engine.ollama import running_server
-from poem_build.recipe.names import ollama_model
 from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
 from poem_build.train import pretrain
+from support.chain import workshop_of
 
 MINI = """
 name = "mini"
@@ -85,13 +84,6 @@ def recipe_file(home: Path) -> Path:
 @pytest.fixture(scope="session")
 def recipe(recipe_file: Path) -> Recipe:
     return load_recipe(str(recipe_file))
-
-
-def workshop_of(recipe: Recipe, out: Path, host: str | None = None) -> Workshop:
-    """The stages of the recipe for the built-in game, those of the Ollama at `host` among them."""
-    model = ollama_model(recipe.name, "")
-    served = pipeline.of_ollama(host, model, out / "ollama.log", None) if host else ()
-    return Workshop(recipe, builtin_game(), out, [*pipeline.STAGES, *served])
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,33 @@
 import json
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from poem.deck import CANDIDATES, builtin_deck
-from poem.hand import PAIRS, deal, hand_of
-from poem.handwritten import handwritten
+from poem.deck import CANDIDATES, Deck
+from poem.game import HandWritten, builtin_game
+from poem.hand import PAIRS, Answer, deal, hand_of
 from poem.pattern import pattern_key
 from poem.rules import check
-from poem_build.data import dataset
-from poem_build.data.dataset import SPLITS, read_examples, split_of, write_examples
+from poem_build.cli import pipeline
+from poem_build.data.corpus import corpus
+from poem_build.data.examples import Example, write_examples
+from poem_build.data.examples import read_examples as read_of
+from poem_build.data.hands import SPLITS, hands, split_of
 from poem_build.errors import DatasetError
 from poem_build.recipe.schema import Recipe
-from poem_build.store import artifact
-from poem_build.train import pretrain as base
+from poem_build.store.digest import sha256
+from support.chain import changed, workshop_of
 
-DECK = builtin_deck()
+GAME = builtin_game()
+DECK = GAME.deck
+
+
+def read_examples(path: Path) -> list[Example]:
+    return read_of(path, GAME)
 
 
 def test_no_hand_is_in_two_splits_and_every_answer_keeps_the_rules(out: Path) -> None:
@@ -32,15 +42,14 @@ def test_no_hand_is_in_two_splits_and_every_answer_keeps_the_rules(out: Path) ->
 
 def test_the_data_set_says_what_it_is(out: Path) -> None:
     told = json.loads((out / "dataset" / "dataset.json").read_text("utf-8"))
-    assert (told["teacher"], told["cost_usd"], told["train"]["examples"]) == ("composer", 0, 24)
-    assert told["files"]["test"] == artifact.sha256(out / "dataset" / "test.jsonl")
+    assert (told["teacher"], told["cost_usd"], told["splits"]["train"]["examples"]) == ("composer", 0, 24)
+    assert (told["game"], told["game_digest"], told["prompt_version"]) == ("", DECK.digest, GAME.prompt_version)
+    assert told["files"]["test"] == sha256(out / "dataset" / "test.jsonl")
 
 
 def test_the_plain_text_of_a_base_holds_training_hands_only_and_nothing_of_the_prompt(recipe: Recipe) -> None:
     assert recipe.pretrain is not None
-    texts = [
-        shown + said for phase in recipe.pretrain.phases for shown, said in base.corpus(phase, recipe.pretrain.seed)
-    ]
+    texts = [shown + said for phase in recipe.pretrain.phases for shown, said in corpus(phase, recipe.pretrain.seed)]
     assert not any("【" in text or '{"title"' in text or "<|im_start|>" in text for text in texts)
     pairs = {f"{c.condition_text}、{w.poem_text}。": (c.id, w.id) for c in DECK.cards for w in c.poems}
     told = [[pairs[line] for line in text.split("\n") if line in pairs] for text in texts]
@@ -49,30 +58,45 @@ def test_the_plain_text_of_a_base_holds_training_hands_only_and_nothing_of_the_p
     assert {split_of(hand) for hand in found} == {"train"}
 
 
-def test_poems_by_hand_are_held_out_with_their_hands() -> None:
-    assert [poem.held_out for poem in handwritten()] == [split_of(p.hand) == "test" for p in handwritten()]
-
-
 def test_poems_by_hand_are_mixed_into_the_training_as_often_as_asked_and_held_out_ones_never(
     recipe: Recipe, out: Path, tmp_path: Path
 ) -> None:
-    mixed = recipe.model_copy(update={"dataset": recipe.dataset.model_copy(update={"handwritten": 3})})
-    made = dataset.run(mixed, tmp_path)
+    source = read_examples(out / "dataset" / "train.jsonl")[:3]
+    poems = [HandWritten(one.hand, one.answer, held_out=n == 2) for n, one in enumerate(source)]
+    poems += [HandWritten(source[0].hand, Answer("題", "規則に合わない。"), held_out=False)]
+    game = replace(GAME, poems=tuple(poems), digest="with poems")
+    made = pipeline.make(workshop_of(changed(recipe, "dataset", handwritten=30), tmp_path, game=game), "dataset")
     read = {split: read_examples(made.path / f"{split}.jsonl") for split in SPLITS}
     plain = read_examples(out / "dataset" / "train.jsonl")
     assert read["train"][: len(plain)] == plain
     added = read["train"][len(plain) :]
-    free = [poem for poem in handwritten() if not poem.held_out]
-    assert [(e.hand, e.answer) for e in added] == [(poem.hand, poem.answer) for poem in free] * 3
-    assert len({(e.hand, e.candidates) for e in added}) == len(added) == 3 * 106
-    assert len({e.candidates.index(e.answer.title) for e in added}) == CANDIDATES
-    held_out = {pattern_key(poem.hand) for poem in handwritten() if poem.held_out}
-    assert len(held_out) == 20
-    assert held_out.isdisjoint(pattern_key(e.hand) for e in (*read["train"], *read["valid"]))
+    assert [(e.hand, e.answer) for e in added] == [(one.hand, one.answer) for one in source[:2]] * 30
+    assert len({(e.hand, e.candidates) for e in added}) == len(added)
+    assert len({e.candidates.index(e.answer.title) for e in added}) > CANDIDATES / 2
     told = json.loads((made.path / "dataset.json").read_text("utf-8"))
-    assert (told["handwritten"], told["train"]["examples"]) == (318, 342)
+    assert (told["handwritten"], told["splits"]["train"]["examples"]) == (60, 84)
     for split in ("valid", "test"):
         assert (made.path / f"{split}.jsonl").read_bytes() == (out / "dataset" / f"{split}.jsonl").read_bytes()
+
+
+def _small_deck(wordings: int) -> Deck:
+    """The built-in deck cut down to five categories of one card."""
+    cards = [replace(cards[0], poems=cards[0].poems[:wordings]) for cards in list(DECK.categories.values())[:5]]
+    return Deck(tuple(cards), DECK.catchphrases)
+
+
+def test_a_small_deck_deals_its_hands_again_when_it_has_no_more() -> None:
+    found = list(islice(hands(_small_deck(3), "test", Random(1)), 40))
+    different = {pattern_key(hand) for hand in found}
+    assert 5 < len(different) < 40
+    assert {pattern_key(hand) for hand in found[: len(different)]} == different
+
+
+def test_a_deck_without_a_hand_for_a_split_is_refused() -> None:
+    deck = _small_deck(1)
+    lacking = "test" if split_of(next(hands(deck, "train", Random(1)))) == "train" else "train"
+    with pytest.raises(DatasetError, match=f"the deck deals no hand that is for {lacking}; give it more cards"):
+        next(hands(deck, lacking, Random(1)))  # type: ignore[arg-type]
 
 
 def test_about_a_thirteenth_of_all_hands_is_held_out() -> None:
@@ -84,7 +108,7 @@ def test_about_a_thirteenth_of_all_hands_is_held_out() -> None:
 
 def test_examples_survive_being_written_and_read(out: Path, tmp_path: Path) -> None:
     examples = read_examples(out / "dataset" / "valid.jsonl")
-    write_examples(tmp_path / "again.jsonl", examples)
+    write_examples(tmp_path / "again.jsonl", GAME, examples)
     assert (tmp_path / "again.jsonl").read_bytes() == (out / "dataset" / "valid.jsonl").read_bytes()
 
 

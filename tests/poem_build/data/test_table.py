@@ -3,13 +3,13 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game
 from poem.pattern import pattern_key
 from poem.rules import check
 from poem.table import Table
 from poem_build.cli.main import cli
 
-DECK = builtin_deck()
+DECK = builtin_game().deck
 
 
 def _run(*arguments: object) -> tuple[int, str]:
@@ -22,13 +22,13 @@ def test_a_table_is_built_exported_and_imported_whole(tmp_path: Path) -> None:
     assert _run("build", first, "--hands", 50) == (0, f"{first}: 50 poems\n")
     assert _run("export", first, exported) == (0, f"{exported}: 50 poems\n")
     assert _run("import", exported, again) == (0, f"{again}: 50 poems\n")
-    tables = [Table(first), Table(again)]
+    tables = [Table.open(first), Table.open(again)]
     entries = [list(table.entries(DECK)) for table in tables]
     assert entries[0] == entries[1]
     assert len({pattern_key(entry.hand) for entry in entries[0]}) == 50
     for entry in entries[0]:
         assert check(entry.answer, entry.hand, DECK.catchphrases) == []
-        assert tables[0].exact(entry.hand) == [entry.answer]
+        assert next(tables[0].find(entry.hand)) == entry.answer
     for table in tables:
         table.close()
 

@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from poem_build.data.dataset import read_examples
-from poem_build.export import convert, imatrix
-from poem_build.export.quantize import FILE, quantize_file, tensor_types
+from poem_build.data.chats import read_chats
+from poem_build.export import imatrix
+from poem_build.export.quantize import QuantizeReport, quantize_file, tensor_types
 from poem_build.models.converter import gguf
+from poem_build.models.family import family
+from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.load import load_model, load_tokenizer
+from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Artifact
-from poem_build.train.batches import Tokens, tokenize
 
 Chain = dict[str, Artifact]
 
 
 @pytest.fixture(scope="module")
 def texts(chain: Chain, recipe: Recipe) -> list[Tokens]:
-    tokenizer = load_tokenizer(chain["merge"].path)
-    examples = read_examples(chain["dataset"].path / "train.jsonl")[:3]
-    return [tokenize(tokenizer, recipe.base.family, example) for example in examples]
+    tokenizer, talk = load_tokenizer(chain["merged"].path), family(recipe.base.family)
+    return [talk.tokens(tokenizer, chat) for chat in read_chats(chain["dataset"].path / "train.jsonl")[:3]]
 
 
 def _tensors(path: Path) -> dict[str, np.ndarray]:
@@ -31,14 +32,14 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def test_it_holds_the_mean_square_of_every_matrix_s_inputs(chain: Chain, texts: list[Tokens], tmp_path: Path) -> None:
-    f16, path = chain["convert"].path / convert.FILE, tmp_path / imatrix.FILE
-    imatrix.write(path, chain["merge"].path, f16, texts)
+    f16, path = chain["f16"].path / F16, tmp_path / IMATRIX
+    imatrix.write(path, chain["merged"].path, f16, texts)
     means = imatrix.read(path)
     matrices = {name: t for name, t in _tensors(f16).items() if t.ndim == 2 and name.startswith("blk.")}
     assert {name: mean.shape for name, mean in means.items()} == {name: t.shape[1:] for name, t in matrices.items()}
     assert gguf().GGUFReader(path).get_field("general.type").contents() == "imatrix"
 
-    model = load_model(chain["merge"].path, "float32").eval()
+    model = load_model(chain["merged"].path, "float32").eval()
     seen = []
     with torch.inference_mode():
         for text in texts:
@@ -48,11 +49,11 @@ def test_it_holds_the_mean_square_of_every_matrix_s_inputs(chain: Chain, texts: 
 
 
 def test_quantizing_by_it_errs_less_where_it_counts(chain: Chain, tmp_path: Path) -> None:
-    f16, by_it = chain["convert"].path / convert.FILE, chain["quantize"].path
+    f16, by_it = chain["f16"].path / F16, chain["gguf"].path
     quantize_file(f16, tmp_path / "plain.gguf", "Q4_K_M")
-    assert tensor_types(tmp_path / "plain.gguf") == tensor_types(by_it / FILE)
-    right, plain, weighed = _tensors(f16), _tensors(tmp_path / "plain.gguf"), _tensors(by_it / FILE)
-    for name, mean in imatrix.read(by_it / imatrix.FILE).items():
+    assert tensor_types(tmp_path / "plain.gguf") == tensor_types(by_it / SERVED)
+    right, plain, weighed = _tensors(f16), _tensors(tmp_path / "plain.gguf"), _tensors(by_it / SERVED)
+    for name, mean in imatrix.read(by_it / IMATRIX).items():
         off = [float((np.square(found[name] - right[name]) * mean).sum()) for found in (plain, weighed)]
         assert off[1] < off[0], name
-    assert chain["quantize"].figures["imatrix"]["tensors"] == len(imatrix.read(by_it / imatrix.FILE))
+    assert chain["gguf"].report(QuantizeReport).imatrix.tensors == len(imatrix.read(by_it / IMATRIX))

@@ -10,8 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from poem_build.errors import GateError
+from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import Train
-from poem_build.train.batches import Tokens
 from poem_build.train.checkpoints import Checkpoints
 from poem_build.train.fit import Fit, mean_loss, plan
 

@@ -1,6 +1,7 @@
 """The training stage as a process that is killed: what it leaves, and what it ends with."""
 
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ from random import Random
 
 import pytest
 
-from poem_build.store import artifact
+from poem_build.recipe.schema import load_recipe
 from poem_build.store.artifact import Artifact
 from poem_build.train import curve
+from poem_build.train.adapter import TrainReport
+from support.chain import workshop_of
 
 COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()", "train"]
 RUN = {"epochs = 1\nbatch = 8": "epochs = 3\nbatch = 4\nevaluate_every = 4\nlora_dropout = 0.1\ncheckpoint_s = 0"}
@@ -36,12 +39,16 @@ def whole(out: Path, longer: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The adapter of a training that nothing interrupted."""
     folder = _beginning(out, tmp_path_factory.mktemp("whole"))
     subprocess.run([*COMMAND, "--recipe", longer, "--out", folder], check=True, capture_output=True)
-    return artifact.load(folder, "adapter")
+    return _ended(longer, folder)
 
 
 def _beginning(out: Path, folder: Path) -> Path:
-    (folder / "dataset").symlink_to(out / "dataset")
+    shutil.copytree(out / "dataset", folder / "dataset")
     return folder
+
+
+def _ended(recipe: Path, folder: Path) -> Artifact:
+    return workshop_of(load_recipe(str(recipe)), folder).load("adapter")
 
 
 def _kill(longer: Path, folder: Path, when: Callable[[], bool]) -> bool:
@@ -57,15 +64,17 @@ def _kill(longer: Path, folder: Path, when: Callable[[], bool]) -> bool:
 
 
 def _checkpoints(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob(".adapter.*/step-*"))
+    return sorted(path.name for path in folder.glob(".adapter.room-*/step-*"))
 
 
-def _same(folder: Path, whole: Artifact) -> None:
-    ended = artifact.load(folder, "adapter")
+def _same(recipe: Path, folder: Path, whole: Artifact) -> TrainReport:
+    ended = _ended(recipe, folder)
+    report, expected = ended.report(TrainReport), whole.report(TrainReport)
     assert ended.files == whole.files
-    assert ended.figures["valid_curve"] == whole.figures["valid_curve"]
-    assert ended.figures["train_loss"] == whole.figures["train_loss"]
-    assert sorted(path.name for path in folder.iterdir()) == [".lock", "adapter", "dataset"]
+    assert (report.valid_curve, report.train_loss) == (expected.valid_curve, expected.train_loss)
+    names = {path.name for path in folder.iterdir()} - {".digests.json"}
+    assert names == {".lock", "adapter", "dataset", "game.json"}
+    return report
 
 
 def test_killed_three_times_it_ends_with_the_same_adapter(
@@ -78,8 +87,7 @@ def test_killed_three_times_it_ends_with_the_same_adapter(
         assert name in _checkpoints(folder)
         assert not (folder / "adapter").exists()
     subprocess.run([*COMMAND, "--recipe", longer, "--out", folder], check=True, capture_output=True)
-    assert artifact.load(folder, "adapter").figures["steps"]["resumed_at"] == STEPS
-    _same(folder, whole)
+    assert _same(longer, folder, whole).steps.resumed_at == STEPS
 
 
 def test_the_adapter_comes_with_a_picture_of_its_losses(whole: Artifact) -> None:
@@ -97,7 +105,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter(
     while _kill(longer, folder, _a_while_after_the_next_step(folder, rng.uniform(0, 0.4))):
         kills += 1
     assert kills > 3
-    _same(folder, whole)
+    _same(longer, folder, whole)
 
 
 def _a_while_after_the_next_step(folder: Path, seconds: float) -> Callable[[], bool]:
