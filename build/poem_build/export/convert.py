@@ -13,7 +13,7 @@ from poem_build.models.files import F16
 from poem_build.models.origin import Origin, read_origin, write_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
-from poem_build.store.stage import ALL, Finished, Job, Stage, sections
+from poem_build.store.stage import ALL, Finished, Job, Stage, part, sections
 
 PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
 GAME_KEY, GAME_DIGEST_KEY = "mansion_poem.game", "mansion_poem.game_digest"
@@ -54,7 +54,11 @@ STAGE = Stage(
     makes="f16",
     work=run,
     report=ConvertReport,
-    settings=lambda recipe: {"name": recipe.name, "converter": VERSION} | sections("base", "serve", "gate")(recipe),
+    settings=lambda recipe: {
+        **{"name": recipe.name, "converter": VERSION},
+        **sections("base", "serve")(recipe),
+        **part("gate", "token_parity_texts")(recipe),
+    },
     inputs={"merged": ALL},
     reads_game=True,
     outside=family.templates,

@@ -23,7 +23,7 @@ from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
-from poem_build.store.stage import ALL, Job, Stage, sections
+from poem_build.store.stage import ALL, Job, Stage, part, sections
 
 MODELFILE = "Modelfile"
 
@@ -71,7 +71,8 @@ STAGE = Stage(
     report=ModelfileReport,
     settings=lambda recipe: (
         recipe.model_dump(mode="json", include={"name", "summary", "licence", "notice"})
-        | sections("serve", "gate")(recipe)
+        | sections("serve")(recipe)
+        | part("gate", "token_parity_texts")(recipe)
     ),
     inputs={"gguf": ALL, "merged": ALL, "dataset": ("test.jsonl",)},
     reads_game=True,

@@ -27,7 +27,7 @@ from poem_build.models.origin import read_origin
 from poem_build.models.tokens import Tokens
 from poem_build.progress import progress
 from poem_build.store.artifact import Report
-from poem_build.store.stage import ALL, Finished, Job, Stage, sections
+from poem_build.store.stage import ALL, Finished, Job, Stage, part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +115,7 @@ STAGE = Stage(
     makes="fidelity",
     work=run,
     report=FidelityReport,
-    settings=sections("gate"),
+    settings=part("gate", "fidelity_poems"),
     inputs={"base": ALL, "adapter": ALL, "merged": ALL, "f16": (F16,), "gguf": ALL, "dataset": ("test.jsonl",)},
     outside=family.templates,
     modules=family.modules,

@@ -1,7 +1,8 @@
 """A recipe (TOML) → one checked value per stage. No stage reads the environment; this is all it is told.
 
-A section is part of the key of every stage that reads it, whole, but for the fields that are marked `exclude`: those
-say where something lies or when it is saved, and what is there counts by its own digest.
+A section is part of the key of every stage that reads it, whole, but for the fields that are marked `exclude`. Those
+say where something lies, which counts by its own digest; when a state is saved; or from where on a result passes, which
+gates ask anew each time.
 """
 
 import tomllib
@@ -152,13 +153,13 @@ class Gate(Section):
 
     token_parity_texts: Positive
     smoke_hands: Positive
-    smoke_pass: Fraction
+    smoke_pass: Fraction = Field(exclude=True)
     eval_hands: Annotated[int, Field(ge=2)]
-    eval_pass: Fraction
-    base_pass_at_most: Fraction
+    eval_pass: Fraction = Field(exclude=True)
+    base_pass_at_most: Fraction = Field(exclude=True)
     fidelity_poems: Annotated[int, Field(ge=2)] = 20
     """Held-out poems on which every step from base to Q4_K_M is measured."""
-    nll_within: float = Field(default=1e-3, gt=0)
+    nll_within: float = Field(default=1e-3, gt=0, exclude=True)
     """By how many nats a token the f16 GGUF may differ from transformers."""
     serving_hands: Annotated[int, Field(ge=2)] = 100
     """Hands that the report on serving plays through Ollama, with the schema and without."""

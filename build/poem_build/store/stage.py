@@ -47,6 +47,11 @@ def sections(*names: str) -> Callable[[Recipe], dict[str, Any]]:
     return lambda recipe: {name: plain(getattr(recipe, name)) for name in names}
 
 
+def part(section: str, field: str) -> Callable[[Recipe], dict[str, Any]]:
+    """The one field of a section whose others speak to other stages."""
+    return lambda recipe: {section: {field: getattr(getattr(recipe, section), field)}}
+
+
 def plain(value: object) -> object:
     """A recipe's value as JSON has it, without what no result depends on."""
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value

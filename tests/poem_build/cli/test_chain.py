@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,36 +12,48 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from poem.prompt import prompt_version, system_text
+from poem.game import builtin_game
+from poem_build.cli import pipeline
 from poem_build.cli.main import cli
-from poem_build.data.dataset import read_examples
-from poem_build.engine.llama import Llama, play
-from poem_build.errors import GateError, ModelFileError, RecipeError
-from poem_build.export import convert, modelfile, quantize
+from poem_build.data.examples import read_examples
+from poem_build.engine.embedded import apart
+from poem_build.engine.llama import Llama
+from poem_build.engine.protocol import Question
+from poem_build.errors import ArtifactError, GateError, ModelFileError, RecipeError
+from poem_build.export import quantize
 from poem_build.export.parity import random_texts
 from poem_build.judge import evaluate, verify
+from poem_build.judge.interval import Interval
+from poem_build.judge.protocol import FILE, Score, read_verdicts, score
+from poem_build.judge.rules import Rules, play_file
 from poem_build.models.converter import gguf
+from poem_build.models.family import family
+from poem_build.models.files import CREATE, F16, SERVED
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
+from poem_build.models.origin import read_origin
 from poem_build.recipe.schema import Recipe, load_recipe
-from poem_build.report import samples
 from poem_build.store.artifact import Artifact
-from poem_build.train import lora as train
+from poem_build.store.stage import Finished
+from poem_build.train.adapter import TrainReport
+from support.chain import changed, workshop_of
+from support.tiny_gguf import write_tiny_gguf
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
+GAME = builtin_game()
 
 
 def test_every_stage_is_made_and_then_kept(chain: dict[str, Artifact], out: Path, recipe_file: Path) -> None:
     done = CliRunner().invoke(cli, ["train", "--recipe", str(recipe_file), "--out", str(out), "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.output)
-    assert (told["stage"], told["reused"], told["path"]) == ("adapter", True, str(out / "adapter"))
+    assert (told["stage"], told["reused"], told["path"]) == ("train", True, str(out / "adapter"))
     assert all((made.path / "artifact.json").is_file() for made in chain.values())
-    assert [path.name for path in out.iterdir() if path.name.startswith(".")] in ([], [".lock"])
+    assert {path.name for path in out.iterdir() if path.name.startswith(".")} == {".lock", ".digests.json"}
 
 
 def test_training_lowers_the_loss_on_answers(chain: dict[str, Artifact]) -> None:
-    loss = chain["train"].figures["valid_loss"]
-    assert loss["after"] < loss["before"]
+    loss = chain["adapter"].report(TrainReport).valid_loss
+    assert loss.after < loss.before
 
 
 def test_the_merge_is_the_formula(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
@@ -59,33 +72,38 @@ def test_the_merge_is_the_formula(chain: dict[str, Artifact], out: Path, recipe:
     assert set(changed.nonzero().flatten().tolist()) == new
 
 
-def test_the_gguf_is_quantized_and_knows_its_prompt(chain: dict[str, Artifact]) -> None:
-    path = chain["quantize"].path / quantize.FILE
+def test_the_gguf_is_quantized_and_knows_its_prompt_and_game(chain: dict[str, Artifact]) -> None:
+    path = chain["gguf"].path / SERVED
     types = quantize.tensor_types(path)
     assert types["Q4_K"] + types["Q6_K"] == sum(types.values()) - types["F32"]
     reader = gguf().GGUFReader(path)
-    assert reader.get_field(convert.PROMPT_VERSION_KEY).contents() == prompt_version()
+    assert reader.get_field("mansion_poem.prompt_version").contents() == GAME.prompt_version
+    assert reader.get_field("mansion_poem.game") is None  # the built-in one has no name
+    assert reader.get_field("mansion_poem.game_digest").contents() == GAME.deck.digest
     assert reader.get_field("general.name").contents() == "mini"
     assert reader.get_field("general.sampling.temp").contents() == pytest.approx(0.7)
     assert "tools" not in reader.get_field("tokenizer.chat_template").contents()
 
 
-def test_another_pre_tokenizer_is_caught_by_token_parity(
-    chain: dict[str, Artifact], out: Path, recipe: Recipe, no_leftovers: None
+def test_another_pre_tokenizer_is_caught_by_token_parity_and_goes_no_further(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
-    wrong = recipe.model_copy(update={"base": recipe.base.model_copy(update={"pre_tokenizer": "gpt-2"})})
-    with pytest.raises(GateError, match=r"base\.pre_tokenizer: \d+ of 50 texts get other token ids"):
-        convert.run(wrong, out)
+    shutil.copytree(out, tmp_path / "out")
+    wrong = changed(recipe, "base", pre_tokenizer="gpt-2")
+    for name in ("convert", "quantize"):
+        with pytest.raises(GateError, match=r"base\.pre_tokenizer: \d+ of 50 texts get other token ids"):
+            pipeline.make(workshop_of(wrong, tmp_path / "out"), name)
+    assert workshop_of(wrong, tmp_path / "out").look("train").reason == ""
 
 
 def test_parity_texts_hold_what_bites() -> None:
-    joined = "".join(random_texts(200, ["<|im_start|>"]))
+    joined = "".join(random_texts(200, GAME, ["<|im_start|>"]))
     assert all(piece in joined for piece in ("<|im_start|>", "\n", "　", "Ａ", "🏢", "が"))
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.01, 0.5, 0.999])
 def test_a_gguf_cut_short_is_refused_in_one_line(chain: dict[str, Artifact], tmp_path: Path, keep: float) -> None:
-    whole = (chain["convert"].path / convert.FILE).read_bytes()
+    whole = (chain["f16"].path / F16).read_bytes()
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(whole[: int(len(whole) * keep)])
     with pytest.raises(ModelFileError, match=r"cut\.gguf"):
@@ -101,10 +119,8 @@ def test_an_artifact_that_was_cut_is_not_taken(
     path = tmp_path / "out" / "adapter" / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     done = CliRunner().invoke(cli, ["merge", "--recipe", str(recipe_file), "--out", str(tmp_path / "out")])
-    assert (done.exit_code, done.output) == (
-        1,
-        f"Error: {tmp_path / 'out' / 'adapter'}: not there or unfinished; `poem-build run` makes it\n",
-    )
+    told = "adapter_model.safetensors is missing or was changed; `poem-build run` makes it"
+    assert (done.exit_code, done.output) == (1, f"Error: {tmp_path / 'out' / 'adapter'}: train: {told}\n")
 
 
 def test_an_adapter_of_another_base_and_a_cut_base_are_refused(
@@ -122,98 +138,207 @@ def test_an_adapter_of_another_base_and_a_cut_base_are_refused(
         load_tokenizer(tmp_path / "nowhere")
 
 
-def test_an_engine_that_dies_is_an_error_and_not_the_end(chain: dict[str, Artifact], recipe: Recipe) -> None:
-    # A rule that is not there ends the process; so does a literal that the vocabulary cannot spell.
-    with pytest.raises(ModelFileError, match=r"model-Q4_K_M\.gguf: llama\.cpp died while generating"):
-        play(chain["quantize"].path / quantize.FILE, ["家"], ["root ::= nowhere"], recipe.serve, 0)
+def test_an_engine_that_dies_is_an_error_and_not_the_end(recipe: Recipe, tmp_path: Path) -> None:
+    # A character that the vocabulary cannot spell, and that the grammar asks for, ends the process.
+    path = write_tiny_gguf(tmp_path / "model.gguf", bytes_too=False)
+    asked = Question([{"role": "user", "content": "家"}], 0, ("𠮷野家",))
+    with (
+        apart(path, family(recipe.base.family), recipe.serve) as engine,
+        pytest.raises(ModelFileError, match=r"model\.gguf: llama\.cpp died while generating"),
+    ):
+        engine.ask(asked)
 
 
-def test_the_prompts_version_is_that_of_the_training(
-    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
+def test_a_damaged_model_is_named_by_the_engine_in_its_own_process(recipe: Recipe, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    with (
+        apart(path, family(recipe.base.family), recipe.serve) as engine,
+        pytest.raises(ModelFileError, match=r"model\.gguf: llama\.cpp cannot load it; it is cut short or no GGUF"),
+    ):
+        engine.ask(Question([{"role": "user", "content": "家"}], 0))
+
+
+def test_a_context_too_short_for_the_examples_is_refused(
+    chain: dict[str, Artifact], out: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
-    convert.convert_folder(out / "merged", tmp_path / "old.gguf", recipe, "another")
-    assert gguf().GGUFReader(tmp_path / "old.gguf").get_field(convert.PROMPT_VERSION_KEY).contents() == "another"
-
-
-def test_a_context_too_short_for_the_examples_is_refused(chain: dict[str, Artifact], out: Path, recipe: Recipe) -> None:
-    short = recipe.model_copy(update={"serve": recipe.serve.model_copy(update={"num_ctx": 300})})
+    shutil.copytree(out, tmp_path / "out")
+    workshop = workshop_of(changed(recipe, "serve", num_ctx=300), tmp_path / "out")
     with pytest.raises(RecipeError, match=r"recipe mini: serve\.num_ctx: examples have up to \d+ tokens, prompts \d+"):
-        modelfile.run(short, out)
+        list(pipeline.run_all(workshop))
 
 
-def test_samples_show_every_poem(chain: dict[str, Artifact], out: Path, recipe: Recipe, tmp_path: Path) -> None:
-    assert samples.write(recipe, out, tmp_path / "docs" / "samples.md") == {"composed": 50, "model": 6}
-    text = (tmp_path / "docs" / "samples.md").read_text("utf-8")
+def test_samples_show_every_poem(chain: dict[str, Artifact], out: Path, recipe_file: Path, tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "samples.md"
+    done = CliRunner().invoke(cli, ["samples", "--recipe", str(recipe_file), "--out", str(out), "--to", str(page)])
+    assert (done.exit_code, done.output) == (0, f"{page}: 50 composed, 6 by the model\n")
+    text = page.read_text("utf-8")
     assert text.count("\n### ") == 56
-    assert [path.name for path in (tmp_path / "docs").iterdir()] == ["samples.md"]
+    assert [path.name for path in page.parent.iterdir()] == ["samples.md"]
 
 
 def test_a_base_that_is_not_there_is_refused(out: Path, tmp_path: Path, recipe: Recipe) -> None:
-    nowhere = recipe.model_copy(update={"base": recipe.base.model_copy(update={"path": tmp_path / "nowhere"})})
-    with pytest.raises(ModelFileError, match=r"nowhere: base\.path: no model there; `poem-build base` makes it"):
-        train.base_digest(nowhere)
+    shutil.copytree(out / "dataset", tmp_path / "dataset")
+    nowhere = workshop_of(changed(recipe, "base", path=tmp_path / "nowhere"), tmp_path)
+    with pytest.raises(ArtifactError) as refused:
+        nowhere.make("train")
+    told = "no model there, or `poem-build base` has not made it; give a folder with a model"
+    assert str(refused.value) == f"{tmp_path / 'nowhere'}: base: {told}"
 
 
 def test_the_modelfile_is_the_golden_one_and_says_what_the_request_says(chain: dict[str, Artifact], out: Path) -> None:
     text = (out / "Modelfile").read_text("utf-8")
-    assert text == (GOLDEN / "Modelfile").read_text("utf-8")
-    fields = json.loads((chain["modelfile"].path / modelfile.FIELDS_FILE).read_text("utf-8"))
-    assert fields["system"] == system_text()
+    golden = (GOLDEN / "Modelfile").read_text("utf-8")
+    assert text == golden.replace("(the game's instructions)", GAME.instructions)
+    fields = json.loads((chain["modelfile"].path / CREATE).read_text("utf-8"))
+    assert fields["system"] == GAME.instructions
     assert f'SYSTEM """{fields["system"]}"""' in text
     assert f'TEMPLATE """{fields["template"]}"""' in text
     for name, value in fields["parameters"].items():
         for one in value if isinstance(value, list) else [value]:
             assert f"PARAMETER {name} {one}\n" in text
-    assert (out / "gguf" / quantize.FILE).is_file()
+    assert (out / "gguf" / SERVED).is_file()
     assert "FROM ./gguf/model-Q4_K_M.gguf\n" in text
 
 
 def test_answers_have_the_shape_even_of_a_model_that_learnt_nothing(
     chain: dict[str, Artifact], out: Path, recipe: Recipe
 ) -> None:
-    examples = read_examples(out / "dataset" / "test.jsonl")[:3]
-    texts = verify.answers(recipe, chain["quantize"].path / quantize.FILE, examples, constrained=True)
-    told = verify.judge(texts, examples)
-    assert told["malformed"] == 0
-    assert told["broken"].keys() <= {"giveaway", "repeated", "polite", "conjecture", "address", "superlative", "copied"}
-    again = verify.answers(recipe, chain["quantize"].path / quantize.FILE, examples, constrained=True)
-    assert texts == again
+    examples = read_examples(out / "dataset" / "test.jsonl", GAME)[:3]
+    gguf_file = chain["gguf"].path / SERVED
+    replies = play_file(gguf_file, recipe, GAME, examples, constrained=True)
+    found = score([Rules().judge(example, reply, "") for example, reply in zip(examples, replies, strict=True)])
+    assert found.malformed == 0
+    assert found.broken.keys() <= {
+        *("length", "giveaway", "repeated", "polite", "conjecture", "address", "superlative", "copied", "denial"),
+        "definitions",
+    }
+    again = play_file(gguf_file, recipe, GAME, examples, constrained=True)
+    assert [reply.text for reply in replies] == [reply.text for reply in again]
 
 
-def test_a_model_below_its_gate_is_refused_with_what_it_did(
-    chain: dict[str, Artifact], out: Path, recipe: Recipe, no_leftovers: None
+def test_what_was_answered_is_kept_with_its_verdict(chain: dict[str, Artifact]) -> None:
+    verdicts = read_verdicts(chain["verify"].path / FILE)
+    assert score(verdicts) == chain["verify"].report(verify.VerifyReport).score
+    assert {verdict.asked for verdict in verdicts} == {"model, shape constrained"}
+    assert all(json.loads(verdict.text)["title"] in verdict.candidates for verdict in verdicts)
+
+
+def test_a_model_below_its_gate_is_refused_and_what_it_wrote_is_kept(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
-    strict = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"eval_pass": 1.0, "eval_hands": 6})})
-    with pytest.raises(GateError, match=r"gate\.eval_pass|does not look at the cards"):
-        evaluate.run(strict, out)
+    shutil.copytree(out, tmp_path / "out")
+    workshop = workshop_of(changed(recipe, "gate", eval_pass=1.0, eval_hands=6), tmp_path / "out")
+    for _ in range(2):
+        with pytest.raises(GateError, match=r"answers\.jsonl: (gate\.eval_pass|the model does not look at the cards)"):
+            workshop.make("eval")
+    assert len(read_verdicts(tmp_path / "out" / "eval" / FILE)) == 18
+
+
+def _score(passed: int, hands: int = 100, malformed: int = 0) -> Score:
+    return Score(hands=hands, passed=passed, malformed=malformed, broken={})
+
+
+def _swap(mean: float, interval: float) -> evaluate.Swap:
+    return evaluate.Swap(difference=Interval(mean=mean, interval=interval), share_lower=0.9)
+
+
+GOOD = evaluate.EvalReport(
+    constrained=_score(90),
+    free=_score(80),
+    base_free=_score(5, 50),
+    other_cards=_swap(2.0, 1.5),
+    other_cards_base=_swap(0.0, 1.5),
+)
+
+
+def _finished(made: Artifact, gguf_made: Artifact, recipe: Recipe, report: object) -> Finished:
+    """The artifact as if its stage had reported that."""
+    assert made.manifest is not None
+    told = report.model_dump(mode="json") if hasattr(report, "model_dump") else {}
+    manifest = made.manifest.model_copy(update={"report": told})
+    return Finished(recipe, replace(made, manifest=manifest), {"gguf": gguf_made})
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({}, None),
-        ({"constrained": {"passed": 89, "hands": 100}}, r"gate\.eval_pass: 89\.0% keep all rules, 90% must"),
-        ({"base_unconstrained": {"passed": 6, "hands": 50}}, r"gate\.base_pass_at_most: the base alone passes 12\.0%"),
-        ({"other_hands_cards": {"model": {"mean": 1.0, "interval": 1.5}}}, "does not look at the cards"),
+        ({"constrained": _score(89)}, r"gate\.eval_pass: 89\.0% keep all rules, 90% must"),
+        ({"base_free": _score(6, 50)}, r"gate\.base_pass_at_most: the base alone passes 12\.0%"),
+        ({"other_cards": _swap(1.0, 1.5)}, "does not look at the cards"),
     ],
 )
-def test_each_gate_refuses_on_its_own(change: dict[str, object], message: str | None) -> None:
-    told = {
-        "constrained": {"passed": 90, "hands": 100},
-        "base_unconstrained": {"passed": 5, "hands": 50},
-        "other_hands_cards": {"model": {"mean": 2.0, "interval": 1.5}},
-    } | change
+def test_each_gate_refuses_on_its_own_unless_the_training_was_cut_short(
+    chain: dict[str, Artifact], recipe: Recipe, tmp_path: Path, change: dict[str, object], message: str | None
+) -> None:
+    strict, report = changed(recipe, "gate", eval_pass=0.9), GOOD.model_copy(update=change)
     with pytest.raises(GateError, match=message) if message else nullcontext():
-        evaluate._refuse(load_recipe("tiny"), told)
+        evaluate.gate(_finished(chain["verify"], chain["gguf"], strict, report))
+    evaluate.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
+
+
+@pytest.mark.parametrize(("passed", "malformed", "refuses"), [(5, 0, False), (4, 0, True), (9, 1, True)])
+def test_the_smoke_test_refuses_too_few_and_any_that_is_no_answer(
+    chain: dict[str, Artifact], recipe: Recipe, tmp_path: Path, passed: int, malformed: int, refuses: bool
+) -> None:
+    strict = changed(recipe, "gate", smoke_pass=0.5)
+    report = verify.VerifyReport(score=_score(passed, 10, malformed))
+    with pytest.raises(GateError, match=rf"gate\.smoke_pass: {passed} of 10 hands") if refuses else nullcontext():
+        verify.gate(_finished(chain["verify"], chain["gguf"], strict, report))
+    verify.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
+
+
+def _cut_short(made: Artifact, folder: Path) -> Artifact:
+    origin = read_origin(made.path).model_copy(update={"cut_short": True})
+    (folder / "origin.json").write_text(origin.model_dump_json(), "utf-8")
+    return replace(made, path=folder)
 
 
 def test_commands_end_with_one_line_of_error(tmp_path: Path, recipe_file: Path) -> None:
-    done = CliRunner().invoke(cli, ["merge", "--recipe", str(recipe_file), "--out", str(tmp_path)])
-    assert (done.exit_code, done.output) == (
-        1,
-        f"Error: {tmp_path / 'adapter'}: not there or unfinished; `poem-build run` makes it\n",
-    )
-    assert list(tmp_path.iterdir()) == []
+    done = CliRunner().invoke(cli, ["verify", "--recipe", str(recipe_file), "--out", str(tmp_path)])
+    told = "dataset has to be made first (not made yet); `poem-build run` makes it"
+    assert (done.exit_code, done.output) == (1, f"Error: {tmp_path / 'gguf'}: quantize: {told}\n")
+    assert {path.name for path in tmp_path.iterdir()} <= {".digests.json"}
+
+
+def test_a_stage_alone_refuses_a_model_of_another_recipe(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    """`verify` once wrote a fresh verdict for a model that the recipe had left behind."""
+    other = tmp_path / "mini.toml"
+    other.write_text(recipe_file.read_text("utf-8").replace("r = 8", "r = 16"), "utf-8")
+    done = CliRunner().invoke(cli, ["verify", "--recipe", str(other), "--out", str(out)])
+    told = "quantize: train has to be made first (r was 8, is 16); `poem-build run` makes it"
+    assert (done.exit_code, done.output) == (1, f"Error: {out / 'gguf'}: {told}\n")
+    done = CliRunner().invoke(cli, ["run", "--why", "--recipe", str(other), "--out", str(out), "--json"])
+    reasons = json.loads(done.output)["stages"]
+    assert reasons["dataset"] == ""
+    assert reasons["train"] == "r was 8, is 16"
+    assert reasons["verify"] == "train has to be made first (r was 8, is 16)"
+
+
+def test_adopting_and_collecting_are_commands(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe_file: Path
+) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    options = ["--recipe", str(recipe_file), "--out", str(tmp_path / "out")]
+    manifest = tmp_path / "out" / "adapter" / "artifact.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    content["key"]["code"]["poem_build.train.fit"] = "0" * 16
+    manifest.write_text(json.dumps(content), "utf-8")
+    why = CliRunner().invoke(cli, ["run", "--why", *options]).output
+    assert "train: code changed: poem_build.train.fit\n" in why
+    runner = CliRunner(env={"PATH": ""})
+    done = runner.invoke(cli, ["run", "--adopt", "train", "--ollama", "127.0.0.1:9", "--json", *options])
+    assert done.exit_code == 0, done.output
+    assert set(json.loads(done.output)["stages"].values()) == {0.0}
+    assert json.loads(manifest.read_text("utf-8"))["adopted"][0]["reason"] == "code changed: poem_build.train.fit"
+    done = runner.invoke(cli, ["run", "--adopt", "nothing", "--ollama", "127.0.0.1:9", *options])
+    assert done.exit_code == 2
+    assert "nothing is no stage of this run" in done.output
+    done = runner.invoke(cli, ["gc", *options])
+    assert (done.exit_code, done.output) == (0, f"{tmp_path / 'out'}: 0 folders, 0.0 MB freed\n")
 
 
 def test_recipes_are_listed_for_machines() -> None:
@@ -234,4 +359,7 @@ def test_the_deck_command_counts(tmp_path: Path) -> None:
     assert (done.exit_code, done.output) == (0, "89 cards, 9 categories, 267 wordings, 110 catchphrases\n")
     (tmp_path / "bad.json").write_text("[]", "utf-8")
     done = CliRunner().invoke(cli, ["deck", "--cards", str(tmp_path / "bad.json")])
-    assert (done.exit_code, done.output) == (1, "Error: bad.json: must be a JSON list of at least 5 cards\n")
+    assert done.exit_code == 1
+    assert done.output == "Error: bad.json: a hand needs cards of 5 different categories, got 0; add categories\n"
+    done = CliRunner().invoke(cli, ["deck", "--game", str(tmp_path), "--cards", "x"])
+    assert done.exit_code == 2
