@@ -36,6 +36,7 @@ def test_a_hand_is_played_and_told_in_one_line(
     )
     assert told["poem"].count("\n") in (2, 3)
     assert "no Ollama here" in done.stdout
+    assert "train      kept" in done.stdout
 
 
 def test_a_taken_port_is_refused_before_anything_is_made(recipe_file: Path, tmp_path: Path) -> None:

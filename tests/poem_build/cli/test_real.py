@@ -9,11 +9,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from poem_build.cli import real
 from poem_build.errors import ModelFileError
-from poem_build.store import artifact
 from support.process import free_port
 
 KNOWN = f"expected {real.BYTES:,} with {real.SHA256}; remove it and try again"
@@ -88,17 +86,6 @@ def test_another_file_under_the_name_is_refused(tmp_path: Path) -> None:
         real.fetch(tmp_path)
     assert str(refused.value).startswith(f"{tmp_path / real.FILE}: 4 bytes with sha256 ")
     assert str(refused.value).endswith(KNOWN)
-
-
-def test_a_whole_training_is_not_replaced_by_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    out = Path("artifacts") / real.RECIPE
-    artifact.make(out, "adapter", lambda _: {"steps": {"planned": 5, "whole": 5}}, settings={}, inputs={})
-    done = CliRunner().invoke(real.real, ["--steps", "3", "--port", str(free_port())])
-    assert (done.exit_code, done.output) == (
-        1,
-        f"Error: {out / 'adapter'}: is a whole training; move {out} away first, or leave STEPS out\n",
-    )
 
 
 @pytest.mark.long

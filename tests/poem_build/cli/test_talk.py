@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -15,18 +15,22 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
+from poem.game import builtin_game
 from poem.hand import Answer
-from poem.prompt import system_text
 from poem.shape import encode
-from poem_build.cli import talk
+from poem_build.cli import pipeline, talk
 from poem_build.cli.main import cli
+from poem_build.engine.embedded import Embedded
+from poem_build.engine.protocol import Question, Reply
 from poem_build.errors import OllamaError, UnfinishedError
-from poem_build.export.quantize import FILE
+from poem_build.models.family import Messages, family
+from poem_build.models.files import SERVED
 from poem_build.recipe.schema import Recipe
-from poem_build.ship import register
 from poem_build.store.artifact import Artifact
+from support.chain import workshop_of
 
 Chain = dict[str, Artifact]
+GAME = builtin_game()
 COMMAND = [
     sys.executable,
     "-c",
@@ -46,36 +50,39 @@ class Parrot:
 
     def __init__(self, *pieces: str, cut: bool = False) -> None:
         self.pieces, self.cut = pieces, cut
-        self.asked: list[talk.Messages] = []
+        self.asked: list[Messages] = []
 
-    def write(self, messages: talk.Messages, titles: Sequence[str] | None, seed: int) -> Iterator[str]:
-        self.asked.append(list(messages))
+    def ask(self, question: Question) -> Reply:
+        return Reply("".join(self.pieces), "length" if self.cut else "stop")
+
+    def stream(self, question: Question) -> Iterator[str]:
+        self.asked.append(list(question.messages))
         yield from self.pieces
         if self.cut:
             raise UnfinishedError("cut")
 
 
 @pytest.fixture(scope="module")
-def embedded(chain: Chain, out: Path, recipe: Recipe) -> talk.Embedded:
-    return talk.Embedded(recipe, out / "gguf" / FILE)
+def embedded(chain: Chain, out: Path, recipe: Recipe) -> Embedded:
+    return Embedded(out / "gguf" / SERVED, family(recipe.base.family), recipe.serve)
 
 
 def test_what_was_said_is_remembered_until_it_is_forgotten() -> None:
     parrot = Parrot("は", "い")
-    conversation = talk.Talk(parrot, Random(0))
+    conversation = talk.Talk(parrot, GAME, Random(0))
     assert "".join(conversation.say("一")) == "はい"
     assert "".join(conversation.say("二")) == "はい"
-    assert [message["content"] for message in parrot.asked[1]] == [system_text(), "一", "はい", "二"]
+    assert [message["content"] for message in parrot.asked[1]] == [GAME.instructions, "一", "はい", "二"]
     conversation.reset()
     list(conversation.say("三"))
-    assert [message["content"] for message in parrot.asked[2]] == [system_text(), "三"]
+    assert [message["content"] for message in parrot.asked[2]] == [GAME.instructions, "三"]
 
 
 def test_a_turn_that_was_stopped_or_cut_is_not_remembered() -> None:
-    conversation = talk.Talk(Parrot("は", "い"), Random(0))
+    conversation = talk.Talk(Parrot("は", "い"), GAME, Random(0))
     next(conversation.say("一"))
     assert len(conversation.messages) == 1
-    cut = talk.Talk(Parrot("は", cut=True), Random(0))
+    cut = talk.Talk(Parrot("は", cut=True), GAME, Random(0))
     with pytest.raises(UnfinishedError):
         list(cut.say("一"))
     assert len(cut.messages) == 1
@@ -89,8 +96,8 @@ def test_a_poem_grows_and_never_shrinks() -> None:
     assert talk.readable('{ "title" : "題",\n "poem" : "\\u3042\\u304') == "題\n\nあ"
 
 
-def test_a_dealt_hand_is_shown_with_its_poem_and_the_verdict(embedded: talk.Embedded) -> None:
-    conversation = talk.Talk(embedded, Random(1))
+def test_a_dealt_hand_is_shown_with_its_poem_and_the_verdict(embedded: Embedded) -> None:
+    conversation = talk.Talk(embedded, GAME, Random(1))
     pieces = list(conversation.deal(7))
     hand, title, poem, verdict = "".join(pieces).split("\n\n")
     assert [line.count(" → ") for line in hand.split("\n")] == [1] * 5
@@ -98,17 +105,17 @@ def test_a_dealt_hand_is_shown_with_its_poem_and_the_verdict(embedded: talk.Embe
     assert (answer["title"], answer["poem"]) == (title, poem)
     assert len(pieces) > 50
     assert verdict == "(keeps all rules)" or ": " in verdict
-    again = "".join(talk.Talk(embedded, Random(1)).deal(7))
+    again = "".join(talk.Talk(embedded, GAME, Random(1)).deal(7))
     assert again == "".join(pieces)
 
 
 def test_a_broken_answer_is_told_of() -> None:
-    assert "".join(talk.Talk(Parrot('{"title":"x"}'), Random(0)).deal(7)).endswith(
+    assert "".join(talk.Talk(Parrot('{"title":"x"}'), GAME, Random(0)).deal(7)).endswith(
         "(the answer is not one object of title and poem)"
     )
 
 
-def test_a_long_conversation_loses_its_oldest_turns(embedded: talk.Embedded) -> None:
+def test_a_long_conversation_loses_its_oldest_turns(embedded: Embedded) -> None:
     messages = [{"role": "system", "content": "家"}]
     for n in range(40):
         messages += [{"role": "user", "content": f"{n}番" + "街" * 60}, {"role": "assistant", "content": "そう。" * 20}]
@@ -130,8 +137,9 @@ def test_in_a_pipe_only_answers_are_written(chain: Chain, out: Path, recipe_file
 
 
 def test_a_model_that_is_not_there_is_one_line(out: Path, recipe_file: Path, tmp_path: Path) -> None:
+    missing = "quantize: dataset has to be made first (not made yet); `poem-build run` makes it"
     for arguments, told in (
-        (["--engine", "embedded"], f"Error: {tmp_path}/gguf: not there or unfinished; `poem-build run` makes it\n"),
+        (["--engine", "embedded"], f"Error: {tmp_path}/gguf: {missing}\n"),
         (["--engine", "ollama"], "Error: OLLAMA_HOST http://127.0.0.1:9: no Ollama answers; start `ollama serve`\n"),
     ):
         options = ["--recipe", str(recipe_file), "--out", str(tmp_path), "--ollama", "127.0.0.1:9"]
@@ -192,16 +200,17 @@ def test_on_a_terminal_ctrl_c_stops_an_answer_and_ctrl_d_leaves(chain: Chain, ou
 
 
 def test_a_real_ollama_streams_and_is_left_in_peace(chain: Chain, out: Path, recipe: Recipe, ollama: str) -> None:
+    workshop = workshop_of(recipe, out, ollama)
     with pytest.raises(OllamaError, match=r"mansion-poem:nothing is not there; `poem-build register` makes it"):
-        talk.engine_for(recipe.model_copy(update={"name": "nothing"}), out, "ollama", ollama)
-    register.run(recipe, out, ollama)
-    engine = talk.engine_for(recipe, out, "auto", ollama)
+        talk.engine_for(workshop, "mansion-poem:nothing", "ollama", ollama)
+    pipeline.make(workshop, "register")
+    engine = talk.engine_for(workshop, "mansion-poem:mini", "auto", ollama)
     assert engine.name == f"mansion-poem:mini at {ollama}"
-    conversation = talk.Talk(engine, Random(1))
+    conversation = talk.Talk(engine, GAME, Random(1))
     pieces = list(conversation.deal(7))
     assert len(pieces) > 50
     assert len(conversation.messages) == 3
-    stopped = engine.write(conversation.messages[:2], None, 1)
+    stopped = engine.stream(Question(conversation.messages[:2], 1))
     assert isinstance(stopped, Generator)
     next(stopped)
     stopped.close()

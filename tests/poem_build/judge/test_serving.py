@@ -7,23 +7,27 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from poem.game import builtin_game
 from poem.shape import encode
+from poem_build.cli import pipeline
 from poem_build.cli.main import cli
-from poem_build.data.dataset import Example, read_examples
+from poem_build.data.examples import Example, read_examples
+from poem_build.engine.protocol import Reply
 from poem_build.errors import OllamaError, RecipeError
 from poem_build.judge import sampling, serving
-from poem_build.judge.serving import Reply
+from poem_build.judge.figures import Spread
+from poem_build.judge.serving import ServingReport
 from poem_build.recipe.schema import Recipe
-from poem_build.report import serving_table
-from poem_build.ship import register
 from poem_build.store.artifact import Artifact
+from poem_build.store.workshop import Workshop
+from support.chain import changed
 
 Chain = dict[str, Artifact]
 
 
 @pytest.fixture
 def examples(out: Path) -> list[Example]:
-    return read_examples(out / "dataset" / "test.jsonl")
+    return read_examples(out / "dataset" / "test.jsonl", builtin_game())
 
 
 def _reply(text: str, ended: str = "stop", seconds: float = 1.0) -> Reply:
@@ -39,18 +43,18 @@ def test_endings_rules_and_speed_are_counted(examples: list[Example]) -> None:
         _reply(right[3], "length", seconds=4),
         _reply(encode(replace(examples[4].answer, title="候補にない題")), seconds=5),
     ]
-    told = serving.told_of(replies, examples[:5])
-    assert (told["hands"], told["passed"], told["malformed"]) == (5, 2, 2)
-    assert told["ended"] == {"stop": 3, "dropped": 1, "length": 1}
-    assert told["seconds"] == {"median": 3.5, "p95": 5}
-    assert told["tokens_per_second"] == 200.0
+    told = serving.served(replies, examples[:5])
+    assert (told.score.hands, told.score.passed, told.score.malformed) == (5, 2, 2)
+    assert told.ended == {"stop": 3, "dropped": 1, "length": 1}
+    assert told.seconds == Spread(median=3.5, p95=5)
+    assert told.tokens_per_second == 200.0
 
 
 def test_the_prompts_figures_are_those_of_the_later_hands() -> None:
     played = serving.Played([_reply("")] * 3, [500, 12, 14])
     told = serving.prompt_figures(played, [[1, 2, 3, 4], [1, 2, 5, 6, 7], [1, 2, 5]])
-    assert (told["tokens"], told["new"], told["evaluated"]) == (500, 1.5, 13)
-    assert serving.prompt_figures(serving.Played([_reply("")] * 2, None), [[1], [2]])["evaluated"] is None
+    assert (told.tokens, told.new, told.evaluated) == (500, 1.5, 13)
+    assert serving.prompt_figures(serving.Played([_reply("")] * 2, None), [[1], [2]]).evaluated is None
 
 
 @pytest.mark.parametrize(
@@ -83,28 +87,33 @@ def test_settings_are_read_as_a_recipe_would(recipe: Recipe) -> None:
     assert sampling.parse(recipe.serve, ["temperature=0.5,1", "top_k=20"]) == {"temperature": [0.5, 1.0], "top_k": [20]}
 
 
+def _workshop(recipe: Recipe, out: Path, host: str, log: Path) -> Workshop:
+    stages = [*pipeline.STAGES, *pipeline.of_ollama(host, "mansion-poem:mini", log, None)]
+    return Workshop(recipe, builtin_game(), out, stages)
+
+
 def test_a_real_ollama_is_measured(chain: Chain, out: Path, recipe: Recipe, ollama: str, ollama_log: Path) -> None:
-    register.run(recipe, out, ollama)
-    few = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"serving_hands": 3, "embedded_hands": 1})})
-    made = serving.run(few, out, ollama, ollama_log)
-    told = made.figures
-    assert sum(told["schema"]["ended"].values()) == sum(told["free"]["ended"].values()) == 3
-    assert told["schema"]["passed"] <= told["schema"]["delivered"] <= 3
-    assert told["schema"]["tokens_per_second"] > 0
-    assert told["prompt"]["evaluated"] == pytest.approx(told["prompt"]["new"], abs=2)
-    assert told["prompt"]["new"] < told["prompt"]["tokens"] / 1.3
-    assert told["memory"]["ps_mb"] > 1
-    assert told["memory"]["resident_mb"] > 5
-    assert told["embedded"]["hands"] == sum(told["embedded"]["sources"].values()) == 1
-    text = serving_table.write(few, out, made)
-    assert "| hands | 3 | 3 | 1 |" in text
-    assert serving.run(few, out, ollama, ollama_log).reused
+    few = changed(recipe, "gate", serving_hands=3, embedded_hands=1)
+    workshop = _workshop(few, out, ollama, ollama_log)
+    pipeline.make(workshop, "register")
+    told = pipeline.make(workshop, "serving").report(ServingReport)
+    assert sum(told.shaped.ended.values()) == sum(told.free.ended.values()) == 3
+    assert told.shaped.score.passed <= told.delivered <= 3
+    assert told.shaped.tokens_per_second
+    assert told.prompt.evaluated == pytest.approx(told.prompt.new, abs=2)
+    assert told.prompt.new < told.prompt.tokens / 1.3
+    assert told.memory.ps_mb
+    assert told.memory.resident_mb
+    assert (told.memory.ps_mb > 1, told.memory.resident_mb > 5) == (True, True)
+    assert told.embedded.hands == sum(told.embedded.sources.values()) == 1
+    assert "| hands | 3 | 3 | 1 |" in (out / "serving.md").read_text("utf-8")
+    assert pipeline.make(workshop, "serving").reused
 
 
 def test_settings_are_tried_on_a_real_ollama(
-    chain: Chain, out: Path, recipe: Recipe, recipe_file: Path, ollama: str
+    chain: Chain, out: Path, recipe: Recipe, recipe_file: Path, ollama: str, ollama_log: Path
 ) -> None:
-    register.run(recipe, out, ollama)
+    pipeline.make(_workshop(recipe, out, ollama, ollama_log), "register")
     options = ["--recipe", str(recipe_file), "--out", str(out), "--ollama", ollama, "--hands", "2"]
     done = CliRunner().invoke(cli, ["serving", *options, "--try", "temperature=0.2,0.9"])
     assert done.exit_code == 0, done.output
@@ -114,14 +123,17 @@ def test_settings_are_tried_on_a_real_ollama(
     ]
 
 
-def test_another_model_under_the_name_is_refused(chain: Chain, out: Path, recipe: Recipe, ollama: str) -> None:
-    register.run(recipe, out, ollama)
+def test_another_model_under_the_name_is_refused(
+    chain: Chain, out: Path, recipe: Recipe, ollama: str, ollama_log: Path
+) -> None:
+    workshop = _workshop(recipe, out, ollama, ollama_log)
+    pipeline.make(workshop, "register")
     body = {"model": "mansion-poem:mini", "from": "mansion-poem:mini", "system": "another", "stream": False}
     httpx.post(f"{ollama}/api/create", json=body, timeout=60).raise_for_status()
     with pytest.raises(
         OllamaError, match="mansion-poem:mini is not the one that was registered; `poem-build register` it"
     ):
-        serving.run(recipe, out, ollama, Path("nowhere"))
+        pipeline.make(workshop, "serving")
 
 
 def test_without_an_ollama_the_command_says_so(recipe_file: Path, out: Path) -> None:

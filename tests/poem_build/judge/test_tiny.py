@@ -4,17 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from poem_build.cli.pipeline import run_all
-from poem_build.judge import evaluate
+from poem_build.cli import pipeline
+from poem_build.judge.evaluate import EvalReport
 from poem_build.recipe.schema import load_recipe
+from support.chain import workshop_of
 
 
 @pytest.mark.long
 def test_tiny_speaks_and_its_adapter_does_the_work(tmp_path: Path) -> None:
-    recipe = load_recipe("tiny")
-    for _ in run_all(recipe, tmp_path, "", ollama=False):
+    workshop = workshop_of(load_recipe("tiny"), tmp_path)
+    for _ in pipeline.run_all(workshop):
         pass
-    told = evaluate.run(recipe, tmp_path).figures  # raises GateError below the recipe's gates
-    assert told["constrained"]["hands"] == 200
-    assert told["constrained"]["passed"] >= 180
-    assert told["base_unconstrained"]["passed"] <= 5
+    report = pipeline.make(workshop, "eval").report(EvalReport)  # raises GateError below the recipe's gates
+    assert report.constrained.hands == 200
+    assert report.constrained.passed >= 180
+    assert report.base_free.passed <= 5

@@ -13,24 +13,35 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from poem.prompt import system_text
+from poem.game import builtin_game
+from poem_build.cli import pipeline
 from poem_build.cli.main import cli
-from poem_build.cli.pipeline import STAGES
-from poem_build.data.dataset import read_examples
+from poem_build.data.chats import read_chats
+from poem_build.data.examples import read_examples
 from poem_build.engine.llama import Llama
+from poem_build.engine.ollama import Ollama, digests
 from poem_build.errors import ModelFileError, RecipeError
-from poem_build.export import convert, quantize
+from poem_build.export.convert import ConvertReport
+from poem_build.export.quantize import QuantizeReport
 from poem_build.judge import serving
+from poem_build.judge.fidelity import FidelityReport
+from poem_build.judge.verify import VerifyReport
 from poem_build.models import source
 from poem_build.models.converter import gguf
+from poem_build.models.family import family
+from poem_build.models.files import F16, SERVED
 from poem_build.models.load import load_tokenizer
+from poem_build.models.source import SourceReport
 from poem_build.recipe.schema import Recipe, load_recipe
-from poem_build.ship import register
-from poem_build.store.artifact import Artifact, tree_digest
-from poem_build.train.batches import tokenize
+from poem_build.ship.register import RegisterReport
+from poem_build.store.artifact import Artifact
+from poem_build.store.digest import Digests
+from poem_build.train.adapter import TrainReport
+from support.chain import workshop_of
 from support.hub_stand_in import hub
 from support.tiny_gemma import LAYERS, WINDOW, write_tiny_gemma
 
+GAME = builtin_game()
 COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()"]
 MODEL, REVISION = "somebody/small", "v1"
 
@@ -47,7 +58,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gemma(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, Path]:
     """The real recipe on the small file, with as little of everything as shows that it goes through."""
     out = tmp_path_factory.mktemp("gemma-out")
-    recipe = source.override(load_recipe("gemma-3-270m"), str(tiny_gguf), out)
+    recipe = source.override(load_recipe("gemma-3-270m"), str(tiny_gguf))
     few = {
         "dataset": recipe.dataset.model_copy(update={"train": 8, "valid": 2, "test": 4, "handwritten": 0}),
         "train": recipe.train.model_copy(
@@ -69,12 +80,13 @@ def gemma(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Re
 @pytest.fixture(scope="module")
 def made(gemma: tuple[Recipe, Path]) -> dict[str, Artifact]:
     recipe, out = gemma
-    return {"base": source.run(recipe, out)} | {name: stage(recipe, out) for name, (stage, _) in STAGES.items()}
+    return {made.path.name: made for made in pipeline.run_all(workshop_of(recipe, out))}
 
 
 def test_a_gguf_becomes_a_folder_to_train_on(made: dict[str, Artifact], tiny_gguf: Path) -> None:
     base = made["base"]
-    assert (base.figures["source"], base.figures["file"]) == ("dequantized from Q4_K_M", "tiny-gemma.gguf")
+    report = base.report(SourceReport)
+    assert (report.source, report.file) == ("dequantized from Q4_K_M", "tiny-gemma.gguf")
     assert (base.path / "TERMS_OF_USE.txt").read_text("utf-8") == "terms"
     config = json.loads((base.path / "config.json").read_text("utf-8"))
     assert "quantization_config" not in config
@@ -93,14 +105,16 @@ def test_a_model_of_gemmas_shape_goes_through_every_stage(
     made: dict[str, Artifact], gemma: tuple[Recipe, Path]
 ) -> None:
     recipe, out = gemma
-    reader = gguf().GGUFReader(made["quantize"].path / quantize.FILE)
+    reader = gguf().GGUFReader(made["gguf"].path / SERVED)
     assert reader.get_field("general.architecture").contents() == "gemma3"
     assert reader.get_field("gemma3.attention.sliding_window").contents() == WINDOW
     assert "output.weight" not in {tensor.name for tensor in reader.tensors}
-    assert made["quantize"].figures["not_k_quants"] > 0
-    assert made["convert"].figures["token_parity"] == {"texts": 200, "different": 0}
-    assert abs(made["fidelity"].figures["f16_above_merged"]) < recipe.gate.nll_within
-    assert made["train"].figures["steps"]["done"] == 3 < made["train"].figures["steps"]["whole"]
+    assert made["gguf"].report(QuantizeReport).not_k_quants > 0
+    parity = made["f16"].report(ConvertReport).token_parity
+    assert (parity.texts, parity.different) == (200, [])
+    assert abs(made["fidelity"].report(FidelityReport).f16_above_merged) < recipe.gate.nll_within
+    steps = made["adapter"].report(TrainReport).steps
+    assert steps.done == 3 < steps.whole
     assert "The training was cut short" in (out / "fidelity.md").read_text("utf-8")
     fields = json.loads((made["modelfile"].path / "create.json").read_text("utf-8"))
     assert fields["parameters"]["stop"] == ["<end_of_turn>"]
@@ -111,14 +125,14 @@ def test_the_system_text_opens_the_first_turn_after_one_bos(
     made: dict[str, Artifact], gemma: tuple[Recipe, Path]
 ) -> None:
     recipe, out = gemma
-    example = read_examples(out / "dataset" / "test.jsonl")[0]
+    chat = read_chats(out / "dataset" / "test.jsonl")[0]
     tokenizer = load_tokenizer(made["base"].path)
-    prompt = tokenize(tokenizer, recipe.base.family, example).prompt
+    prompt = family(recipe.base.family).tokens(tokenizer, chat).prompt
     assert (prompt[0], prompt.count(tokenizer.bos_token_id)) == (tokenizer.bos_token_id, 1)
     text = tokenizer.decode(prompt)
-    assert text.startswith(f"<bos><start_of_turn>user\n{system_text()}\n\n【選択されたカードペア】")
+    assert text.startswith(f"<bos><start_of_turn>user\n{GAME.instructions}\n\n【選択されたカードペア】")
     assert text.endswith("<end_of_turn>\n<start_of_turn>model\n")
-    llama = Llama(out / "f16" / convert.FILE, vocab_only=True)
+    llama = Llama(out / "f16" / F16, vocab_only=True)
     assert tuple(llama.tokenize(text.removeprefix("<bos>"))) == prompt
 
 
@@ -126,60 +140,61 @@ def test_a_character_without_a_token_is_written_from_its_bytes(
     made: dict[str, Artifact], gemma: tuple[Recipe, Path]
 ) -> None:
     _, out = gemma
-    llama = Llama(out / "f16" / convert.FILE, vocab_only=True)
+    llama = Llama(out / "f16" / F16, vocab_only=True)
     ids = llama.tokenize("𠮷野家の🏢", bos=False)
     assert len(ids) > len("𠮷野家の🏢")
     assert llama.text(ids) == "𠮷野家の🏢"
-    assert made["verify"].figures["malformed"] == 0
+    assert made["verify"].report(VerifyReport).score.malformed == 0
 
 
 def test_a_real_ollama_serves_it_and_keeps_the_instructions_beyond_the_window(
     made: dict[str, Artifact], gemma: tuple[Recipe, Path], ollama: str, ollama_log: Path
 ) -> None:
     recipe, out = gemma
-    examples = read_examples(out / "dataset" / "test.jsonl")[:3]
+    examples = read_examples(out / "dataset" / "test.jsonl", GAME)[:3]
     try:
-        figures = register.run(recipe, out, ollama).figures
-        assert figures["token_counts"] == {"texts": 200, "different": 0}
-        played = serving.play(ollama, recipe.ollama_model, examples, constrained=True, log=ollama_log)
+        report = pipeline.make(workshop_of(recipe, out, ollama), "register").report(RegisterReport)
+        assert (report.token_counts.texts, report.token_counts.different) == (200, [])
+        engine = Ollama(ollama, report.model)
+        played = serving.play(engine, GAME, examples, constrained=True, log=ollama_log)
         assert played.evaluated is not None
-        tokenizer = load_tokenizer(made["base"].path)
-        prompts = [tokenize(tokenizer, recipe.base.family, example).prompt for example in examples]
+        tokenizer, talk = load_tokenizer(made["base"].path), family(recipe.base.family)
+        prompts = [talk.tokens(tokenizer, example.messages(GAME)).prompt for example in examples]
         told = serving.prompt_figures(played, prompts)
-        assert told["tokens"] - told["new"] > WINDOW
-        assert told["evaluated"] == pytest.approx(told["new"], abs=2)
+        assert told.tokens - told.new > WINDOW
+        assert told.evaluated == pytest.approx(told.new, abs=2)
     finally:
-        for name in register.digests(ollama):  # the server is every test's
+        for name in digests(ollama):  # the server is every test's
             httpx.request("DELETE", f"{ollama}/api/delete", json={"model": name}).raise_for_status()
 
 
 def test_the_base_is_kept_by_the_files_digest(made: dict[str, Artifact], gemma: tuple[Recipe, Path]) -> None:
     recipe, out = gemma
-    assert source.run(recipe, out).reused
+    assert pipeline.make(workshop_of(recipe, out), "base").reused
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.01, 0.3, 0.999])
 def test_a_gguf_that_was_cut_is_refused_and_leaves_nothing(tiny_gguf: Path, tmp_path: Path, keep: float) -> None:
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny_gguf.read_bytes()[: int(tiny_gguf.stat().st_size * keep)])
-    recipe = source.override(load_recipe("gemma-3-270m"), str(cut), tmp_path / "out")
+    recipe = source.override(load_recipe("gemma-3-270m"), str(cut))
     with pytest.raises(ModelFileError, match=r"cut\.gguf: base\.gguf: no whole GGUF that transformers reads: .+"):
-        source.run(recipe, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+        pipeline.make(workshop_of(recipe, tmp_path / "out"), "base")
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {".lock", ".digests.json", "game.json"}
 
 
 @pytest.mark.parametrize("given", ["nowhere", "nowhere.gguf", "a/b/c", "somebody/file.gguf"])
 def test_a_base_that_is_nothing_is_refused(given: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=f"--base {given}: no such folder or GGUF file, and no model's id"):
-        source.override(load_recipe("gemma-3-270m"), given, tmp_path)
+        source.override(load_recipe("gemma-3-270m"), given)
 
 
 def test_another_base_comes_by_its_kind(tiny_gguf: Path, tmp_path: Path) -> None:
     recipe = load_recipe("gemma-3-270m")
-    assert source.override(recipe, str(tmp_path), tmp_path / "out").base.path == tmp_path
-    assert source.override(recipe, str(tiny_gguf), tmp_path / "out").base.gguf == tiny_gguf
-    other = source.override(recipe, "google/gemma-3-1b-pt@abc", tmp_path / "out").base
-    assert (other.hub, other.revision, other.path) == ("google/gemma-3-1b-pt", "abc", tmp_path / "out" / "base")
+    assert source.override(recipe, str(tmp_path)).base.path == tmp_path
+    assert source.override(recipe, str(tiny_gguf)).base.gguf == tiny_gguf
+    other = source.override(recipe, "google/gemma-3-1b-pt@abc").base
+    assert (other.hub, other.revision, other.path) == ("google/gemma-3-1b-pt", "abc", None)
     assert other.family == "gemma"
 
 
@@ -198,9 +213,10 @@ def test_a_model_of_the_hub_is_fetched_at_its_revision(made: dict[str, Artifact]
         done = _base(out, f"{MODEL}@{REVISION}", endpoint, tmp_path / "home")
         assert done.returncode == 0, done.stderr
         (there / "pytorch_model.bin").unlink()
-        assert tree_digest(out / "base") == tree_digest(there)
+        digests_of = Digests(tmp_path / "none")
+        assert digests_of.folder(out / "base", ["artifact.json"]) == digests_of.folder(there)
         again = _base(out, f"{MODEL}@{REVISION}", "http://127.0.0.1:9", tmp_path / "home")
-        assert "base: reused: " in again.stdout, again.stderr
+        assert "base: kept: " in again.stdout, again.stderr
 
 
 @pytest.mark.parametrize(
@@ -219,7 +235,7 @@ def test_a_model_that_cannot_be_had_is_one_line(given: str, told: str, tmp_path:
     assert done.stderr.startswith(f"Error: base {given if '@' in given else f'{given}@main'}: cannot be fetched from ")
     assert done.stderr.count("\n") == 1
     assert "accept the licence there and log in with `hf auth login`" in done.stderr
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "game.json"}
 
 
 @pytest.mark.parametrize("recipe", ["tiny", "gemma-3-270m"])

@@ -1,11 +1,12 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from poem_build.errors import RecipeError
+from poem_build.recipe.names import artifacts_folder, ollama_model
 from poem_build.recipe.schema import load_recipe, recipe_names
-from poem_build.store.artifact import sha256
+from poem_build.store.artifact import Manifest
+from poem_build.store.digest import sha256
 
 
 def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
@@ -13,7 +14,6 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
     for name in recipe_names():
         recipe = load_recipe(name)
         assert recipe.name == name
-        assert recipe.ollama_model == f"mansion-poem:{name}"
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ("r = 8\n", "", "train.r: Field required"),
         ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
-        ('family = "chatml"', 'family = "other"', "base: family: modelfiles/ has no other.chat.jinja; families are"),
+        ('family = "chatml"', 'family = "other"', "base: family: there is no 'other'; families are chatml, gemma"),
         ("[train]", "[train", "not TOML"),
         ("eval_hands = 2", "eval_hands = 20", "gate: plays more hands than dataset.test has, 6"),
         ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
@@ -66,13 +66,28 @@ def test_a_base_folder_is_named_from_the_recipes_own_place(tmp_path: Path, recip
     assert load_recipe(str(tmp_path / "here.toml")).base.path == tmp_path / "near"
 
 
+def test_what_only_says_where_or_when_or_what_passes_is_no_part_of_a_key(recipe_file: Path) -> None:
+    sections = load_recipe(str(recipe_file)).model_dump()
+    assert set(sections["base"]) == {"family", "pre_tokenizer"}
+    assert "checkpoint_s" not in sections["train"]
+    assert {name for name in sections["gate"] if name.endswith(("pass", "most", "within"))} == set()
+
+
+def test_a_game_s_name_stands_behind_the_recipe_s_and_the_built_in_one_nowhere() -> None:
+    assert (ollama_model("tiny", ""), ollama_model("tiny", "our-game")) == (
+        "mansion-poem:tiny",
+        "mansion-poem:tiny-our-game",
+    )
+    assert artifacts_folder("tiny", "our-game") == Path("artifacts/tiny-our-game")
+
+
 def test_the_base_that_ships_is_what_its_recipe_makes() -> None:
     recipe = load_recipe("tiny")
     assert recipe.pretrain is not None
-    made = json.loads((recipe.base.path / "artifact.json").read_text("utf-8"))
-    told = recipe.pretrain.model_dump()
-    assert made["settings"] == {key: value for key, value in told.items() if key != "phases"} | {
-        "phase": told["phases"][-1]
-    }
-    assert {name: sha256(recipe.base.path / name) for name in made["files"]} == made["files"]
+    assert recipe.base.path is not None
+    made = Manifest.model_validate_json((recipe.base.path / "artifact.json").read_text("utf-8"))
+    told = recipe.pretrain.model_dump(mode="json")
+    phase = told.pop("phases")[-1]
+    assert made.key.settings == {"pretrain": told, "phase": phase}
+    assert {name: sha256(recipe.base.path / name) for name in made.files} == made.files
     assert sum(path.stat().st_size for path in recipe.base.path.iterdir()) <= 16 * 2**20

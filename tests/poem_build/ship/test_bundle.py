@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from poem.deck import builtin_deck
+from poem.game import builtin_game, load_game
 from poem.table import Table
 from poem_build.recipe.schema import load_recipe
 from poem_build.ship import bundle
-from poem_build.ship.bundle import Part
+from poem_build.ship.bundle import BUILT_IN_GAME, Contents, Part
 from poem_build.ship.containers import Compose
 
 SCRIPTS = ("start", "stop", "doctor")
@@ -42,8 +42,9 @@ def home(tmp_path: Path) -> Path:
     for one in found:
         (folder / "images" / f"{one.name}.tar.gz").write_bytes(os.urandom(5000))
     (folder / "compose.nvidia.yaml").write_text("{}\n")
-    bundle._write_files(folder, builtin_deck(), hands=20)
-    bundle._write_texts(folder, found, load_recipe("tiny"), Compose())
+    contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
+    bundle._write_files(folder, contents, hands=20)
+    bundle._write_texts(folder, found, contents, Compose())
     bundle._write_sums(folder)
     return folder
 
@@ -106,10 +107,17 @@ def test_every_setting_of_the_bundle_is_one_of_the_stack(home: Path) -> None:
             assert f"${{{name}:-" in compose, name
 
 
-def test_the_deck_and_the_table_belong_together(home: Path) -> None:
-    table = Table(home / "files" / "poems.sqlite")
+def test_the_game_and_the_table_belong_together(home: Path) -> None:
+    packed = load_game(home / "files")
+    assert (packed.deck, packed.instructions, packed.sentences) == (
+        builtin_game().deck,
+        builtin_game().instructions,
+        builtin_game().sentences,
+    )
+    assert packed.warnings == ()
+    table = Table.open(home / "files" / "poems.sqlite")
     assert len(table) == 20
-    assert table.stale_cards(builtin_deck()) == ()
+    assert table.stale_cards(packed.deck) == ()
     table.close()
 
 

@@ -16,40 +16,56 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+from poem.game import builtin_game
+from poem_build.cli import pipeline
 from poem_build.cli.main import cli
-from poem_build.data.dataset import read_examples
+from poem_build.data.examples import read_examples
+from poem_build.engine import ollama as engine
 from poem_build.errors import GateError, OllamaError
+from poem_build.judge.rules import question
+from poem_build.models.files import CREATE, TOKEN_COUNTS
+from poem_build.models.origin import read_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.ship import register
+from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
+from poem_build.store.workshop import Workshop
+from support.chain import workshop_of
 from support.process import free_port
+
+NAME = "mansion-poem:mini"
 
 
 def test_a_real_ollama_serves_what_was_trained(
     chain: dict[str, Artifact], out: Path, recipe: Recipe, ollama: str
 ) -> None:
-    made = register.run(recipe, out, ollama)
-    assert made.figures["model"] == "mansion-poem:mini"
-    assert made.figures["token_counts"] == {"texts": 50, "different": 0}
+    workshop = workshop_of(recipe, out, ollama)
+    report = pipeline.make(workshop, "register").report(RegisterReport)
+    assert report.model == NAME
+    assert (report.token_counts.texts, report.token_counts.different) == (50, [])
     tags = {m["name"]: m["digest"] for m in httpx.get(f"{ollama}/api/tags").json()["models"]}
-    assert tags == {"mansion-poem:mini": made.figures["digest"], "mansion-poem:latest": made.figures["digest"]}
-    assert register.run(recipe, out, ollama).reused
+    assert tags == {NAME: report.digest, "mansion-poem:latest": report.digest}
+    assert "| token counts: llama.cpp, Ollama | 0 of 50 texts differ | 0 | ok |" in (out / "fidelity.md").read_text()
+    assert pipeline.make(workshop, "register").reused
     for name in tags:
         httpx.request("DELETE", f"{ollama}/api/delete", json={"model": name}).raise_for_status()
-        again = register.run(recipe, out, ollama)
+        again = pipeline.make(workshop, "register")
         assert not again.reused
-        assert again.figures["digest"] == made.figures["digest"]
+        assert again.report(RegisterReport).digest == report.digest
 
 
 def test_another_template_in_the_server_is_noticed(
     chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str
 ) -> None:
-    register.run(recipe, out, ollama)
-    fields = json.loads((out / "modelfile" / "create.json").read_text("utf-8"))
+    pipeline.make(workshop_of(recipe, out, ollama), "register")
+    fields, origin = json.loads((out / "modelfile" / CREATE).read_text("utf-8")), read_origin(out / "gguf")
     with pytest.raises(OllamaError, match="mansion-poem:mini: template: sent"):
-        register._prove_fields(ollama, "mansion-poem:mini", fields | {"template": "{{ .Prompt }}"})
+        register._prove_fields(ollama, NAME, fields | {"template": "{{ .Prompt }}"}, origin)
     with pytest.raises(OllamaError, match="mansion-poem:mini: parameters: sent"):
-        register._prove_fields(ollama, "mansion-poem:mini", fields | {"parameters": {"num_ctx": 1}})
+        register._prove_fields(ollama, NAME, fields | {"parameters": {"num_ctx": 1}}, origin)
+    for field in ("prompt_version", "game_digest"):
+        with pytest.raises(OllamaError, match=rf"mansion-poem:mini: mansion_poem\.{field}: is '.+', must be 'other'"):
+            register._prove_fields(ollama, NAME, fields, origin.model_copy(update={field: "other"}))
 
 
 def test_it_takes_no_more_than_what_goes_into_an_image(
@@ -60,19 +76,25 @@ def test_it_takes_no_more_than_what_goes_into_an_image(
     for stage in ("adapter", "merged", "f16"):
         (tmp_path / stage).mkdir()
         shutil.copy(out / stage / "artifact.json", tmp_path / stage)
-    assert register.run(recipe, tmp_path, ollama).figures == register.run(recipe, out, ollama).figures
+    here = workshop_of(recipe, out, ollama)
+    other = recipe.model_copy(update={"base": recipe.base.model_copy(update={"path": tmp_path / "nowhere"})})
+    image = Workshop(other, builtin_game(), tmp_path, list(here.stages.values()), as_it_lies=True)
+    reports = [pipeline.make(workshop, "register").report(RegisterReport) for workshop in (image, here)]
+    assert reports[0] == reports[1]
 
 
 def test_other_token_counts_are_noticed(chain: dict[str, Artifact], recipe: Recipe, out: Path, ollama: str) -> None:
-    register.run(recipe, out, ollama)
-    counts = json.loads((out / "modelfile" / "token_counts.json").read_text("utf-8"))
-    example = read_examples(out / "dataset" / "test.jsonl")[0]
+    pipeline.make(workshop_of(recipe, out, ollama), "register")
+    counts = json.loads((out / "modelfile" / TOKEN_COUNTS).read_text("utf-8"))
+    game = builtin_game()
+    example = read_examples(out / "dataset" / "test.jsonl", game)[0]
+    asked = question(game, example, 0, constrained=False)
     with pytest.raises(GateError, match=r"mansion-poem:mini: Ollama's prompt has \d+ tokens, the trained one \d+"):
-        register._prove_counts(ollama, "mansion-poem:mini", example, counts | {"prompt": counts["prompt"] + 1})
+        register._prove_counts(ollama, NAME, asked, counts | {"prompt": counts["prompt"] + 1})
     text, count = counts["texts"][0]
     planted = counts | {"texts": [[text, count + 1], *counts["texts"][1:]]}
     with pytest.raises(GateError, match=r"Ollama counts other tokens than llama\.cpp in 1 of 50 texts"):
-        register._prove_counts(ollama, "mansion-poem:mini", example, planted)
+        register._prove_counts(ollama, NAME, asked, planted)
 
 
 def test_without_an_ollama_the_command_says_so(out: Path, chain: dict[str, Artifact], recipe_file: Path) -> None:
@@ -126,7 +148,7 @@ def _server(answer: Callable[[str], tuple[int, dict[str, object]]]) -> Iterator[
 def test_another_version_is_refused(version: str | None, message: str) -> None:
     body: dict[str, object] = {"version": version} if version else {}
     with _server(lambda _: (200, body)) as host, pytest.raises(OllamaError, match=message):
-        register.server_version(host)
+        engine.server_version(host)
 
 
 def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, recipe_file: Path) -> None:
@@ -156,18 +178,18 @@ def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, 
     ],
 )
 def test_the_address_is_read_as_ollama_reads_it(given: str, address: str) -> None:
-    assert register.address(given) == address
+    assert engine.address(given) == address
 
 
 @pytest.mark.parametrize("bad", ["127.0.0.1:abc", "127.0.0.1:99999", "http://[bad"])
 def test_what_is_no_address_is_refused(bad: str) -> None:
     with pytest.raises(OllamaError, match="give host, host:port or an http or https URL"):
-        register.address(bad)
+        engine.address(bad)
 
 
 def test_an_ollama_elsewhere_is_never_started_here(tmp_path: Path) -> None:
     # RFC 2606: a name that is never there.
-    with register.running_server("http://nowhere.invalid:11434", tmp_path / "log") as there:
+    with engine.running_server("http://nowhere.invalid:11434", tmp_path / "log") as there:
         assert not there
     assert list(tmp_path.iterdir()) == []
 
@@ -187,11 +209,11 @@ http.server.HTTPServer((where.hostname, where.port), Version).serve_forever()
 _COMMAND = """
 import time
 from pathlib import Path
-from poem_build.ship import register
-from poem_build.cli.main import set_up_process
+from poem_build.engine import ollama as engine
+from poem_build.cli.options import set_up_process
 
 set_up_process()
-with register.running_server("{host}", Path("{log}")) as there:
+with engine.running_server("{host}", Path("{log}")) as there:
     print(there, flush=True)
     time.sleep(60)
 """
@@ -207,7 +229,7 @@ def test_a_server_that_was_started_here_ends_with_a_command_that_is_terminated(t
     with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True, env=environ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
-        assert register.server_version(host) == "0.33.0"
+        assert engine.server_version(host) == "0.33.0"
         process.terminate()
     assert process.returncode == 128 + signal.SIGTERM
-    assert register.server_version(host) is None
+    assert engine.server_version(host) is None

@@ -298,7 +298,7 @@ def test_adopting_keeps_a_result_after_a_change_of_code_and_says_so(tmp_path: Pa
     _workshop(tmp_path).make("one")
     manifest = tmp_path / "first" / "artifact.json"
     key = json.loads(manifest.read_text("utf-8"))["key"]
-    before = {"code": dict.fromkeys(key["code"], "0" * 16)}
+    before: dict[str, Any] = {"code": dict.fromkeys(key["code"], "0" * 16)}
     before |= {"settings": {"train": _without(key["settings"]["train"], "patience")}}
     _edit(manifest, key=key | before)
     reason = _workshop(tmp_path).look("one").reason
