@@ -37,7 +37,9 @@ _FUSED = 0.5
 _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
 _WANTED_LENGTH = range(208, _FITTING.stop)
 _DEFINITION = "である。"
-_MOTIF = 0.7
+_SPOKEN = 2
+"""How much likelier a thread is on which the store speaks of kinds of reality, and not of values alone."""
+_MOTIF = 0.6
 """How often a title of somebody else's has ends for its kind rather than for the thread."""
 
 # What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
@@ -108,7 +110,7 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
     """Threads in any order, each as likely as another.
 
     They are those that the titles were written for; where none was, all that are not made of what a card's drawback
-    is made of.
+    is made of: a shuffle by weight, sorted by u^(1/w) for uniform u (Efraimidis and Spirakis 2006).
     """
     if own := sorted(
         {frames.thread for title in candidates if (frames := game.sentences.titles.get(title)) and frames.thread}
@@ -117,7 +119,9 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
     conditions = "\n".join(pair.card.condition_text for pair in pairs)
     known = store().threads
     usable = [key for key, thread in known.items() if not any(word in conditions for word in thread.not_for)]
-    return rng.sample(usable or list(known), len(usable or known))
+    return sorted(
+        usable or known, key=lambda key: rng.random() ** (1 / (_SPOKEN if _has_themes(key) else 1)), reverse=True
+    )
 
 
 def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[_Plan]:
@@ -131,8 +135,8 @@ def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> I
         for title in rng.sample(fitting, len(fitting)):
             if frames := written.get(title):
                 yield _Plan(title, thread, *rng.choice(frames.pairs))
-            elif (motif := _motif(title)) and rng.random() < _MOTIF:
-                yield _Plan(title, thread, *rng.choice(motif.frames.pairs))
+            elif (motifs := _motifs(title)) and rng.random() < _MOTIF:
+                yield _Plan(title, thread, *rng.choice(rng.choice(motifs).frames.pairs))
             else:
                 ends = known.threads[thread]
                 yield _Plan(title, thread, rng.choice(ends.openings), rng.choice(ends.closings))
@@ -221,8 +225,13 @@ def _called(title: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=8192)
-def _motif(title: str) -> Motif | None:
-    return store().motif_of(title)
+def _motifs(title: str) -> tuple[Motif, ...]:
+    return store().motifs_of(title)
+
+
+@cache
+def _has_themes(thread: str) -> bool:
+    return any(thread in theme.voices for theme in store().themes.values())
 
 
 @cache

@@ -90,10 +90,9 @@ class Store:
         ]
         return max(found, key=lambda one: one[0])[1] if found else None
 
-    def motif_of(self, title: str) -> Motif | None:
-        """The motif with the longest word that the title holds."""
-        found = [(len(word), motif) for motif in self.motifs.values() for word in motif.words if word in title]
-        return max(found, key=lambda one: one[0])[1] if found else None
+    def motifs_of(self, title: str) -> tuple[Motif, ...]:
+        """The motifs of which the title holds a word."""
+        return tuple(motif for motif in self.motifs.values() if any(word in title for word in motif.words))
 
 
 @cache
