@@ -39,8 +39,8 @@ _WANTED_LENGTH = range(208, _FITTING.stop)
 _DEFINITION = "である。"
 _SPOKEN = 2
 """How much likelier a thread is on which the store speaks of kinds of reality, and not of values alone."""
-_MOTIF = 0.6
-"""How often a title of somebody else's has ends for its kind rather than for the thread."""
+_MOTIF, _MOTIF_OF_CALLED = 0.75, 0.35
+"""How often a title of somebody else's has ends for its kind and not for the thread; less if it calls for that."""
 
 # What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
 # in which the residence does nothing is no advertisement of it.
@@ -135,7 +135,7 @@ def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> I
         for title in rng.sample(fitting, len(fitting)):
             if frames := written.get(title):
                 yield _Plan(title, thread, *rng.choice(frames.pairs))
-            elif (motifs := _motifs(title)) and rng.random() < _MOTIF:
+            elif (motifs := _motifs(title)) and rng.random() < _motif_share(title, thread):
                 yield _Plan(title, thread, *rng.choice(rng.choice(motifs).frames.pairs))
             else:
                 ends = known.threads[thread]
@@ -222,6 +222,10 @@ def _voices(game: Game, pair: Pair, waived: bool) -> Voices:
 def _called(title: str) -> frozenset[str]:
     """The threads that a title calls for by one of its words."""
     return frozenset(key for key, thread in store().threads.items() if any(word in title for word in thread.words))
+
+
+def _motif_share(title: str, thread: str) -> float:
+    return _MOTIF_OF_CALLED if thread in _called(title) else _MOTIF
 
 
 @lru_cache(maxsize=8192)
