@@ -5,13 +5,15 @@ and answers it has learnt itself. A base serves every game, so it speaks of the 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import cycle, islice
 from random import Random
 from typing import NamedTuple
 
 from poem.game import builtin_game
 from poem.hand import PAIRS, Pair, draw_candidates
 from poem.prompt import pair_line
+from poem.sentences import Sentences
 from poem.store import store
 from poem_build.data.hands import hands
 from poem_build.recipe.schema import Phase
@@ -31,7 +33,8 @@ class Text(NamedTuple):
 def corpus(phase: Phase, seed: int) -> Iterator[Text]:
     """The phase's plain texts, endless variations of three kinds; hands are training hands only.
 
-    `poems`: the deck's word list, then poems under their titles, nothing shown. `wordings`: one or two wordings,
+    `poems`: the deck's word list, then poems under their titles, from our own sentences and from those for any game in
+    turn, nothing shown. `wordings`: one or two wordings,
     then a sentence for each. `lists`: up to five wordings and some catch-copies, then as many sentences in any
     order, or all five, then a title out of those and the poem. What is shown is not learnt: it is drawn at random,
     and its noise would hide the little that it tells about what follows (docs/log.md).
@@ -59,9 +62,8 @@ def _poems(rng: Random) -> Iterator[Text]:
     for card in game.deck.cards:
         for wording in card.poems:
             said = "".join(spoken.get(wording.id, ()))
-            yield Text("", f"{card.category}。{card.condition_text}。{wording.poem_text}。{said}")
-    composer = Composer(game)
-    for hand in hands(game.deck, "train", rng):
+            yield Text("", f"{card.category}。{card.condition_text}。{wording.poem_text.rstrip('。')}。{said}")
+    for hand, composer in zip(hands(game.deck, "train", rng), _composers(), strict=False):
         if lesson := composer.write(hand, draw_candidates(game.deck, rng), rng.getrandbits(32)):
             yield Text("", f"{lesson.answer.title}\n{lesson.answer.poem}")
 
@@ -76,8 +78,7 @@ def _wordings(rng: Random) -> Iterator[Text]:
 
 def _lists(rng: Random) -> Iterator[Text]:
     game, spoken = builtin_game(), _spoken()
-    composer = Composer(game)
-    for hand in hands(game.deck, "train", rng):
+    for hand, composer in zip(hands(game.deck, "train", rng), _composers(), strict=False):
         titles = rng.sample(game.deck.catchphrases, rng.choice(_TITLES))
         poem = rng.random() < 0.5
         pairs = rng.sample(hand.pairs, PAIRS if poem else rng.randint(1, PAIRS))
@@ -86,6 +87,12 @@ def _lists(rng: Random) -> Iterator[Text]:
             yield Text(shown, _sentences(pairs, spoken, rng))
         elif lesson := composer.write(hand, titles, rng.getrandbits(32)):
             yield Text(shown, f"{lesson.answer.title}\n{lesson.answer.poem}")
+
+
+def _composers() -> Iterator[Composer]:
+    """In turn one that has our own sentences, and one that has those for any game alone: the base serves them all."""
+    game = builtin_game()
+    return cycle([Composer(game), Composer(replace(game, sentences=Sentences(), values={}))])
 
 
 def _spoken() -> dict[str, list[str]]:
@@ -97,7 +104,7 @@ def _spoken() -> dict[str, list[str]]:
 
 
 def _listed(pairs: Sequence[Pair]) -> str:
-    return "".join(f"{pair.card.condition_text}、{pair.wording.poem_text}。\n" for pair in pairs)
+    return "".join(f"{pair.card.condition_text}、{pair.wording.poem_text.rstrip('。')}。\n" for pair in pairs)
 
 
 def _sentences(pairs: Sequence[Pair], spoken: Mapping[str, Sequence[str]], rng: Random) -> str:
