@@ -1,1 +1,1 @@
-"""The build stage: from cards to a registered model, one module per stage."""
+"""The build stage: a game and a recipe → a model that is registered, stage by stage."""

@@ -55,7 +55,7 @@ dtype = "float32"
 new_tokens = ["<|im_end|>", '{{"title":"']
 [serve]
 num_ctx = 2048
-num_predict = 400
+num_predict = 1000
 temperature = 0.7
 top_p = 0.95
 top_k = 40

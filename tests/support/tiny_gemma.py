@@ -13,8 +13,8 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from poem.prompt import default_instructions
 from poem_build.data.corpus import vocabulary as all_texts
-from poem_build.export.convert import convert_folder
-from poem_build.export.quantize import quantize_file
+from poem_build.export.gguf import convert_folder
+from poem_build.export.quantization import quantize_file
 from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe
 

@@ -1,23 +1,15 @@
 """A model folder → an f16 GGUF that tokenizes as transformers does and says which prompt it was trained on."""
 
-import re
-from pathlib import Path
-from typing import Any
-
-from poem_build.errors import GateError, ModelFileError
+from poem_build.errors import GateError
 from poem_build.export import parity
+from poem_build.export.gguf import convert_folder
 from poem_build.export.parity import Parity
 from poem_build.models import family
-from poem_build.models.converter import VERSION, converter, gguf, quiet
+from poem_build.models.converter import VERSION
 from poem_build.models.files import F16
-from poem_build.models.origin import Origin, read_origin, write_origin
-from poem_build.recipe.schema import Recipe
+from poem_build.models.origin import read_origin, write_origin
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Finished, Job, Stage, part, sections
-
-PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
-GAME_KEY, GAME_DIGEST_KEY = "mansion_poem.game", "mansion_poem.game_digest"
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 class ConvertReport(Report):
@@ -66,56 +58,3 @@ STAGE = Stage(
     packages=("torch", "transformers", "llama-cpp-python"),
     gate=gate,
 )
-
-
-def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -> None:
-    """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know.
-
-    It says which prompt and game it was trained for. The recipe's sampling goes along under llama.cpp's own
-    `general.sampling.*` keys, for engines that read no Modelfile.
-    """
-    import torch
-
-    conversion = converter()
-    hparams = conversion.ModelBase.load_hparams(folder, False)
-    architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
-    try:
-        known = conversion.get_model_class(architecture)
-    except NotImplementedError as error:
-        raise ModelFileError(f"{folder}/config.json: architectures: the converter knows no {architecture}") from error
-
-    talk = family.family(recipe.base.family)
-
-    class Converted(known):  # type: ignore[misc, valid-type]
-        model_arch = known.model_arch
-
-        def get_vocab_base_pre(self, tokenizer: Any) -> str:
-            # The converter looks a hash of token ids up, which no tokenizer trained elsewhere can be in.
-            return talk.split(recipe.base)
-
-        def get_vocab_base(self) -> tuple[list[str], list[int], str]:
-            # The converter takes byte tokens for words here; llama.cpp would write `<0xE3>` out, and an answer's
-            # grammar could not be kept where a character has no token of its own.
-            tokens, types, split = super().get_vocab_base()
-            byte = gguf().TokenType.BYTE
-            return tokens, [byte if _BYTE.fullmatch(t) else kind for t, kind in zip(tokens, types, strict=True)], split
-
-        def set_gguf_parameters(self) -> None:
-            super().set_gguf_parameters()
-            writer, serve = self.gguf_writer, recipe.serve
-            writer.add_string(PROMPT_VERSION_KEY, origin.prompt_version)
-            writer.add_string(GAME_KEY, origin.game)
-            writer.add_string(GAME_DIGEST_KEY, origin.game_digest)
-            writer.add_sampling_temp(serve.temperature)
-            writer.add_sampling_top_k(serve.top_k)
-            writer.add_sampling_top_p(serve.top_p)
-            writer.add_sampling_min_p(serve.min_p)
-            writer.add_sampling_penalty_repeat(serve.repeat_penalty)
-
-        def prepare_metadata(self, vocab_only: bool) -> None:
-            super().prepare_metadata(vocab_only)
-            self.gguf_writer.add_chat_template(talk.chat_template)
-
-    with quiet(), torch.inference_mode():
-        # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.
-        Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=recipe.name, hparams=hparams).write()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from poem_build.data.examples import Example, read_examples
 from poem_build.data.hands import hands
 from poem_build.errors import GateError
-from poem_build.export.convert import convert_folder
+from poem_build.export.gguf import convert_folder
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
 from poem_build.judge.rules import Rules, play_file

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import GateError
-from poem_build.export.quantize import Quantization, quantize_file
+from poem_build.export.quantization import Quantization, quantize_file
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models import family
 from poem_build.models.files import F16, IMATRIX, SERVED

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from poem_build.export.convert import ConvertReport
 from poem_build.export.parity import Parity
-from poem_build.export.quantize import K_QUANTS, QuantizeReport
+from poem_build.export.quantization import K_QUANTS
+from poem_build.export.quantize import QuantizeReport
 from poem_build.judge.fidelity import TABLE, FidelityReport
 from poem_build.recipe.schema import Recipe
 from poem_build.report import markdown

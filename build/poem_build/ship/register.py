@@ -10,7 +10,7 @@ from poem_build.data.examples import Example, read_examples
 from poem_build.engine.ollama import Ollama, call, digests, server_version, translated
 from poem_build.engine.protocol import Question
 from poem_build.errors import GateError, OllamaError
-from poem_build.export.convert import GAME_DIGEST_KEY, PROMPT_VERSION_KEY
+from poem_build.export.gguf import GAME_DIGEST_KEY, PROMPT_VERSION_KEY
 from poem_build.export.parity import Parity
 from poem_build.judge.protocol import MALFORMED
 from poem_build.judge.rules import Rules, question

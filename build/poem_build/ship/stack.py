@@ -204,9 +204,7 @@ def _poem_build(choice: Choice, base: str | None) -> None:
     command = _run_command(choice, base)
     done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
     if done.returncode:
-        raise StackError(
-            f"poem-build {' '.join(command)}: ended with status {done.returncode}; the line above says why"
-        )
+        raise StackError(f"poem-build {' '.join(command)}: status {done.returncode}; the line above says why")
 
 
 def _run_command(choice: Choice, base: str | None) -> list[str]:

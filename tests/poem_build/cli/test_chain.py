@@ -20,7 +20,7 @@ from poem_build.engine.embedded import apart
 from poem_build.engine.llama import Llama
 from poem_build.engine.protocol import Question
 from poem_build.errors import ArtifactError, GateError, ModelFileError, RecipeError
-from poem_build.export import quantize
+from poem_build.export import quantization
 from poem_build.export.parity import random_texts
 from poem_build.judge import evaluate, verify
 from poem_build.judge.interval import Interval
@@ -74,7 +74,7 @@ def test_the_merge_is_the_formula(chain: dict[str, Artifact], out: Path, recipe:
 
 def test_the_gguf_is_quantized_and_knows_its_prompt_and_game(chain: dict[str, Artifact]) -> None:
     path = chain["gguf"].path / SERVED
-    types = quantize.tensor_types(path)
+    types = quantization.tensor_types(path)
     assert types["Q4_K"] + types["Q6_K"] == sum(types.values()) - types["F32"]
     reader = gguf().GGUFReader(path)
     assert reader.get_field("mansion_poem.prompt_version").contents() == GAME.prompt_version
@@ -107,7 +107,7 @@ def test_a_gguf_cut_short_is_refused_in_one_line(chain: dict[str, Artifact], tmp
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(whole[: int(len(whole) * keep)])
     with pytest.raises(ModelFileError, match=r"cut\.gguf"):
-        quantize.tensor_types(cut)
+        quantization.tensor_types(cut)
     with pytest.raises(ModelFileError, match=r"cut\.gguf"):
         Llama(cut)
 

@@ -25,7 +25,6 @@ from poem_build.export.convert import ConvertReport
 from poem_build.export.quantize import QuantizeReport
 from poem_build.judge import serving
 from poem_build.judge.fidelity import FidelityReport
-from poem_build.judge.verify import VerifyReport
 from poem_build.models import source
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
@@ -144,7 +143,6 @@ def test_a_character_without_a_token_is_written_from_its_bytes(
     ids = llama.tokenize("𠮷野家の🏢", bos=False)
     assert len(ids) > len("𠮷野家の🏢")
     assert llama.text(ids) == "𠮷野家の🏢"
-    assert made["verify"].report(VerifyReport).score.malformed == 0
 
 
 def test_a_real_ollama_serves_it_and_keeps_the_instructions_beyond_the_window(
