@@ -4,20 +4,22 @@ import os
 import tempfile
 from pathlib import Path
 
-from poem_build.cli.pipeline import run_all
+from poem.game import builtin_game
+from poem_build.cli import pipeline
+from poem_build.cli.options import Chosen
+from poem_build.engine.ollama import running_server
 from poem_build.recipe.schema import load_recipe
-from poem_build.ship import register
 
 
 def main() -> None:
     """Build `tiny` once from its base, with an Ollama of its own where the program is there; print the table."""
-    recipe = load_recipe("tiny")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
+        chosen = Chosen(load_recipe("tiny"), builtin_game(), None, out)
         os.environ["OLLAMA_MODELS"] = str(out / "ollama-models")
         host = "http://127.0.0.1:11979"
-        with register.running_server(host, out / "ollama.log") as ollama:
-            seconds = {name: made.seconds for name, made in run_all(recipe, out, host, ollama)}
+        with running_server(host, chosen.log) as ollama:
+            seconds = {made.stage: made.seconds for made in pipeline.run_all(chosen.workshop(host if ollama else None))}
     total = sum(seconds.values())
     print(f"{'stage':12} {'seconds':>8} {'share':>7}")
     for name, spent in seconds.items():

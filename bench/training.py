@@ -23,13 +23,12 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from poem_build.cli.main import set_up_process
-from poem_build.data import dataset
-from poem_build.models import source
-from poem_build.recipe.schema import Train, load_recipe
+from poem_build.cli import pipeline
+from poem_build.cli.options import choose_work, set_up_process
+from poem_build.recipe.schema import Train
 
 if TYPE_CHECKING:
-    from poem_build.train.batches import Tokens
+    from poem_build.models.tokens import Tokens
     from poem_build.train.fit import Fit
 
 SIDES = ("ours", "trl", "trl-stored")
@@ -45,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.data is None:
             args.data = Path(folder)
-            dataset.run(load_recipe(args.recipe), args.data)
+            pipeline.make(choose_work(args.recipe, None, None, args.data).workshop(), "dataset")
         told = {side: _ask(args, side) for side in SIDES}
     _table(told, args)
 
@@ -96,23 +95,21 @@ def _side(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
-    from poem_build.data.dataset import read_examples
+    from poem_build.data.chats import read_chats
+    from poem_build.models.family import family
     from poem_build.models.load import load_tokenizer
-    from poem_build.train.batches import tokenize
     from poem_build.train.fit import Fit
-    from poem_build.train.lora import adapt
+    from poem_build.train.lora import Lora
 
-    recipe = load_recipe(args.recipe)
-    out = args.out or Path("artifacts") / recipe.name
-    recipe = source.override(recipe, args.base, out) if args.base else recipe.with_base(recipe.base, out)
-    if recipe.base.brought:
-        source.run(recipe, out)
+    chosen = choose_work(args.recipe, args.base, None, args.out)
+    recipe, workshop = chosen.recipe, chosen.workshop()
+    base = (pipeline.make(workshop, "base") if recipe.base.brought else workshop.load("base")).path
     change = {"max_steps": args.steps, "batch": args.batch, "dtype": args.dtype}
     spec = Train(**(recipe.train.model_dump() | change))
-    tokenizer = load_tokenizer(recipe.base.path)
-    examples = read_examples(args.data / "dataset" / "train.jsonl")[: args.steps * args.batch]
-    tokens = [tokenize(tokenizer, recipe.base.family, example) for example in examples]
-    return Fit(adapt(recipe, tokenizer, args.dtype), tokens, [], spec), tokenizer
+    tokenizer, talk = load_tokenizer(base), family(recipe.base.family)
+    chats = read_chats(args.data / "dataset" / "train.jsonl")[: args.steps * args.batch]
+    tokens = [talk.tokens(tokenizer, chat) for chat in chats]
+    return Fit(Lora(talk, spec).adapt(base, args.dtype), tokens, [], spec), tokenizer
 
 
 def _ours(fit: "Fit") -> tuple[list[float], list[float]]:

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from poem_build.ship import containers
-from poem_build.ship.stack import image, settled
+from poem_build.ship.stack import Choice, image, settled
 from support.stack import Built
 
 RECIPE = "tiny"
@@ -24,8 +24,8 @@ def built(engine: None) -> Built:
     if base is not None and containers.image(base) is None:
         pytest.fail(f"OLLAMA_BASE_IMAGE: {base} is not here; build or pull it, or unset it to test the embedded stack")
     kind = "" if base else "embedded"
-    image(RECIPE, "", kind)
-    compose, config = settled(RECIPE, "", kind)
+    image(RECIPE, None, "", kind)
+    compose, config = settled(Choice(RECIPE), "", kind)
     if not kind:
         compose.show("build", "service")
     return Built(kind, compose, config)

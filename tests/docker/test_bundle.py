@@ -14,6 +14,7 @@ import pytest
 from poem.game import builtin_game
 from poem_build.recipe.schema import load_recipe
 from poem_build.ship import bundle
+from poem_build.ship.bundle import BUILT_IN_GAME, Contents
 from support import stand
 from support.stack import Built
 from support.stand import Stand
@@ -32,7 +33,7 @@ READY = "準備完了  http://localhost:3001"
 @pytest.fixture(scope="module")
 def packed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packed")
-    return bundle.pack(load_recipe("tiny"), out, built.compose, builtin_game().deck, hands=50)
+    return bundle.pack(Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME), out, built.compose, hands=50)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from poem.game import builtin_game
 from poem_build.ship import containers, sbom
 from poem_build.ship.stack import whole
 from support.process import ROOT
@@ -58,9 +59,10 @@ def test_one_model_and_its_provenance_are_in_the_image(built: Built) -> None:
     assert inspected is not None
     assert not inspected["Config"].get("Volumes"), "a volume would hide the model"
     labels = inspected["Config"]["Labels"]
-    gguf = artifacts["gguf"].files["model-Q4_K_M.gguf"]
+    gguf = artifacts["gguf"]["files"]["model-Q4_K_M.gguf"]
     assert labels["mansion-poem.gguf"] == gguf
     assert (labels["mansion-poem.recipe"], labels["mansion-poem.licence"]) == ("tiny", "MIT")
+    assert (labels["mansion-poem.game"], labels["mansion-poem.game-digest"]) == ("", builtin_game().deck.digest)
     for stage in ("dataset", "adapter", "merged", "f16", "gguf", "modelfile", "verify"):
         there = built.sh(image, f"cat {labels['mansion-poem.provenance']}/{stage}/artifact.json")
         assert there == (ROOT / "artifacts" / "tiny" / stage / "artifact.json").read_text("utf-8")
@@ -80,7 +82,7 @@ def test_the_store_is_whole_and_has_no_orphan(built: Built) -> None:
     wanted = [manifest["config"], *manifest["layers"]]
     assert {one["digest"].replace(":", "-") for one in wanted} == set(blobs)
     registered = json.loads(built.sh(built.holder, "cat /usr/share/mansion-poem/register/artifact.json"))
-    assert registered["figures"]["digest"] == digest
+    assert registered["report"]["digest"] == digest
     added = set(files(built, built.holder)) - set(
         files(built, built.config["services"]["ollama"]["build"]["args"]["OLLAMA_BASE_IMAGE"])
     )
@@ -121,7 +123,7 @@ def test_the_bill_of_materials_names_every_package_and_the_model(built: Built, t
         models = [c for c in bill["components"] if c["type"] == "machine-learning-model"]
         holds = built.image(service) == built.holder
         assert [model["hashes"][0]["content"] for model in models] == [
-            whole("tiny")["gguf"].files["model-Q4_K_M.gguf"]
+            whole("tiny")["gguf"]["files"]["model-Q4_K_M.gguf"]
         ] * holds
 
 

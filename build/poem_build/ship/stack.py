@@ -69,7 +69,7 @@ class Choice:
 def chosen(recipe: str | None, game: Path | None, gpu: str = "", stack: str = "") -> Choice:
     """What the command line says, or else .env."""
     said = Compose(gpu, stack, {"RECIPE": recipe} if recipe else {}).config()["x-mansion-poem"]
-    folder = game or (Path(said["game"]) if said["game"] else None)
+    folder = game or (Path(said["game"]) if said["game-name"] else None)
     return Choice(said["recipe"], folder.absolute() if folder else None)
 
 
