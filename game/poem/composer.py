@@ -39,7 +39,7 @@ _WANTED_LENGTH = range(208, _FITTING.stop)
 _DEFINITION = "である。"
 _SPOKEN = 2
 """How much likelier a thread is on which the store speaks of kinds of reality, and not of values alone."""
-_MOTIF, _MOTIF_OF_CALLED = 0.75, 0.35
+_MOTIF, _MOTIF_OF_CALLED = 0.75, 0.5
 """How often a title of somebody else's has ends for its kind and not for the thread; less if it calls for that."""
 
 # What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
@@ -253,7 +253,7 @@ def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool)
     found = {}
     for key, thread in known.threads.items():
         sentences = [s for value in worth for s in thread.values.get(value, ())]
-        sentences += theme.voices.get(key, ()) if theme else ()
+        sentences += 2 * (theme.voices.get(key, ()) if theme else ())  # a card is found again by its own kind
         if kept := [s for s in sentences if not any(term in s.text for term in terms)]:
             found[key] = tuple(kept)
     return found
