@@ -21,9 +21,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def service(environ: dict[str, str]) -> AsyncIterator[tuple[str, int]]:
-    """`poem-service` in a process of its own: its URL and process id."""
-    port = free_port()
+async def service(environ: dict[str, str], port: int | None = None) -> AsyncIterator[tuple[str, int]]:
+    """`poem-service` in a process of its own, on a free port if none is given: its URL and process id."""
+    port = port or free_port()
     paths = os.pathsep.join(str(ROOT / part) for part in ("game", "service"))
     env = {**os.environ, **environ, "POEM_PORT": str(port), "PYTHONPATH": paths}
     process = await asyncio.create_subprocess_exec(

@@ -1,8 +1,11 @@
 """The page in a real browser, at the width of a phone and of a desk; skipped where there is no Chromium."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from poem.game import builtin_game
@@ -11,8 +14,9 @@ from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from poem_service.web.handlers import MESSAGES
 from support.browser import CHROMIUM, browsing
-from support.ollama_stand_in import Call, OllamaStandIn, slow_drip
-from support.served import serving, until
+from support.ollama_stand_in import Call, OllamaStandIn, hang_amid, slow_drip
+from support.process import free_port, service
+from support.served import a_hand, sent, serving, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
@@ -116,3 +120,33 @@ async def test_a_service_that_is_gone_is_said_in_japanese(tmp_path: Path) -> Non
         await page.run("document.getElementById('write').click()")
         await page.until("document.getElementById('alert').textContent.includes('通信できません')")
         assert await page.run("document.getElementById('result').hidden")
+
+
+async def test_a_player_plays_through_a_redeploy(tmp_path: Path) -> None:
+    """One who waits is told so, has a poem when the service is stopped, and deals from the next one."""
+    async with OllamaStandIn() as ollama, httpx.AsyncClient(trust_env=False, timeout=30) as other:
+        environ = {"POEM_ENGINE": "ollama", "OLLAMA_HOST": ollama.url}
+        port = free_port()
+        async with service(environ, port) as (url, pid):
+            while (await other.get(f"{url}/ready")).json()["answers_from"] != "model":
+                await asyncio.sleep(0.05)
+            ollama.behave = hang_amid
+            async with browsing(tmp_path, url, 390, 844) as page:
+                await page.until("document.querySelectorAll('fieldset').length === 5")
+                first = asyncio.create_task(other.post(f"{url}/api/generate-poem", json=sent(a_hand())))
+                while not (await other.get(f"{url}/ready")).json()["queue"]:
+                    await asyncio.sleep(0.02)
+                await page.run(CHOOSE)
+                await page.run("document.getElementById('write').click()")
+                await page.until("document.getElementById('source').textContent.includes('1 番目')")
+                os.kill(pid, signal.SIGTERM)
+                await page.until("document.getElementById('title').textContent")
+                assert await page.run("document.getElementById('alert').textContent") == ""
+                assert (await first).headers["x-poem-reason"] == "stopping"
+                while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
+                    await asyncio.sleep(0.05)
+                await page.run("document.getElementById('next').click()")
+                async with service(environ, port):
+                    await page.until("document.getElementById('result').hidden")
+                    await page.until("document.querySelectorAll('fieldset').length === 5")
+                    assert await page.run("document.getElementById('alert').textContent") == ""
