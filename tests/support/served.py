@@ -17,7 +17,7 @@ from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from poem_service.web.server import Server, server_config
 
-DEADLINE_S = 1.5
+DEADLINE_S = 2.0
 """Of a service in a test; short, since every hang costs it."""
 
 

@@ -12,6 +12,7 @@ from poem.hand import draw_candidates
 from poem.shape import decode
 from poem_service.engine.ollama import OllamaEngine
 from poem_service.engine.protocol import Ask, Piece
+from poem_service.engine.upstream import SIP_S
 from poem_service.errors import AnswerError, EngineError, Reason, RefusedError
 from poem_service.record.log import request_id
 from support.ollama_stand_in import FAULTS, MODEL, Call, OllamaStandIn, right
@@ -113,10 +114,10 @@ async def test_an_answer_that_was_dropped_is_incomplete_in_one_piece_too(
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_connection_serves_the_next_ask(engine: OllamaEngine, ollama: OllamaStandIn, stream: bool) -> None:
-    ollama.behave, ollama.terminator_s = right, 0.002
-    for seed in range(30):
+    ollama.behave, ollama.terminator_s = right, 2 * SIP_S
+    for seed in range(8):
         await pieces(engine, ask(seed, stream=stream))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(3 * SIP_S)
     assert ollama.connections == 1
 
 

@@ -31,7 +31,7 @@ async def server() -> AsyncIterator[OpenAIStandIn]:
 
 @pytest.fixture
 async def served(server: OpenAIStandIn) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    settings = Settings(engine="openai", openai_url=f"{server.url}/v1", openai_key="the-key-of-it", deadline_s=1.5)
+    settings = Settings(engine="openai", openai_url=f"{server.url}/v1", openai_key="the-key-of-it", deadline_s=3.0)
     async with serving(settings) as (service, client):
         await until(service, ModelState.READY)
         yield service, client
@@ -119,6 +119,7 @@ async def test_a_model_that_thinks_before_it_writes_is_used(
         await call.head(kind="text/event-stream")
         for _ in range(4):
             await call.think("題は…")
+        await asyncio.sleep(0.05)
         await call.text("{}")
         await call.end()
 

@@ -141,6 +141,23 @@ def test_a_full_queue_costs_rows_and_never_waits(tmp_path: Path, monkeypatch: py
     assert rows(path) + log.lost == 21
 
 
+def test_rows_wait_for_a_file_that_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
+    path = tmp_path / "log.sqlite3"
+    log = GenerationLog(path)
+    log.add(written(0))
+    await_rows(path, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for n in range(1, 6):
+            log.add(written(n))
+        time.sleep(1.0)
+        other.execute("COMMIT")
+    await_rows(path, 6)
+    log.close()
+    assert log.lost == 0
+
+
 def test_a_locked_file_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
     path = tmp_path / "log.sqlite3"
