@@ -24,6 +24,8 @@ COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.va
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_GAME_DIGEST"}
 """What the image's labels say of the artifacts; a stand has no reason to."""
+BY_GPU = {"RENDER_GROUP", "POEM_DEAL"}
+"""What a GPU gives another default: whose devices they are, and that its model may write for any cards."""
 OF_THE_CONTAINER = {"POEM_HOST", "POEM_GPU", "POEM_GGUF", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"}
 """Settings that the stack itself decides: where it listens in its container, its engine, its model, its GPU."""
 
@@ -79,7 +81,7 @@ def test_the_example_environment_names_every_value_with_its_default() -> None:
     asked: dict[str, str] = {}
     for file in COMPOSE_FILES:
         for name, default in variables(file.read_text("utf-8")).items():
-            assert asked.setdefault(name, default) == default or name == "RENDER_GROUP", f"{file.name}: {name}"
+            assert asked.setdefault(name, default) == default or name in BY_GPU, f"{file.name}: {name}"
     example = (ROOT / ".env.example").read_text("utf-8")
     shown = dict(re.findall(r"(?m)^#([A-Z_]+)=(.*)$", example))
     assert set(shown) == set(asked) - SET_BY_MAKE
