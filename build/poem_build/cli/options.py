@@ -94,8 +94,8 @@ def choose_work(recipe: str, base: str | None, folder: Path | None, out: Path | 
 
 
 def load_game_option(folder: Path | None) -> Game:
-    """The game of the folder, or the built-in one; what of it is left out is said on standard error."""
-    return say_warnings(load_game(folder) if folder else builtin_game())
+    """The game of the folder, whose warnings are said on standard error, or the built-in one, which is ours to mend."""
+    return say_warnings(load_game(folder)) if folder else builtin_game()
 
 
 def say_warnings(game: Game) -> Game:

@@ -363,3 +363,18 @@ def test_the_deck_command_counts(tmp_path: Path) -> None:
     assert done.output == "Error: bad.json: a hand needs cards of 5 different categories, got 0; add categories\n"
     done = CliRunner().invoke(cli, ["deck", "--game", str(tmp_path), "--cards", "x"])
     assert done.exit_code == 2
+
+
+def test_what_of_a_game_is_left_out_is_said_once_on_standard_error(tmp_path: Path) -> None:
+    folder = tmp_path / "Our Game!"
+    folder.mkdir()
+    cards = [card.as_json() | {"colour": "red"} for card in GAME.deck.cards]
+    (folder / "cards.json").write_text(json.dumps(cards), "utf-8")
+    (folder / "catchphrases.json").write_text(json.dumps([*GAME.deck.catchphrases, ""]), "utf-8")
+    done = CliRunner().invoke(cli, ["run", "--why", "--game", str(folder), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        "Warning: cards.json: keys that the game does not have are ignored: colour (89 times)",
+        "Warning: catchphrases.json: entry 111 is left out: '' is no line of 1 to 400 characters",
+    ]
+    assert done.stdout.startswith("dataset: not made yet\n")

@@ -51,7 +51,7 @@ def test_the_plain_text_of_a_base_holds_training_hands_only_and_nothing_of_the_p
     assert recipe.pretrain is not None
     texts = [shown + said for phase in recipe.pretrain.phases for shown, said in corpus(phase, recipe.pretrain.seed)]
     assert not any("【" in text or '{"title"' in text or "<|im_start|>" in text for text in texts)
-    pairs = {f"{c.condition_text}、{w.poem_text}。": (c.id, w.id) for c in DECK.cards for w in c.poems}
+    pairs = {f"{c.condition_text}、{w.poem_text.rstrip('。')}。": (c.id, w.id) for c in DECK.cards for w in c.poems}
     told = [[pairs[line] for line in text.split("\n") if line in pairs] for text in texts]
     found = [hand_of(DECK, ids) for ids in told if len(ids) == PAIRS]
     assert len(found) > 10

@@ -114,7 +114,7 @@ def test_the_game_and_the_table_belong_together(home: Path) -> None:
         builtin_game().instructions,
         builtin_game().sentences,
     )
-    assert packed.warnings == ()
+    assert packed.warnings == builtin_game().warnings
     table = Table.open(home / "files" / "poems.sqlite")
     assert len(table) == 20
     assert table.stale_cards(packed.deck) == ()
