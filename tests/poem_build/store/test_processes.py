@@ -1,4 +1,4 @@
-"""Two processes of the command in one folder at once: one makes, the other takes or is told, and nothing is made twice."""
+"""Two processes of the command in one folder at once: one makes, the other takes or is told; nothing is made twice."""
 
 import json
 import subprocess
