@@ -9,7 +9,7 @@ reality, or at least what the wording is worth.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from random import Random
 
 from poem import shape
@@ -19,7 +19,7 @@ from poem.game import Game
 from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
 from poem.rules import PHRASE
-from poem.sentences import Sentence, Voices
+from poem.sentences import Frames, Sentence, Voices
 from poem.store import Motif, store
 
 # Sentences a paragraph, by how many sentences there are in all: five, or fewer where two cards share one, and the ends.
@@ -28,29 +28,30 @@ _LAYOUTS = {
     6: ((2, 2, 2), (2, 2, 1, 1), (1, 2, 2, 1), (1, 2, 3), (3, 2, 1)),
     5: ((2, 2, 1), (1, 2, 2), (2, 1, 2)),
 }
-# Drafts that fit of which the best is taken, and how many are tried for them on a thread.
-_DRAFTS = 4
-_TRIES = 24
-_FUSED = 0.5
-"""How often two cards that a fused sentence speaks for are let share it."""
 # 180 to 240 with the line breaks and without, whichever layout is taken.
 _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
-_WANTED_LENGTH = range(208, _FITTING.stop)
 _DEFINITION = "である。"
-_SPOKEN = 2
-"""How much likelier a thread is on which the store speaks of kinds of reality, and not of values alone."""
-_MOTIF, _MOTIF_OF_CALLED = 0.75, 0.5
-"""How often a title of somebody else's has ends for its kind and not for the thread; less if it calls for that."""
+_DEFINITIONS_MAX = 2
+
+# The best is taken of so many drafts that fit, and so many plans are tried for them on a thread. One thread alone: the
+# best of two is mostly of the one whose stations differ most, and its sentences would wear out.
+_DRAFTS = 3
+_PLANS_TRIED = 24
+_FUSED = 0.5
+"""How often two cards that a fused sentence speaks for are let share it."""
 
 # What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
 # in which the residence does nothing is no advertisement of it.
-_CHANCE = 3.0
+_CHANCE = 4.0
 _NO_SUBJECT = 4.0
 _SUBJECTS_TOGETHER = 1.5
 _SAME_NOUN = 1.0
 _SAME_ENDING = 1.0
+_SAME_STATION = 0.5
+_SIMILE, _SIMILES_BORNE = 0.8, 2
 _OFF_LENGTH = 0.08
 """For each character outside the wanted length."""
+_WANTED_LENGTH = range(208, _FITTING.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,13 @@ class Composition:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """A title with the thread it is told on and the ends it brings."""
+class _Draft:
+    """A title, its sentences in order, how many stand in each paragraph, and how good that is."""
 
     title: str
-    thread: str
-    opening: Sentence
-    closing: Sentence
+    sentences: tuple[Sentence, ...]
+    layout: tuple[int, ...]
+    score: float
 
 
 def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Composition:
@@ -81,72 +82,78 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
         raise CompositionError("no title candidates were given; draw them from the deck's catch-copies")
     rng = Random(f"{pattern_key(hand)}:{seed}")
     pairs = sorted(hand.pairs, key=lambda pair: pair.card.id)
-    fused = _fused(game, pairs)
     copied = [pair.wording.poem_text for pair in pairs if len(pair.wording.poem_text) >= PHRASE]
     terms = [term for pair in pairs for term in giveaway_terms(pair.card)]
     for waived in (False, True):
         banned = copied if waived else terms + copied
-        spoken = [_voices(game, pair, waived) for pair in pairs]
-        for thread in _threads(game, candidates, pairs, rng):
-            best, best_score, found = None, float("-inf"), 0
-            for _, plan in zip(range(_TRIES), _plans(game, candidates, thread, rng), strict=False):
-                draft = _draft(plan, spoken, fused, rng)
-                text = "".join(sentence.text for sentence in draft)
-                if len(text) not in _FITTING or text.count(_DEFINITION) > 2 or any(term in text for term in banned):
-                    continue
-                score, layout = _judge(draft, len(text), rng)
-                if score > best_score:
-                    best, best_score = (plan, draft, layout), score
-                found += 1
-                if found == _DRAFTS:
-                    break
-            if best is not None:
-                plan, draft, layout = best
-                return Composition(Answer(plan.title, _broken(draft, layout)), waived)
+        if drafts := _drafts(game, pairs, candidates, banned, waived, rng):
+            best = max(drafts, key=lambda draft: draft.score)
+            return Composition(Answer(best.title, _broken(best.sentences, best.layout)), waived)
     raise CompositionError("no composition fits the shape; the word files lack sentences of some length")
 
 
+def _drafts(
+    game: Game, pairs: Sequence[Pair], candidates: Sequence[str], banned: Sequence[str], waived: bool, rng: Random
+) -> list[_Draft]:
+    """Drafts of the right length without a banned text, on the first thread that gives any."""
+    spoken = [_voices(game, pair, waived) for pair in pairs]
+    fused = _fused(game, pairs)
+    found: list[_Draft] = []
+    for thread in _threads(game, candidates, pairs, rng):
+        for title, opening, closing in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
+            sentences = (opening, *_body(thread, spoken, fused, rng), closing)
+            text = "".join(sentence.text for sentence in sentences)
+            defined = text.count(_DEFINITION)
+            if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not any(term in text for term in banned):
+                found.append(_judge(title, sentences, len(text), rng))
+                if len(found) == _DRAFTS:
+                    break
+        if found:
+            break
+    return found
+
+
 def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: Random) -> list[str]:
-    """Threads in any order, each as likely as another.
+    """Threads in any order: those that the titles were written for, if any was.
 
-    They are those that the titles were written for; where none was, all that are not made of what a card's drawback
-    is made of: a shuffle by weight, sorted by u^(1/w) for uniform u (Efraimidis and Spirakis 2006).
+    Else those first on which most cards are told by their own kind; one that a drawback's own substance makes up is
+    left out unless all are.
     """
-    if own := sorted(
-        {frames.thread for title in candidates if (frames := game.sentences.titles.get(title)) and frames.thread}
-    ):
+    written = (game.sentences.titles[title].thread for title in candidates if title in game.sentences.titles)
+    if own := sorted({thread for thread in written if thread}):
         return rng.sample(own, len(own))
-    conditions = "\n".join(pair.card.condition_text for pair in pairs)
     known = store().threads
-    usable = [key for key, thread in known.items() if not any(word in conditions for word in thread.not_for)]
-    return sorted(
-        usable or known, key=lambda key: rng.random() ** (1 / (_SPOKEN if _has_themes(key) else 1)), reverse=True
-    )
+    told = {key: sum(key in _told(game, pair) for pair in pairs) for key in known}
+    conditions = "\n".join(pair.card.condition_text for pair in pairs)
+    usable = [
+        key
+        for key, thread in known.items()
+        if told[key] == len(pairs) or not any(word in conditions for word in thread.not_for)
+    ]
+    shuffled = rng.sample(usable or list(known), len(usable or known))
+    return sorted(shuffled, key=lambda key: -told[key])
 
 
-def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[_Plan]:
-    """Titles for the thread, over and over in any order, each with ends that suit it."""
-    known = store()
+def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[tuple[str, Sentence, Sentence]]:
+    """Titles for the thread, over and over in any order, each with an opening and a closing."""
     written = {title: game.sentences.titles[title] for title in candidates if title in game.sentences.titles}
     fitting = [title for title, frames in written.items() if frames.thread == thread]
-    if not fitting:
-        fitting = [title for title in candidates if thread in _called(title)] or list(candidates)
+    if not fitting:  # a title of anybody's has an answer on some threads; on another it should call for that
+        fitting = [title for title in candidates if thread in _called(title) or _is_answered(title, thread)]
+        fitting = fitting or list(candidates)
+    ends = store().threads[thread]
     while True:
         for title in rng.sample(fitting, len(fitting)):
-            if frames := written.get(title):
-                yield _Plan(title, thread, *rng.choice(frames.pairs))
-            elif (motifs := _motifs(title)) and rng.random() < _motif_share(title, thread):
-                yield _Plan(title, thread, *rng.choice(rng.choice(motifs).frames.pairs))
+            if frames := written.get(title) or _answering(title, thread, rng):
+                yield title, *rng.choice(frames.pairs)
             else:
-                ends = known.threads[thread]
-                yield _Plan(title, thread, rng.choice(ends.openings), rng.choice(ends.closings))
+                yield title, rng.choice(ends.openings), rng.choice(ends.closings)
 
 
-def _draft(
-    plan: _Plan, spoken: Sequence[Voices], fused: Sequence[tuple[tuple[int, int], Voices]], rng: Random
+def _body(
+    thread: str, spoken: Sequence[Voices], fused: Sequence[tuple[tuple[int, int], Voices]], rng: Random
 ) -> list[Sentence]:
-    """The plan's sentences in order."""
-    thread = plan.thread
+    """A sentence for each card, or one for two that share it, by the stations of the thread."""
     body: list[Sentence] = []
     silent: tuple[int, ...] = ()
     for cards, voices in fused:
@@ -158,27 +165,26 @@ def _draft(
         if n not in silent:
             options = [sentence for sentence in voices.get(thread, ()) if sentence not in body]
             if not options:  # more cards are alike than there are sentences for such
-                options = [s for s in _anything(thread) if s not in body]
+                options = [sentence for sentence in _anything(thread) if sentence not in body]
             body.append(options[0] if len(options) == 1 else rng.choice(options))
-    body.sort(key=lambda sentence: sentence.at)
-    return [plan.opening, *body, plan.closing]
+    return sorted(body, key=lambda sentence: sentence.at)
 
 
-def _judge(draft: Sequence[Sentence], length: int, rng: Random) -> tuple[float, tuple[int, ...]]:
-    """How good a draft is, and the layout that suits it: the residence at most once a paragraph."""
-    subjects = [sentence.subject for sentence in draft]
-    layouts = _LAYOUTS[len(draft)]
+def _judge(title: str, sentences: tuple[Sentence, ...], length: int, rng: Random) -> _Draft:
+    """The draft with the layout that suits it: the residence at most once a paragraph."""
+    subjects = [sentence.subject for sentence in sentences]
+    layouts = _LAYOUTS[len(sentences)]
     layout = min(rng.sample(layouts, len(layouts)), key=lambda sizes: _crowded(subjects, sizes))
     score = _CHANCE * rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
     if not any(subjects):
         score -= _NO_SUBJECT
-    for before, after in pairwise(draft):
-        score -= _SAME_ENDING * (before.text[-3:] == after.text[-3:])
-    for before, after in combinations(draft, 2):
-        score -= _SAME_NOUN * len(before.nouns & after.nouns)
+    score -= _SAME_ENDING * sum(before.text[-3:] == after.text[-3:] for before, after in pairwise(sentences))
+    score -= _SAME_NOUN * sum(len(before.nouns & after.nouns) for before, after in combinations(sentences, 2))
+    score -= _SAME_STATION * (len(sentences) - 2 - len({sentence.at for sentence in sentences[1:-1]}))
+    score -= _SIMILE * max(0, sum(sentence.simile for sentence in sentences) - _SIMILES_BORNE)
     if length not in _WANTED_LENGTH:
         score -= _OFF_LENGTH * max(_WANTED_LENGTH.start - length, length - _WANTED_LENGTH.stop + 1)
-    return score, layout
+    return _Draft(title, sentences, layout, score)
 
 
 def _crowded(subjects: Sequence[bool], sizes: Sequence[int]) -> int:
@@ -190,10 +196,10 @@ def _crowded(subjects: Sequence[bool], sizes: Sequence[int]) -> int:
     return crowded
 
 
-def _broken(draft: Sequence[Sentence], sizes: Sequence[int]) -> str:
+def _broken(sentences: Sequence[Sentence], sizes: Sequence[int]) -> str:
     paragraphs, start = [], 0
     for size in sizes:
-        paragraphs.append("".join(sentence.text for sentence in draft[start : start + size]))
+        paragraphs.append("".join(sentence.text for sentence in sentences[start : start + size]))
         start += size
     return shape.PARAGRAPH_BREAK.join(paragraphs)
 
@@ -218,14 +224,50 @@ def _voices(game: Game, pair: Pair, waived: bool) -> Voices:
     return own or _of_any(pair.card, pair.wording, game.values.get(pair.wording.id, ()), waived)
 
 
+def _told(game: Game, pair: Pair) -> Voices:
+    """The sentences that speak of this card and not of any that is worth as much."""
+    own = game.sentences.wordings.get(pair.wording.id) if game.owns(pair.card) else None
+    return own or _of_kind(pair.card)
+
+
+@lru_cache(maxsize=8192)
+def _of_kind(card: Card) -> Voices:
+    theme = store().theme_of(card)
+    return theme.voices if theme else {}
+
+
+@lru_cache(maxsize=8192)
+def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool) -> Voices:
+    """What the store says of a card that nobody has written for, without what gives it away unless that is waived.
+
+    A card is found again by its kind; what its wording is worth is said where the kind is not known.
+    """
+    known = store()
+    worth = values or known.values_of(card, wording) or tuple(known.values)
+    terms = () if waived else giveaway_terms(card)
+    found: dict[str, tuple[Sentence, ...]] = {}
+    for key, thread in known.threads.items():
+        for sentences in (_of_kind(card).get(key, ()), [s for value in worth for s in thread.values.get(value, ())]):
+            if kept := tuple(s for s in sentences if not any(term in s.text for term in terms)):
+                found[key] = kept
+                break
+    return found
+
+
 @lru_cache(maxsize=8192)
 def _called(title: str) -> frozenset[str]:
     """The threads that a title calls for by one of its words."""
     return frozenset(key for key, thread in store().threads.items() if any(word in title for word in thread.words))
 
 
-def _motif_share(title: str, thread: str) -> float:
-    return _MOTIF_OF_CALLED if thread in _called(title) else _MOTIF
+def _answering(title: str, thread: str, rng: Random) -> Frames | None:
+    """Ends for the title's kind on that thread, if there are any."""
+    motifs = [motif.frames[thread] for motif in _motifs(title) if thread in motif.frames]
+    return rng.choice(motifs) if motifs else None
+
+
+def _is_answered(title: str, thread: str) -> bool:
+    return any(thread in motif.frames for motif in _motifs(title))
 
 
 @lru_cache(maxsize=8192)
@@ -234,26 +276,5 @@ def _motifs(title: str) -> tuple[Motif, ...]:
 
 
 @cache
-def _has_themes(thread: str) -> bool:
-    return any(thread in theme.voices for theme in store().themes.values())
-
-
-@cache
-def _anything(thread: str) -> tuple[Sentence, ...]:
+def _anything(thread: str) -> Sequence[Sentence]:
     return tuple(s for sentences in store().threads[thread].values.values() for s in sentences)
-
-
-@lru_cache(maxsize=8192)
-def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool) -> Voices:
-    """What the store says of a card that nobody has written for, without what gives it away unless that is waived."""
-    known = store()
-    theme = known.theme_of(card)
-    worth = values or known.values_of(card, wording) or tuple(known.values)
-    terms = () if waived else giveaway_terms(card)
-    found = {}
-    for key, thread in known.threads.items():
-        sentences = [s for value in worth for s in thread.values.get(value, ())]
-        sentences += 2 * (theme.voices.get(key, ()) if theme else ())  # a card is found again by its own kind
-        if kept := [s for s in sentences if not any(term in s.text for term in terms)]:
-            found[key] = tuple(kept)
-    return found

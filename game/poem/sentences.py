@@ -18,6 +18,7 @@ from poem.files import read_json
 STATIONS = range(5)
 
 _SUBJECT = re.compile("(?:邸|住まい|館|この[地丘家街]|高台)[はがも]")
+_SIMILE = re.compile("ように|さながら|にならい|に似|心地|思わせ|ごとく|の趣")
 _NOUNS = re.compile(r"[一-鿿々〆]{2,}|[ァ-ヶー]{3,}|[窓灯朝夜雨風空月星花庭鍵壁石葉枝海川橋舟頁鏡鳥影光音香門道]")
 
 
@@ -29,11 +30,14 @@ class Sentence:
     at: int = 0
     subject: bool = field(init=False, compare=False)
     """Whether the residence or its site does what the sentence says."""
+    simile: bool = field(init=False, compare=False)
+    """Whether it says that something is like something else: a poem bears few of these."""
     nouns: frozenset[str] = field(init=False, compare=False)
     """The things it shows: what jars if the next sentence shows it again."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", bool(_SUBJECT.search(self.text)))
+        object.__setattr__(self, "simile", bool(_SIMILE.search(self.text)))
         object.__setattr__(self, "nouns", frozenset(_NOUNS.findall(self.text)))
 
 

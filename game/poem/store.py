@@ -45,10 +45,13 @@ class Theme:
 
 @dataclass(frozen=True, slots=True)
 class Motif:
-    """A kind of title, the words that tell it, and the openings and closings that answer it."""
+    """A kind of title, the words that tell it, and openings and closings that answer it on each thread.
+
+    One without words answers any title.
+    """
 
     words: tuple[str, ...]
-    frames: Frames
+    frames: Mapping[str, Frames]
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Store:
         for theme in self.themes.values():
             yield from (s for sentences in theme.voices.values() for s in sentences)
         for motif in self.motifs.values():
-            yield from (s for pair in motif.frames.pairs for s in pair)
+            yield from (s for frames in motif.frames.values() for pair in frames.pairs for s in pair)
 
     def values_of(self, card: Card, wording: Wording) -> tuple[str, ...]:
         """What a wording is worth, by plain search: at most two values, none if no word of any is found.
@@ -91,8 +94,9 @@ class Store:
         return max(found, key=lambda one: one[0])[1] if found else None
 
     def motifs_of(self, title: str) -> tuple[Motif, ...]:
-        """The motifs of which the title holds a word."""
-        return tuple(motif for motif in self.motifs.values() if any(word in title for word in motif.words))
+        """The motifs of which the title holds a word; those that answer any title if there are none."""
+        told = tuple(motif for motif in self.motifs.values() if any(word in title for word in motif.words))
+        return told or tuple(motif for motif in self.motifs.values() if not motif.words)
 
 
 @cache
@@ -107,7 +111,10 @@ def store() -> Store:
             for name, entry in read_json(path).items()
         },
         motifs={
-            name: Motif(tuple(entry["words"]), frames(entry))
+            name: Motif(
+                tuple(entry["words"]),
+                {thread: frames({"thread": thread, "frames": pairs}) for thread, pairs in entry["frames"].items()},
+            )
             for name, entry in read_json(folder / "motifs.json").items()
         },
         values={value: tuple(words) for value, words in read_json(folder / "values.json").items()},
