@@ -45,7 +45,7 @@ _FUSED = 0.5
 _CHANCE = 4.0
 _NO_SUBJECT = 4.0
 _SUBJECTS_TOGETHER = 1.5
-_SAME_NOUN = 1.0
+_SAME_NOUN, _SAME_NOUN_NEXT = 1.0, 4.0
 _SAME_ENDING = 1.0
 _SAME_STATION = 0.5
 _SIMILE, _SIMILES_BORNE = 0.8, 2
@@ -179,6 +179,7 @@ def _judge(title: str, sentences: tuple[Sentence, ...], length: int, rng: Random
     if not any(subjects):
         score -= _NO_SUBJECT
     score -= _SAME_ENDING * sum(before.text[-3:] == after.text[-3:] for before, after in pairwise(sentences))
+    score -= _SAME_NOUN_NEXT * sum(not before.nouns.isdisjoint(after.nouns) for before, after in pairwise(sentences))
     score -= _SAME_NOUN * sum(len(before.nouns & after.nouns) for before, after in combinations(sentences, 2))
     score -= _SAME_STATION * (len(sentences) - 2 - len({sentence.at for sentence in sentences[1:-1]}))
     score -= _SIMILE * max(0, sum(sentence.simile for sentence in sentences) - _SIMILES_BORNE)
