@@ -46,6 +46,9 @@ REASONS = {
     "repeated": "rules",
     "polite": "rules",
     "empty": "malformed",
+    "thinks_only": "malformed",
+    "status_429": "busy",
+    "another_page": "malformed",
 }
 
 

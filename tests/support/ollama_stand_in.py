@@ -14,6 +14,7 @@ from poem.hand import Answer, hand_of
 from poem.shape import encode
 
 MODEL = "mansion-poem:latest"
+_TITLE = re.compile(r"(?m)^\d+\. (.+)$")
 _LINE = re.compile(r"^[1-5]\. .+?: (.+?) → (.+)$", re.MULTILINE)
 
 
@@ -30,8 +31,7 @@ class Call:
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        titles: list[str] = self.schema["properties"]["title"]["enum"]
-        return tuple(titles)
+        return tuple(_TITLE.findall(self.body["messages"][1]["content"].partition("【タイトル選択候補】")[2]))
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -265,6 +265,28 @@ async def empty(call: Call) -> None:
     await call.end()
 
 
+async def thinks_only(call: Call) -> None:
+    """A thinking model that never comes to the point."""
+    await call.head()
+    thought = {"model": MODEL, "message": {"role": "assistant", "content": "", "thinking": "題は…"}, "done": False}
+    if call.streams:
+        for _ in range(20):
+            await call.chunk(_line(thought))
+    await call.end()
+
+
+async def status_429(call: Call) -> None:
+    await _status(call, 429, "too many requests")
+
+
+async def another_page(call: Call) -> None:
+    """A proxy in between answers for the server, and says that all is well."""
+    body = b"<!doctype html><title>Sign in</title>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n\r\n"
+    call.writer.write(head.encode() + body)
+    await call.writer.drain()
+
+
 async def blanks(call: Call) -> None:
     """Right, with the blanks between tokens that Ollama's schema mode yields."""
     answer = call.right()
@@ -302,6 +324,9 @@ FAULTS: dict[str, Behaviour] = {
         repeated,
         polite,
         empty,
+        thinks_only,
+        status_429,
+        another_page,
     )
 }
 

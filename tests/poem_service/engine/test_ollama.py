@@ -86,9 +86,28 @@ async def test_a_server_that_refuses_the_schema_is_asked_less_strictly(
         await call.end()
 
     ollama.behave = picky
-    for _ in range(2):
+    for _ in range(4):
         assert text(await pieces(engine, ask(stream=stream))) == '{"title":"a","poem":"b"}'
-    assert [call["format"] == "json" for call in ollama.calls] == [False, True, True]  # the refusal is remembered
+    strict_then_not = [False, True]
+    assert [call["format"] == "json" for call in ollama.calls] == strict_then_not * 2 + [True] * 2
+
+
+async def test_one_refusal_is_no_reason_to_ask_less_strictly_for_ever(
+    engine: OllamaEngine, ollama: OllamaStandIn
+) -> None:
+    async def once(call: Call) -> None:
+        ollama.behave = right
+        await FAULTS["status_400"](call)
+
+    ollama.behave = once
+    for seed in range(3):
+        await pieces(engine, ask(seed))
+    assert ["schema" if call["format"] != "json" else "json" for call in ollama.calls] == [
+        "schema",
+        "json",
+        "schema",
+        "schema",
+    ]
 
 
 async def test_what_is_refused_in_every_form_is_refused(engine: OllamaEngine, ollama: OllamaStandIn) -> None:
