@@ -82,8 +82,8 @@ def write_answers(folder: Path, titles: tuple[str, ...]) -> Path:
 
 
 @asynccontextmanager
-async def process(*command: str, ready: str, **environ: str) -> AsyncIterator[None]:
-    """A peer in a process of its own, once it answers at `ready`."""
+async def process(*command: str, ready: str, **environ: str) -> AsyncIterator[int]:
+    """A peer in a process of its own, once it answers at `ready`: its process id."""
     running = await asyncio.create_subprocess_exec(
         *command, env={**os.environ, **environ}, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
@@ -95,18 +95,18 @@ async def process(*command: str, ready: str, **environ: str) -> AsyncIterator[No
                     break
                 except httpx.TransportError:
                     await asyncio.sleep(0.05)
-        yield
+        yield running.pid
     finally:
         with suppress(ProcessLookupError):
             running.terminate()
         await running.wait()
 
 
-async def wrk(url: str, body: Path, clients: int, seconds: float) -> dict[str, float]:
+async def wrk(url: str, body: Path, clients: int, seconds: float, accept: str = "application/json") -> dict[str, float]:
     """One measurement."""
     asking = await asyncio.create_subprocess_exec(
         *("wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--timeout", "30s", "--latency"),
-        *("-s", str(PEERS / "post.lua"), url, "--", str(body), "Bearer sk-1234"),
+        *("-s", str(PEERS / "post.lua"), url, "--", str(body), "Bearer sk-1234", accept),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await asking.communicate()

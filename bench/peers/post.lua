@@ -5,6 +5,7 @@ function init(args)
   wrk.body = file:read("*a")
   wrk.headers["Content-Type"] = "application/json"
   if args[2] then wrk.headers["Authorization"] = args[2] end
+  if args[3] then wrk.headers["Accept"] = args[3] end
   file:close()
 end
 

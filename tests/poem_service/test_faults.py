@@ -245,7 +245,7 @@ async def test_more_players_than_the_model_can_serve_are_answered_at_once(ollama
 async def test_a_poem_streams_as_it_grows(ollama: OllamaStandIn, served: Served) -> None:
     async def at_a_pace(call: Call) -> None:
         await call.head()
-        await call.text(encode(call.right()), gap_s=0.004)
+        await call.text(encode(call.right()), gap_s=0.01)
         await call.end()
 
     ollama.behave = at_a_pace

@@ -56,11 +56,12 @@ class EventStream(Response):
         leaving = asyncio.ensure_future(_left(scope, receive, writing))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while (body := await _next(listener.events)) is not None:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            if not writing.cancelled() and (error := writing.exception()) is not None:
-                raise error  # the connection breaks, and the client knows
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            more = True
+            while more:
+                body, more = await _next(listener.events)
+                if not more and not writing.cancelled() and (error := writing.exception()) is not None:
+                    raise error  # the connection breaks, and the client knows
+                await send({"type": "http.response.body", "body": body, "more_body": more})
         finally:
             for task in (leaving, writing):
                 task.cancel()
@@ -81,12 +82,16 @@ def event(name: str, fields: Mapping[str, object]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(fields) + b"\n\n"
 
 
-async def _next(events: "asyncio.Queue[bytes | None]") -> bytes | None:
+async def _next(events: "asyncio.Queue[bytes | None]") -> tuple[bytes, bool]:
+    """All events that are there, as one piece to send, and whether more follow."""
     try:
         async with asyncio.timeout(QUIET_S):
-            return await events.get()
+            found = [await events.get()]
     except TimeoutError:
-        return b": still writing\n\n"
+        return b": still writing\n\n", True
+    while not events.empty():
+        found.append(events.get_nowait())
+    return b"".join(filter(None, found)), None not in found
 
 
 async def _left(scope: Scope, receive: Receive, writing: "asyncio.Future[None]") -> None:
