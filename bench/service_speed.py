@@ -2,9 +2,10 @@
 
     python bench/service_speed.py [--seconds 4] [--rounds 3]
 
-nginx gives the upstream's fixed answer and is a peer too; wrk asks. LiteLLM takes part if LITELLM names its
-command. Every figure of ours has the rules in it. Prints a table with ratios; the upstream's own time is
-taken off for the added latency.
+nginx gives the upstream's fixed answer, whole as a plain ask wants it, and is a peer too; wrk asks. LiteLLM
+takes part if LITELLM names its command. Every figure of ours has the rules in it. Prints a table with ratios; the
+upstream's own time is taken off for the added latency. What a model that writes token by token costs:
+`service_processor.py`.
 """
 
 import argparse
@@ -67,8 +68,11 @@ def write_answers(folder: Path, titles: tuple[str, ...]) -> Path:
     completion["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     (folder / "api").mkdir()
     (folder / "v1" / "chat").mkdir(parents=True)
-    (folder / "api/chat").write_bytes(b"".join(json.dumps(x, ensure_ascii=False).encode() + b"\n" for x in lines))
+    (folder / "lines.ndjson").write_bytes(b"".join(json.dumps(x, ensure_ascii=False).encode() + b"\n" for x in lines))
+    tokens = {"eval_count": len(lines), "eval_duration": 1_000_000}
+    whole = lines[-1] | {"message": {"role": "assistant", "content": text}} | tokens
     for name, fields in {
+        "api/chat": whole,
         "api/tags": named,
         "api/ps": named,
         "api/show": {"model_info": {}},

@@ -22,7 +22,7 @@ _END = b"0\r\n\r\n"
 
 def main(port: int, seconds: float, folder: Path) -> None:
     """Serve until killed."""
-    lines = (folder / "api/chat").read_bytes().splitlines(keepends=True)
+    lines = (folder / "lines.ndjson").read_bytes().splitlines(keepends=True)
     told: list[dict[str, Any]] = [json.loads(line) for line in lines]
     text = "".join(line["message"]["content"] for line in told)
     last = told[-1] | {"message": {"role": "assistant", "content": text}, "eval_count": len(told)}
