@@ -8,6 +8,7 @@ BuildError
 ├── GateError       a stage ran, and what it made is not good enough to go on
 ├── UnfinishedError a model's answer did not end within the tokens it has
 ├── OllamaError     Ollama is not there, refused, or gave back something else
+├── TeacherError    a teacher, its journal, its prices or its answers are not what is needed
 ├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
 """
@@ -43,6 +44,10 @@ class UnfinishedError(BuildError):
 
 class OllamaError(BuildError):
     """Ollama is not there, refused, or gave back something else than it was given."""
+
+
+class TeacherError(BuildError):
+    """A teacher refuses, costs more than is allowed, or its journal, prices or answers are not what is needed."""
 
 
 class StackError(BuildError):

@@ -16,6 +16,15 @@ def progress(items: Iterable[T], what: str) -> Iterator[T]:
 
 
 @contextmanager
+def bar(what: str, total: int | None) -> Iterator[Callable[[bool], None]]:
+    """A bar that grows by one when what it yields is called with true."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=what, leave=False, disable=not sys.stderr.isatty()) as shown:
+        yield lambda grown: shown.update(int(grown)) and None
+
+
+@contextmanager
 def token_bar(what: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
     """A bar of tokens with their rate and the time left; what it yields takes the next tokens and a note beside it."""
     from tqdm import tqdm

@@ -12,7 +12,7 @@ BESIDE = {"errors", "progress"}
 """Modules beside the rooms, which all of these may use."""
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {
-    "cli": {"ship", "report", "judge", "export", "engine", "train", "data", "models", "store", "recipe"},
+    "cli": {"ship", "report", "judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
     "ship": {"judge", "export", "engine", "data", "models", "store", "recipe"},
     "report": {"judge", "export", "engine", "data", "store", "recipe"},
     "judge": {"export", "engine", "data", "models", "store", "recipe"},
@@ -20,7 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "engine": {"models", "recipe"},
     "train": {"data", "teacher", "models", "store", "recipe"},
     "data": {"teacher", "models", "store", "recipe"},
-    "teacher": set(),
+    "teacher": {"store", "recipe"},
     "models": {"store", "recipe"},
     "store": {"recipe"},
     "recipe": set(),

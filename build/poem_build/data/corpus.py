@@ -64,8 +64,8 @@ def _poems(rng: Random) -> Iterator[Text]:
             said = "".join(spoken.get(wording.id, ()))
             yield Text("", f"{card.category}。{card.condition_text}。{wording.poem_text.rstrip('。')}。{said}")
     for hand, composer in zip(hands(game.deck, "train", rng), _composers(), strict=False):
-        if lesson := composer.write(hand, draw_candidates(game.deck, rng), rng.getrandbits(32)):
-            yield Text("", f"{lesson.answer.title}\n{lesson.answer.poem}")
+        if answer := composer.write(hand, draw_candidates(game.deck, rng), rng.getrandbits(32)):
+            yield Text("", f"{answer.title}\n{answer.poem}")
 
 
 def _wordings(rng: Random) -> Iterator[Text]:
@@ -85,8 +85,8 @@ def _lists(rng: Random) -> Iterator[Text]:
         shown = _listed(pairs) + "".join(f"{title}\n" for title in titles)
         if not poem:
             yield Text(shown, _sentences(pairs, spoken, rng))
-        elif lesson := composer.write(hand, titles, rng.getrandbits(32)):
-            yield Text(shown, f"{lesson.answer.title}\n{lesson.answer.poem}")
+        elif answer := composer.write(hand, titles, rng.getrandbits(32)):
+            yield Text(shown, f"{answer.title}\n{answer.poem}")
 
 
 def _composers() -> Iterator[Composer]:

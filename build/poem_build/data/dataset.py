@@ -13,13 +13,13 @@ from poem.hand import draw_candidates
 from poem.rules import check
 from poem_build.data.examples import Example, write_examples
 from poem_build.data.hands import SPLITS, Split, candidates_with, hands, split_of
+from poem_build.data.taught import read_taught
 from poem_build.errors import DatasetError
 from poem_build.models.origin import Origin, write_origin
 from poem_build.store.artifact import Report
 from poem_build.store.digest import sha256
 from poem_build.store.stage import Job, Stage, sections
 from poem_build.teacher.composer import READS, Composer
-from poem_build.teacher.protocol import Teacher
 
 _HANDS_PER_EXAMPLE = 20
 """As many hands are tried for an example on average before the teacher is taken to have nothing to say."""
@@ -48,20 +48,26 @@ class DatasetReport(Report):
 
 
 def run(job: Job) -> DatasetReport:
-    """Write the three splits, poems written by hand mixed into the first, and `dataset.json` beside them."""
+    """Write the three splits, the composer's or those that another teacher left, and `dataset.json` beside them.
+
+    Poems written by hand are mixed into the first.
+    """
     game, spec = job.game, job.recipe.dataset
-    teacher = Composer(game)
     by_hand = _by_hand(game, spec.handwritten, spec.seed)
-    cost, unwritten, splits = 0.0, 0, {}
-    for split in SPLITS:
-        examples, spent, silent = _taught(game, teacher, split, getattr(spec, split), spec.seed)
-        examples += by_hand if split == "train" else []
-        write_examples(job.folder / f"{split}.jsonl", game, examples)
-        splits[split] = _coverage(game.deck, examples)
-        cost, unwritten = cost + spent, unwritten + silent
-    report = DatasetReport(
-        teacher=teacher.name, cost_usd=cost, handwritten=len(by_hand), splits=splits, unwritten=unwritten
-    )
+    if spec.taught:
+        written, said = read_taught(spec.taught, game)
+        teacher, cost, unwritten = str(said["teacher"]), float(said["cost_usd"]), int(said["unwritten"])
+    else:
+        composer = Composer(game)
+        found = {split: _taught(game, composer, split, getattr(spec, split), spec.seed) for split in SPLITS}
+        written = {split: examples for split, (examples, _) in found.items()}
+        teacher, cost, unwritten = composer.name, 0.0, sum(silent for _, silent in found.values())
+    splits = {}
+    for split, examples in written.items():
+        everything = [*examples, *(by_hand if split == "train" else [])]
+        write_examples(job.folder / f"{split}.jsonl", game, everything)
+        splits[split] = _coverage(game.deck, everything)
+    report = DatasetReport(teacher=teacher, cost_usd=cost, handwritten=len(by_hand), splits=splits, unwritten=unwritten)
     origin = Origin(game=game.name, game_digest=game.deck.digest, prompt_version=game.prompt_version)
     write_origin(job.folder, origin)
     files = {split: sha256(job.folder / f"{split}.jsonl") for split in SPLITS}
@@ -79,29 +85,28 @@ STAGE = Stage(
     report=DatasetReport,
     settings=sections("dataset"),
     reads_game=True,
-    outside=lambda _: READS,
+    outside=lambda recipe: {**READS, **({"taught": recipe.dataset.taught} if recipe.dataset.taught else {})},
 )
 
 
-def _taught(game: Game, teacher: Teacher, split: Split, size: int, seed: int) -> tuple[list[Example], float, int]:
-    """The split's examples, what they cost, and how many hands had no poem. Raises `DatasetError` for too many."""
+def _taught(game: Game, teacher: Composer, split: Split, size: int, seed: int) -> tuple[list[Example], int]:
+    """The split's examples, and how many hands had no poem. Raises `DatasetError` for too many."""
     rng = Random(f"dataset {split} {seed}")
     examples: list[Example] = []
-    cost, silent = 0.0, 0
+    silent = 0
     for hand in hands(game.deck, split, rng):
         if len(examples) == size:
             break
         candidates = draw_candidates(game.deck, rng)
-        lesson = teacher.write(hand, candidates, rng.getrandbits(32))
-        cost += lesson.cost_usd if lesson else 0
-        if lesson and not check(lesson.answer, hand, candidates):
-            examples.append(Example(hand, candidates, lesson.answer))
+        answer = teacher.write(hand, candidates, rng.getrandbits(32))
+        if answer and not check(answer, hand, candidates):
+            examples.append(Example(hand, candidates, answer))
         elif (silent := silent + 1) > _HANDS_PER_EXAMPLE * size:
             raise DatasetError(
                 f"{teacher.name} has poems within the rules for {len(examples)} of {len(examples) + silent} hands of "
                 "this game; are there words in its cards that every poem needs?"
             )
-    return examples, cost, silent
+    return examples, silent
 
 
 def _by_hand(game: Game, times: int, seed: int) -> list[Example]:

@@ -9,24 +9,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from poem_build.errors import RecipeError
+from poem_build.recipe.section import Count, Fraction, Positive, Section
+from poem_build.recipe.teaching import Teaching
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 FAMILIES = Path(__file__).resolve().parents[1] / "models" / "families"
 
 HUB_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A table of a recipe: keys that it does not have are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Base(Section):
@@ -97,7 +89,9 @@ class Dataset(Section):
     valid: Positive
     test: Positive
     handwritten: Count = 0
-    """How often each poem written by hand that is not held out comes in the training split, besides the composed."""
+    """How often each poem written by hand that is not held out comes in the training split, besides the others."""
+    taught: Path | None = Field(default=None, exclude=True)
+    """A folder that `poem-build teacher run` left, whose poems are taken instead of composed ones, all of them."""
     seed: int = 0
 
 
@@ -125,7 +119,7 @@ class Train(Section):
     """Looks without a better loss after which training stops; 0: never."""
     checkpoint_s: float = Field(default=60.0, ge=0, exclude=True)
     """Seconds between two checkpoints; the adapter is the same whatever it is."""
-    new_tokens: list[str] = []
+    new_tokens: tuple[str, ...] = ()
     """Texts whose tokens the base has never met; their embeddings are trained along with the matrices."""
     seed: int = 0
 
@@ -180,6 +174,7 @@ class Recipe(Section):
     base: Base
     pretrain: Pretrain | None = None
     dataset: Dataset
+    teacher: Teaching = Teaching()
     train: Train
     serve: Serve
     gate: Gate

@@ -1,1 +1,1 @@
-"""A hand → the poem that a model is to learn for it, and what that cost."""
+"""A question → a teacher's answer on disk, what it cost, and what the rules say of it."""

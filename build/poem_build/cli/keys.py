@@ -1,0 +1,38 @@
+"""A recipe's teacher and the environment → somebody who answers. Keys come from there alone and are shown nowhere."""
+
+from collections.abc import Mapping
+
+from poem.game import Game
+from poem_build.errors import TeacherError
+from poem_build.recipe.teaching import Teaching
+from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
+from poem_build.teacher.composer import Composer
+from poem_build.teacher.gemini import Gemini
+from poem_build.teacher.protocol import Teacher
+
+ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+
+
+def teacher_of(spec: Teaching, game: Game, host: str, environ: Mapping[str, str]) -> Teacher:
+    """The teacher that the recipe names. Raises `TeacherError` if its key is not there.
+
+    `<NAME>_API_KEY` holds the key, `<NAME>_BASE_URL` another address: an OpenAI-shaped server of one's own needs that
+    alone.
+    """
+    if spec.name == "composer":
+        return Composer(game)
+    if spec.name == "ollama":
+        return Ollama(spec, host)
+    prefix = spec.name.upper()
+    key, address = environ.get(f"{prefix}_API_KEY", "").strip(), environ.get(f"{prefix}_BASE_URL", "").strip()
+    if not key and not (spec.name == "openai" and address):
+        raise TeacherError(f"{prefix}_API_KEY: not set; export the key, it is written nowhere")
+    if not key.isascii() or not key.isprintable():
+        raise TeacherError(f"{prefix}_API_KEY: holds characters that no key has; export it again")
+    match spec.name:
+        case "gemini":
+            return Gemini(spec, key, address or None)
+        case "anthropic":
+            return Anthropic(spec, key, address or ADDRESSES["anthropic"])
+        case "openai":
+            return OpenAI(spec, key, address or ADDRESSES["openai"])

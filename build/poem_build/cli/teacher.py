@@ -1,0 +1,127 @@
+"""The teacher as commands: have poems, words or a table written, or carry questions and answers as files."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from poem_build.cli.keys import teacher_of
+from poem_build.cli.options import PATH, Chosen, all_of, host_option, work_options
+from poem_build.data import lessons
+from poem_build.data.course import Course, together
+from poem_build.data.lessons import Taught
+from poem_build.data.phases import PHASES, check_gate, estimate, sample_usage, table_of
+from poem_build.data.sampler import told
+from poem_build.engine.ollama import address
+from poem_build.recipe.teaching import TeacherName, Teaching
+from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
+
+ROOM = "teacher"
+"""Among the artifacts."""
+TABLE_HANDS = 1000
+
+asked_options = all_of(
+    click.option("--teacher", "name", type=click.Choice(get_args(TeacherName)), help="Who is asked.  [the recipe's]"),
+    click.option("--model", help="As its maker calls it.  [the recipe's]"),
+    click.option("--prices", "list_path", type=PATH, default=PRICES, help="Another price list."),
+)
+
+
+@click.group("teacher")
+def teacher_group() -> None:
+    """Have Gemini or its like, or people, write poems and words for a game."""
+
+
+@teacher_group.command("run")
+@work_options
+@click.option("--what", type=click.Choice(["poems", "table"]), default="poems", show_default=True)
+@click.option("--phase", type=click.IntRange(0, len(PHASES) - 1), help="100, 500, 5,000 or 50,000 hands.  [0]")
+@click.option("--hands", type=click.IntRange(10), help="Any other number of hands.")
+@asked_options
+@click.option("--max-cost", type=click.FloatRange(0), metavar="YEN", help="So much may be spent, what is out included.")
+@click.option("--dry-run", is_flag=True, help="Say what it would take and ask nothing.")
+@click.option("--batch", is_flag=True, help="By Gemini's Batch API: half the price, within a day.")
+@click.option("--force", is_flag=True, help="Go on although the student is not far enough; that is recorded.")
+@host_option
+def run_command(
+    chosen: Chosen,
+    as_json: bool,
+    what: str,
+    phase: int | None,
+    hands: int | None,
+    max_cost: float | None,
+    dry_run: bool,
+    batch: bool,
+    force: bool,
+    host: str,
+    **who: Any,
+) -> None:
+    """Have poems, by phases, or a table written; what was answered is never asked again."""
+    spec, prices, price = _terms(chosen, **who)
+    plan = _plan(chosen, spec, what, phase, hands, prices, price, batch)
+    click.echo(plan, err=not dry_run)
+    if dry_run:
+        return
+    note = {} if what != "poems" or hands else _gate(chosen, phase or 0, force=force)
+    teacher = teacher_of(spec, chosen.game, address(host), os.environ)
+    most = None if max_cost is None else max_cost / prices.yen_per_dollar
+    course = Course(chosen.game, chosen.folder, chosen.out / ROOM, teacher, spec, prices, price, most, batch)
+    if what == "poems":
+        work = lessons.teach_poems(course, hands or PHASES[phase or 0], note)
+    else:
+        work = lessons.teach_table(course, hands or TABLE_HANDS)
+    _print(together(work, teacher), what, course, as_json)
+
+
+def _terms(chosen: Chosen, name: str | None, model: str | None, list_path: Path) -> tuple[Teaching, Prices, Price]:
+    """The recipe's teacher or another, and what it takes."""
+    changed = {key: value for key, value in (("name", name), ("model", model)) if value}
+    spec = chosen.recipe.teacher.model_copy(update=changed)
+    prices = load_prices(list_path)
+    free = spec.name in ("composer", "ollama")
+    return spec, prices, FREE if free else price_of(prices, spec.model, list_path)
+
+
+def _plan(
+    chosen: Chosen,
+    spec: Teaching,
+    what: str,
+    phase: int | None,
+    hands: int | None,
+    prices: Prices,
+    price: Price,
+    batch: bool,
+) -> str:
+    """What the work would take: all phases for poems, one line otherwise."""
+    one = sample_usage(chosen.game, spec)
+    who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
+    if what == "poems" and hands is None:
+        return f"{who}\n{table_of(one, price, prices, spec.per_minute, batch=batch)}\nnow: phase {phase or 0}"
+    row = estimate(hands or TABLE_HANDS, one, price, spec.per_minute, batch=batch)
+    return f"{who}\n{row.told(prices.yen_per_dollar)}"
+
+
+def _gate(chosen: Chosen, phase: int, *, force: bool) -> dict[str, Any]:
+    """What is to be recorded of the gate before the phase."""
+    if force:
+        return {"phase": phase, "forced": True}
+    return {"phase": phase, "gate": check_gate(phase, chosen.out / "eval" / "report.json")}
+
+
+def _print(done: Taught, what: str, course: Course, as_json: bool) -> None:
+    where = course.room / ("poems" if what == "poems" else lessons.TABLE)
+    if as_json:
+        fields = {"poems": done.poems, "aside": done.aside, "asked": done.asked, "path": str(where)}
+        click.echo(json.dumps(fields | {"coverage": done.coverage, "ledger": done.ledger}, ensure_ascii=False))
+        return
+    click.echo(told(done.coverage))
+    doubt = f", ${done.ledger['in_doubt_usd']:.4f} in doubt" if done.ledger["in_doubt_usd"] else ""
+    click.echo(
+        f"{where}: {done.poems} poems, {done.aside} hands put aside, {done.asked} questions now; "
+        f"¥{done.ledger['yen']} (${done.ledger['usd']:.4f}{doubt})"
+    )
+
+
+COMMANDS = (teacher_group,)

@@ -1,0 +1,89 @@
+"""A game, a teacher and a purse → settled questions, and what is left of them: poems, a table, a ledger.
+
+What is common to all that a teacher is asked for. Each kind has a journal of its own, so that a larger phase takes
+over the answers of a smaller one.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from poem.game import Game
+from poem_build.progress import bar
+from poem_build.recipe.teaching import Teaching
+from poem_build.store.digest import digest_of
+from poem_build.store.folder import write_text
+from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
+from poem_build.teacher.batch import settle_in_batches
+from poem_build.teacher.journal import About, Journal
+from poem_build.teacher.money import Price, Prices, Purse, ledger
+from poem_build.teacher.pace import Pace
+from poem_build.teacher.protocol import Ask, Teacher
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Course:
+    """Who is asked, in which terms, for which game, and where the answers lie."""
+
+    game: Game
+    folder: Path | None
+    """The game's; None for the built-in one."""
+    room: Path
+    teacher: Teacher
+    spec: Teaching
+    prices: Prices
+    price: Price
+    most_usd: float | None = None
+    batch: bool = False
+
+    def journal(self, what: str, prompt: str) -> Journal:
+        """The journal of one kind of question. `prompt` is all that every question of it begins with."""
+        name = re.sub(r"[^a-z0-9.]+", "-", f"{what}-{self.teacher.name}-{self.teacher.model}".lower()).strip("-")
+        about = About(self.game.deck.digest, digest_of(prompt)[:12], self.teacher.name, self.teacher.model)
+        return Journal.open(self.room / f"{name}.jsonl", about)
+
+    def asking(self, journal: Journal, read: Callable[[Ask, str], T]) -> Asking[T]:
+        """The teacher, to be asked with this journal."""
+        spec = self.spec
+        spent = sum(usd for _, usd, _ in journal.paid) + journal.in_doubt_usd
+        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once)
+        pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
+        return Asking(self.teacher, journal, Purse(self.most_usd, spent), pace, terms, read)
+
+    async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
+        """As many answers as are wanted, or all, with a bar on a terminal."""
+        with bar(what, wanted) as advance:
+
+            def seen(one: Settled[T]) -> None:
+                advance(one.answer is not None or wanted is None)
+
+            if self.batch:
+                return await settle_in_batches(asking, asks, wanted, seen)
+            return await settle_all(asks, wanted, asking.settle, self.spec.at_once, seen)
+
+    def close(self, journal: Journal, settled: Sequence[Settled[Any]]) -> dict[str, Any]:
+        """Write the ledger and what was put aside; the ledger."""
+        paid = ledger(journal.paid, journal.in_doubt_usd, self.prices)
+        write_text(self.room / "ledger.json", json.dumps(paid, ensure_ascii=False, indent=1) + "\n")
+        aside = [{"ask": one.ask.key, "reason": one.reason, "question": one.ask.user} for one in settled if one.reason]
+        lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in aside)
+        write_text(self.room / "aside.jsonl", lines)
+        return paid
+
+
+def together(work: Any, teacher: Teacher) -> Any:
+    """Run the work to its end and let the teacher go, whatever happens."""
+
+    async def both() -> Any:
+        try:
+            return await work
+        finally:
+            await teacher.close()
+
+    return asyncio.run(both())

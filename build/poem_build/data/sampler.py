@@ -1,0 +1,202 @@
+"""A deck, quotas and a split → hands worth teaching, without an end, the first of them the same however many are taken.
+
+Each hand is the best of some that were dealt as the game deals: of the kind that is most behind its quota, and of the
+cards, wordings and strengths that are. So a larger set begins with the smaller one, whose answers it takes over.
+"""
+
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Literal, get_args
+
+from poem.deck import CANDIDATES, Card, Deck
+from poem.hand import PAIRS, Hand, Pair, deal_cards
+from poem.pattern import pattern_key
+from poem_build.data.groups import GROUPS, Group
+from poem_build.data.hands import Split, split_of
+from poem_build.errors import DatasetError
+from poem_build.recipe.teaching import Quotas
+from poem_build.teacher.protocol import Play
+
+Kind = Literal["concentrated", "balanced", "extreme"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Grade = Literal["mild", "middling", "severe"]
+GRADES: tuple[Grade, ...] = get_args(Grade)
+
+_CONCENTRATED = 3
+"""Cards of one group."""
+_EXTREME = 2
+"""Cards of strength -4 and worse."""
+_CHOICE = 24
+"""Hands of the split of which the best is taken."""
+_EXHAUSTED = 20_000
+"""Deals in a row that bring no new hand of the split, after which the deck is taken to have no more."""
+# What counts how much when hands of one kind are compared.
+_GRADE, _GROUP, _SEEN = 1.0, 1.0, 0.4
+_RARE = 0.9
+"""How often a card's wording is one of those that have come least; or a deck of few hands would run out of new ones."""
+_TOO_SELDOM = 1.0
+"""What a wording is worth that has come less often than each must."""
+
+
+def kind_of(hand: Hand, groups: Mapping[str, Group]) -> Kind:
+    """What sort of hand it is, by its groups and strengths."""
+    if max(Counter(groups[pair.card.category] for pair in hand.pairs).values()) >= _CONCENTRATED:
+        return "concentrated"
+    grades = Counter(grade_of(pair.card) for pair in hand.pairs)
+    return "extreme" if grades["severe"] >= _EXTREME or grades[None] == PAIRS else "balanced"
+
+
+def grade_of(card: Card) -> Grade | None:
+    """How bad a drawback is; None for what is none."""
+    if card.strength >= 0:
+        return None
+    return "mild" if card.strength >= -2 else "middling" if card.strength == -3 else "severe"
+
+
+@dataclass
+class Tally:
+    """What the hands so far hold."""
+
+    hands: int = 0
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    grades: Counter[Grade] = field(default_factory=Counter)
+    groups: Counter[Group] = field(default_factory=Counter)
+    cards: Counter[str] = field(default_factory=Counter)
+    wordings: Counter[str] = field(default_factory=Counter)
+    titles: Counter[str] = field(default_factory=Counter)
+
+    def add(self, hand: Hand, groups: Mapping[str, Group], titles: Sequence[str] = ()) -> None:
+        """Count a hand and its title candidates."""
+        self.hands += 1
+        self.kinds[kind_of(hand, groups)] += 1
+        for pair in hand.pairs:
+            if grade := grade_of(pair.card):
+                self.grades[grade] += 1
+            self.groups[groups[pair.card.category]] += 1
+            self.cards[pair.card.id] += 1
+            self.wordings[pair.wording.id] += 1
+        self.titles.update(titles)
+
+
+class Sampler:
+    """Hands for one split of a deck. `kinds` are the shares of the three kinds, those of the quotas otherwise."""
+
+    def __init__(self, deck: Deck, groups: Mapping[str, Group], quotas: Quotas, split: Split | None, seed: int) -> None:
+        self._deck, self._groups, self._quotas, self._split = deck, groups, quotas, split
+        self._rng = Random(f"sampler {split} {seed}")
+        self._bag: list[str] = []
+
+    def plays(self) -> Iterator[Play]:
+        """Hands with their title candidates, none twice. Raises `DatasetError` if there is none."""
+        tally, seen = Tally(), set[str]()
+        while choice := self._choice(seen, tally):
+            key, hand = max(choice.items(), key=lambda one: (self._behind(one[1], tally), self._worth(one[1], tally)))
+            seen.add(key)
+            titles = self._titles()
+            tally.add(hand, self._groups, titles)
+            yield Play(hand, titles)
+        if not seen:
+            raise DatasetError(f"the deck deals no hand that is for {self._split}; give it more cards or wordings")
+
+    def _choice(self, seen: Container[str], tally: Tally) -> dict[str, Hand]:
+        """Some new hands of the split by their keys, as the game deals them; none when it has no more."""
+        found: dict[str, Hand] = {}
+        idle = 0
+        while len(found) < _CHOICE and idle < _EXHAUSTED:
+            hand = self._deal(tally)
+            key = pattern_key(hand)
+            if key in seen or key in found or (self._split and split_of(hand) != self._split):
+                idle += 1
+            else:
+                found[key], idle = hand, 0
+        return found
+
+    def _deal(self, tally: Tally) -> Hand:
+        """Cards as the game deals them; of each a wording that has come least often, mostly."""
+        pairs = []
+        for card in deal_cards(self._deck, self._rng):
+            least = min(tally.wordings[wording.id] for wording in card.poems)
+            rare = [wording for wording in card.poems if tally.wordings[wording.id] == least]
+            pairs.append(Pair(card, self._rng.choice(rare if self._rng.random() < _RARE else card.poems)))
+        return Hand(tuple(pairs))
+
+    def _behind(self, hand: Hand, tally: Tally) -> float:
+        """By how much the hand's kind is behind its quota."""
+        kind = kind_of(hand, self._groups)
+        return float(getattr(self._quotas, kind)) - tally.kinds[kind] / (tally.hands + 1)
+
+    def _worth(self, hand: Hand, tally: Tally) -> float:
+        """By how much the hand brings cards and strengths nearer to their quotas."""
+        quotas, worth = self._quotas, 0.0
+        drawbacks, cards = max(1, tally.grades.total()), max(1, tally.groups.total())
+        for pair in hand.pairs:
+            if grade := grade_of(pair.card):
+                worth += _GRADE * (getattr(quotas, grade) - tally.grades[grade] / drawbacks)
+            group = self._groups[pair.card.category]
+            worth += _GROUP * (quotas.group - tally.groups[group] / cards)
+            seen = tally.wordings[pair.wording.id]
+            worth += _SEEN / (1 + tally.cards[pair.card.id]) + _SEEN / (1 + seen)
+            worth += _TOO_SELDOM * (seen < quotas.least)
+        return worth
+
+    def _titles(self) -> tuple[str, ...]:
+        """Twenty catch-copies out of a bag that is filled when it is empty, so that all come equally often."""
+        drawn: list[str] = []
+        while len(drawn) < CANDIDATES:
+            if not self._bag:
+                self._bag = self._rng.sample(self._deck.catchphrases, len(self._deck.catchphrases))
+            if (title := self._bag.pop()) not in drawn:
+                drawn.append(title)
+        return tuple(self._rng.sample(drawn, CANDIDATES))
+
+
+def check_quotas(deck: Deck, quotas: Quotas, hands: int) -> None:
+    """Raises `DatasetError` if so few hands cannot show everything so often, naming what they can."""
+    wordings = sum(len(card.poems) for card in deck.cards)
+    needed = max(-(-quotas.least * wordings // PAIRS), -(-quotas.least * len(deck.catchphrases) // CANDIDATES))
+    if needed > hands:
+        nearest = min(hands * PAIRS // wordings, hands * CANDIDATES // len(deck.catchphrases))
+        raise DatasetError(
+            f"teacher.quotas.least: {quotas.least} times each of {wordings} wordings takes {needed} hands, there are "
+            f"{hands}; the nearest that can be met is least = {nearest}"
+        )
+
+
+def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quotas: Quotas) -> dict[str, Any]:
+    """What was asked for, what was reached and what is missing, in shares."""
+    tally = Tally()
+    for play in plays:
+        tally.add(play.hand, groups, play.candidates)
+    reached: dict[str, tuple[float, float]] = {
+        **{kind: (getattr(quotas, kind), tally.kinds[kind] / max(1, tally.hands)) for kind in KINDS},
+        **{grade: (getattr(quotas, grade), tally.grades[grade] / max(1, tally.grades.total())) for grade in GRADES},
+        **{group: (quotas.group, tally.groups[group] / max(1, tally.groups.total())) for group in GROUPS},
+    }
+    return {
+        "hands": tally.hands,
+        "shares": {
+            name: {"asked": round(asked, 3), "reached": round(got, 3), "difference": round(got - asked, 3)}
+            for name, (asked, got) in reached.items()
+        },
+        "least": {
+            "asked": quotas.least,
+            "card": min(tally.cards[card.id] for card in deck.cards),
+            "wording": min(tally.wordings[wording.id] for card in deck.cards for wording in card.poems),
+            "catchphrase": min(tally.titles[title] for title in deck.catchphrases),
+        },
+    }
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """The coverage as a table for the terminal."""
+    lines = [f"{'':14}{'asked':>8}{'reached':>9}{'difference':>12}"]
+    for name, share in found["shares"].items():
+        lines.append(f"{name:14}{share['asked']:>8.1%}{share['reached']:>9.1%}{share['difference']:>+12.1%}")
+    least = found["least"]
+    lines.append(
+        f"each at least {least['asked']} times: cards {least['card']}, wordings {least['wording']}, "
+        f"catch-copies {least['catchphrase']}"
+    )
+    return "\n".join(lines)

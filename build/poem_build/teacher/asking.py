@@ -1,0 +1,168 @@
+"""Questions → answers that keep the rules, each asked until one does; every step is in the journal before the next."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from poem_build.errors import TeacherError
+from poem_build.teacher.journal import Journal
+from poem_build.teacher.money import Price, Purse
+from poem_build.teacher.pace import Pace
+from poem_build.teacher.protocol import Ask, BusyError, FailedError, LostError, Said, Teacher, Turn
+
+T = TypeVar("T")
+_PATIENCE = 8
+"""Times in a row that a question may be refused for now, fail or get lost until we give up."""
+_ENDED = {
+    "length": "the answer was cut off at the most tokens that it may have; write less",
+    "safety": "the answer was withheld by the teacher's safety filter; choose other words",
+}
+
+
+class AnswerError(Exception):
+    """An answer that will not do; the text says why, to the teacher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Generic[T]):
+    """What became of a question: the answer, or None and why it was put aside."""
+
+    ask: Ask
+    answer: T | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a teacher is asked."""
+
+    price: Price
+    tries: int
+    max_tokens: int
+    at_once: int
+
+
+class Asking(Generic[T]):
+    """A teacher, a journal and a purse. `read` makes an answer of a text, or raises `AnswerError`."""
+
+    def __init__(
+        self, teacher: Teacher, journal: Journal, purse: Purse, pace: Pace, terms: Terms, read: Callable[[Ask, str], T]
+    ) -> None:
+        self.teacher, self.journal, self.purse, self.terms = teacher, journal, purse, terms
+        self._pace, self._read = pace, read
+        self.asked = 0
+        """Questions that went out now, what the journal had aside."""
+
+    def known(self, ask: Ask) -> Settled[T] | None:
+        """What the journal has of the question, if that settles it."""
+        answers = self.journal.story(ask.key).answers
+        verdict = ""
+        for said in answers:
+            answer, verdict = self._judge(ask, said)
+            if answer is not None:
+                return Settled(ask, answer)
+        return Settled(ask, None, verdict) if len(answers) >= self.terms.tries else None
+
+    def turns(self, ask: Ask) -> list[Turn]:
+        """What was answered so far, and what is to be said about it."""
+        return [Turn(said.text, self._judge(ask, said)[1]) for said in self.journal.story(ask.key).answers]
+
+    def take(self, key: str, ask: Ask | None, said: Said, *, batch: bool = False) -> float:
+        """Put an answer into the journal, judged if the question is at hand; what it cost."""
+        cost = self.terms.price.of(said.usage, batch=batch)
+        verdict = self._judge(ask, said)[1] if ask else ""
+        self.journal.answered(key, said, cost, verdict, self.teacher.model)
+        return cost
+
+    async def settle(self, ask: Ask) -> Settled[T]:
+        """Ask until an answer keeps the rules or the tries are used up, beginning where the journal ends."""
+        while (settled := self.known(ask)) is None:
+            await self._ask(ask, self.turns(ask))
+        return settled
+
+    async def _ask(self, ask: Ask, turns: list[Turn]) -> None:
+        """One answer, in the journal; asked again while the teacher is busy or out of order."""
+        most = self.terms.price.most(ask, turns, self.terms.max_tokens)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((BusyError, FailedError, LostError)),
+            wait=wait_random_exponential(multiplier=0.5, max=60),
+            stop=stop_after_attempt(_PATIENCE),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    await self._ask_once(ask, turns, most)
+        except (BusyError, FailedError, LostError) as error:
+            raise TeacherError(
+                f"{self.teacher.name}: {error}, {_PATIENCE} times in a row; what was answered is kept, try again later"
+            ) from error
+
+    async def _ask_once(self, ask: Ask, turns: list[Turn], most: float) -> None:
+        await self.purse.take(most)
+        cost = most  # unless we learn that it was less
+        try:
+            await self._pace.turn()
+            self.journal.asked(ask.key, most)
+            self.asked += 1
+            try:
+                said = await self.teacher.say(ask, turns)
+            except BusyError as error:
+                cost = 0
+                self.journal.failed(ask.key, str(error))
+                self._pace.too_fast(error.seconds)
+                raise
+            except (FailedError, TeacherError) as error:
+                cost = 0
+                self.journal.failed(ask.key, str(error))
+                raise
+            cost = self.take(ask.key, ask, said)
+            self._pace.well()
+        finally:
+            await self.purse.settle(most, cost)
+
+    def _judge(self, ask: Ask, said: Said) -> tuple[T | None, str]:
+        if said.ended in _ENDED:
+            return None, _ENDED[said.ended]
+        try:
+            return self._read(ask, said.text), ""
+        except AnswerError as error:
+            return None, str(error)
+
+
+async def settle_all(
+    asks: Iterator[Ask],
+    wanted: int | None,
+    settle: Callable[[Ask], Awaitable[Settled[T]]],
+    at_once: int,
+    seen: Callable[[Settled[T]], None],
+) -> list[Settled[T]]:
+    """As many answers as are wanted, or all, in the order of the questions; what is put aside is replaced by the next.
+
+    If one raises, nothing more is asked, and what is out is waited for, since it is paid for.
+    """
+    settled: dict[int, Settled[T]] = {}
+    out: dict[asyncio.Task[Settled[T]], int] = {}
+    good, place, more = 0, 0, True
+    try:
+        while True:
+            while more and len(out) < at_once and (wanted is None or good + len(out) < wanted):
+                ask = next(asks, None)
+                if more := ask is not None:
+                    out[asyncio.ensure_future(settle(ask))] = place
+                    place += 1
+            if not out:
+                break
+            done, _ = await asyncio.wait(out, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                one = task.result()
+                settled[out.pop(task)] = one
+                good += one.answer is not None
+                seen(one)
+    except Exception:
+        await asyncio.gather(*out, return_exceptions=True)
+        raise
+    return [settled[n] for n in sorted(settled)]

@@ -1,0 +1,119 @@
+"""Questions → Gemini's Batch API and back: submitted, followed, fetched, and found again after any death.
+
+A batch has a name of ours that is in the journal before it is submitted. So one whose submission was never answered is
+looked for among those that Gemini has, and none is submitted twice.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from poem_build.errors import TeacherError
+from poem_build.store.digest import digest_of
+from poem_build.teacher.asking import Asking, Settled
+from poem_build.teacher.gemini import Gemini, said_of
+from poem_build.teacher.protocol import Ask
+
+T = TypeVar("T")
+SIZE = 1000
+"""Questions of a batch that is sent inline: 20 MB are allowed, and a question has about 6 kB."""
+_RUNNING = ("JOB_STATE_PENDING", "JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_UPDATING")
+_LOOK_EVERY_S = (1.0, 60.0)
+"""From how many seconds to how many we wait before a batch is looked at again."""
+
+
+async def settle_in_batches(
+    asking: Asking[T], asks: Iterator[Ask], wanted: int | None, seen: Callable[[Settled[T]], None]
+) -> list[Settled[T]]:
+    """As many answers as are wanted, or all; questions that are put aside are replaced by further ones.
+
+    Raises `TeacherError` for a teacher that has no batches, one that brought no answer, or a purse too small.
+    """
+    gemini = asking.teacher
+    if not isinstance(gemini, Gemini):
+        raise TeacherError(f"--batch: {gemini.name} has no batches here; leave it out")
+    settled: list[Settled[T]] = []
+    good = 0
+    while wanted is None or good < wanted:
+        some = list(islice(asks, SIZE if wanted is None else wanted - good))
+        if not some:
+            break
+        by_key = {ask.key: ask for ask in some}
+        await _resume(gemini, asking, by_key)
+        while pending := [ask for ask in some if asking.known(ask) is None]:
+            await _submit(gemini, asking, pending[:SIZE])
+            await _resume(gemini, asking, by_key)
+        for ask in some:
+            one = asking.known(ask)
+            assert one is not None
+            settled.append(one)
+            good += one.answer is not None
+            seen(one)
+    return settled
+
+
+async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> None:
+    """Send the questions, after they and the batch's name are in the journal."""
+    journal, terms = asking.journal, asking.terms
+    turns = [asking.turns(ask) for ask in asks]
+    both = list(zip(asks, turns, strict=True))
+    most = [terms.price.most(ask, said, terms.max_tokens, batch=True) for ask, said in both]
+    asking.purse.check(sum(most))
+    requests = [gemini.inlined(ask, said) for ask, said in both]
+    name = digest_of([[ask.key for ask in asks], len(journal.notes)])[:32]
+    for ask, usd in zip(asks, most, strict=True):
+        journal.asked(ask.key, usd)
+    journal.note("batch", name=name, keys=[ask.key for ask in asks])
+    asking.asked += len(asks)
+    batches = gemini.client.aio.batches
+    await gemini.once(batches.create(model=gemini.model, src=requests, config={"display_name": name}))
+
+
+async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) -> None:
+    """Follow and fetch every batch that the journal has and whose answers it has not."""
+    notes = asking.journal.notes
+    fetched = {note["name"] for note in notes if note["note"] == "fetched"}
+    for note in [note for note in notes if note["note"] == "batch" and note["name"] not in fetched]:
+        job = await _find(gemini, note["name"])
+        while job is not None and str(job.state and job.state.value) in _RUNNING:
+            job = await _look_again(gemini, job)
+        answered = _take(asking, note["keys"], asks, job)
+        asking.journal.note("fetched", name=note["name"], answers=answered)
+        if job is not None and not answered:
+            raise TeacherError(f"gemini: batch {job.name} ended as {job.state.value} without an answer; run it again")
+
+
+async def _find(gemini: Gemini, name: str) -> Any | None:
+    async def search() -> Any | None:
+        async for job in await gemini.client.aio.batches.list():
+            if job.display_name == name and job.name:
+                return await gemini.client.aio.batches.get(name=job.name)
+        return None
+
+    return await gemini.patiently(search)
+
+
+async def _look_again(gemini: Gemini, job: Any) -> Any:
+    first, most = _LOOK_EVERY_S
+    gemini.looks += 1
+    await asyncio.sleep(min(first * 2 ** min(gemini.looks, 10) / 2, most))
+    return await gemini.patiently(lambda: gemini.client.aio.batches.get(name=job.name))
+
+
+def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: Any | None) -> int:
+    """Every answer into the journal; an error for one, or for all, costs nothing. How many answers there were."""
+    answers = (job and job.dest and job.dest.inlined_responses) or []
+    named = {str((one.metadata or {}).get("key", "")): one for one in answers}
+    if len(named) < len(answers):  # no keys came back: they stand in the order in which they were asked
+        named = dict(zip(keys, answers, strict=False))
+    taken = 0
+    for key in keys:
+        one = named.get(key)
+        if one is None or one.error or one.response is None:
+            told = one.error.message if one is not None and one.error else "no answer"
+            asking.journal.failed(key, f"batch: {told}")
+        else:
+            asking.take(key, asks.get(key), said_of(one.response), batch=True)
+            taken += 1
+    return taken

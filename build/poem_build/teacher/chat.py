@@ -1,0 +1,141 @@
+"""Teachers that are asked over plain HTTP: any server in the OpenAI shape, Ollama's own among them, and Anthropic's."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import httpx
+
+from poem_build.errors import TeacherError
+from poem_build.recipe.teaching import Teaching
+from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage
+from poem_build.teacher.wire import again, lost, seconds_of
+
+
+class _Http:
+    """What both shapes have in common: a client, and what a status means."""
+
+    name: ClassVar[str]
+
+    def __init__(self, spec: Teaching, model: str, address: str, headers: Mapping[str, str]) -> None:
+        self.model, self._asked_model, self._spec = model, model, spec
+        self._address = address.rstrip("/")
+        self._client = httpx.AsyncClient(headers=dict(headers), timeout=spec.timeout_s)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        url = f"{self._address}{path}"
+        try:
+            reply = await self._client.post(url, json=body)
+        except (httpx.HTTPError, OSError) as error:
+            raise lost(error) from None
+        if reply.status_code == 429:
+            raise BusyError(seconds_of(reply.headers))
+        if reply.status_code >= 500:
+            raise FailedError(f"status {reply.status_code}")
+        if reply.status_code >= 400:
+            told = " ".join(reply.text[:200].split())
+            raise TeacherError(f"{self.name}: {url}: status {reply.status_code}: {told}; check address, model and key")
+        try:
+            return dict(reply.json())
+        except ValueError:
+            raise FailedError("the answer is no JSON") from None
+
+
+class OpenAI(_Http):
+    """A model behind `/chat/completions`."""
+
+    name = "openai"
+
+    def __init__(self, spec: Teaching, key: str, address: str) -> None:
+        super().__init__(spec, spec.model, address, {"Authorization": f"Bearer {key}"} if key else {})
+
+    async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
+        """The answer. Raises what the protocol says."""
+        return completion(await self._post("/chat/completions", self.body(ask, turns)))
+
+    def body(self, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
+        """The question as it goes over the wire."""
+        return openai_body(self._spec, self._asked_model, ask, turns)
+
+
+class Ollama(OpenAI):
+    """A local model; nothing is paid for it."""
+
+    name = "ollama"
+
+    def __init__(self, spec: Teaching, host: str) -> None:
+        super().__init__(spec, "", f"{host.rstrip('/')}/v1")
+        self._asked_model = spec.model
+        self.model = ""
+
+
+class Anthropic(_Http):
+    """A model behind Anthropic's `/v1/messages`; the answer is the input of the one tool that it must use."""
+
+    name = "anthropic"
+
+    def __init__(self, spec: Teaching, key: str, address: str) -> None:
+        super().__init__(spec, spec.model, address, {"x-api-key": key, "anthropic-version": "2023-06-01"})
+
+    async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
+        """The answer. Raises what the protocol says."""
+        messages: list[dict[str, Any]] = [{"role": "user", "content": ask.user}]
+        for turn in turns:
+            messages += [
+                {"role": "assistant", "content": turn.text or "(空)"},
+                {"role": "user", "content": again(turn)},
+            ]
+        body = {
+            "model": self.model,
+            "max_tokens": self._spec.max_tokens,
+            "temperature": min(self._spec.temperature, 1.0),  # theirs ends at 1
+            "system": [{"type": "text", "text": ask.system, "cache_control": {"type": "ephemeral"}}],
+            "messages": messages,
+            "tools": [{"name": "answer", "description": "答え", "input_schema": dict(ask.schema)}],
+            "tool_choice": {"type": "tool", "name": "answer"},
+        }
+        reply = await self._post("/v1/messages", body)
+        usage = reply.get("usage") or {}
+        tokens = Usage(
+            prompt=usage.get("input_tokens", 0) + (usage.get("cache_creation_input_tokens") or 0),
+            cached=usage.get("cache_read_input_tokens") or 0,
+            output=usage.get("output_tokens", 0),
+        )
+        found = [part["input"] for part in reply.get("content") or [] if part.get("type") == "tool_use"]
+        reasons: Mapping[str, Ended] = {"max_tokens": "length", "refusal": "safety"}
+        text = json.dumps(found[0], ensure_ascii=False) if found else ""
+        return Said(text, tokens, reasons.get(str(reply.get("stop_reason")), "stop"))
+
+
+def openai_body(spec: Teaching, model: str, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
+    """A question in the OpenAI shape."""
+    messages = [{"role": "system", "content": ask.system}, {"role": "user", "content": ask.user}]
+    for turn in turns:
+        messages += [{"role": "assistant", "content": turn.text}, {"role": "user", "content": again(turn)}]
+    schema = {"name": "answer", "strict": True, "schema": dict(ask.schema)}
+    return {
+        "model": model,
+        "messages": messages,
+        "temperature": spec.temperature,
+        "max_tokens": spec.max_tokens,
+        "seed": ask.seed,
+        "response_format": {"type": "json_schema", "json_schema": schema},
+    }
+
+
+def completion(reply: Mapping[str, Any]) -> Said:
+    """The text, its tokens and its end in a chat completion. Raises `FailedError` if it is none."""
+    try:
+        choice = reply["choices"][0]
+        text = choice["message"].get("content") or ""
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise FailedError("the answer is no chat completion") from None
+    usage = reply.get("usage") or {}
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    tokens = Usage(usage.get("prompt_tokens", 0) - cached, cached, usage.get("completion_tokens", 0))
+    reasons: Mapping[str, Ended] = {"length": "length", "content_filter": "safety"}
+    return Said(text, tokens, reasons.get(str(choice.get("finish_reason")), "stop"))

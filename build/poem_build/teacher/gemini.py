@@ -1,0 +1,185 @@
+"""Gemini as a teacher, by Google's own client: structured answers, nothing thought, the fixed prompt kept for us."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from poem_build.errors import TeacherError
+from poem_build.recipe.teaching import Teaching
+from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
+from poem_build.teacher.wire import again, lost, seconds_of
+
+# https://ai.google.dev/api/generate-content#FinishReason; what else there is says no more than that it ended.
+_ENDED: Mapping[str, Ended] = {
+    "MAX_TOKENS": "length",
+    "SAFETY": "safety",
+    "RECITATION": "safety",
+    "BLOCKLIST": "safety",
+    "PROHIBITED_CONTENT": "safety",
+    "SPII": "safety",
+}
+_RENEW = 0.5
+"""The kept prompt is renewed when so much of its time is over."""
+_PATIENCE = 6
+KEY = "GEMINI_API_KEY"
+ADDRESS = "GEMINI_BASE_URL"
+
+
+class Gemini:
+    """A Gemini model. The key is held by the client alone."""
+
+    name = "gemini"
+
+    def __init__(self, spec: Teaching, key: str, address: str | None) -> None:
+        from google import genai
+        from google.genai import types
+
+        self.model, self._spec, self._types = spec.model, spec, types
+        self._http = httpx.AsyncClient(timeout=spec.timeout_s)
+        options = types.HttpOptions(
+            base_url=address,
+            timeout=round(spec.timeout_s * 1000),
+            retry_options=types.HttpRetryOptions(attempts=1),  # what is asked again stands in the journal
+            httpx_async_client=self._http,  # else it takes aiohttp where that is installed
+        )
+        self.client = genai.Client(api_key=key, vertexai=False, http_options=options)
+        self._kept: dict[str, str] = {}
+        self._renewed = 0.0
+        self._keeping = asyncio.Lock()
+        self.looks = 0
+        """How often a running batch was looked at."""
+        self.not_kept = ""
+        """Why the fixed prompt is sent each time."""
+
+    async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
+        """The answer. Raises what the protocol says."""
+        kept = await self._keep(ask.system)
+        reply = await self._call(
+            self.client.aio.models.generate_content(
+                model=self.model, contents=self.contents(ask, turns), config=self.config(ask, kept)
+            )
+        )
+        return said_of(reply)
+
+    def contents(self, ask: Ask, turns: Sequence[Turn]) -> list[Any]:
+        """The question, and each answer with what was said of it."""
+        texts = [("user", ask.user)]
+        for turn in turns:
+            texts += [("model", turn.text or "(空)"), ("user", again(turn))]
+        types = self._types
+        return [types.Content(role=role, parts=[types.Part(text=text)]) for role, text in texts]
+
+    def config(self, ask: Ask, kept: str | None = None) -> Any:
+        """How the answer is to be made."""
+        return self._types.GenerateContentConfig(
+            system_instruction=None if kept else ask.system,
+            cached_content=kept,
+            temperature=self._spec.temperature,
+            max_output_tokens=self._spec.max_tokens,
+            seed=ask.seed,
+            response_mime_type="application/json",
+            response_json_schema=dict(ask.schema),
+            thinking_config=self._types.ThinkingConfig(thinking_budget=0),
+        )
+
+    def inlined(self, ask: Ask, turns: Sequence[Turn]) -> Any:
+        """The question as one of a batch, its key beside it."""
+        return self._types.InlinedRequest(
+            contents=self.contents(ask, turns), config=self.config(ask), metadata={"key": ask.key}
+        )
+
+    async def once(self, call: Any) -> Any:
+        """What the call gives. Raises `TeacherError` for whatever goes wrong."""
+        try:
+            return await self._call(call)
+        except (BusyError, FailedError, LostError) as error:
+            raise TeacherError(f"gemini: {error}; what was answered is kept, try again later") from error
+
+    async def patiently(self, call: Callable[[], Any]) -> Any:
+        """What the call gives, tried again while Gemini is busy or out of order. Raises `TeacherError` in the end."""
+        for n in range(_PATIENCE):
+            try:
+                return await self._call(call())
+            except (BusyError, FailedError, LostError) as error:
+                told = str(error)
+                await asyncio.sleep(getattr(error, "seconds", None) or min(2**n, 60))
+        raise TeacherError(
+            f"gemini: {told}, {_PATIENCE} times in a row; what is in the journal is kept, try again later"
+        )
+
+    async def _keep(self, system: str) -> str | None:
+        """The name under which Gemini keeps the prompt for us, its time renewed; None if it is to be sent."""
+        ttl = self._spec.cache_ttl_s
+        if not ttl or self.not_kept:
+            return None
+        async with self._keeping:
+            now = asyncio.get_running_loop().time()
+            caches, types = self.client.aio.caches, self._types
+            try:
+                if system not in self._kept:
+                    config = types.CreateCachedContentConfig(system_instruction=system, ttl=f"{ttl}s")
+                    made = await self._call(caches.create(model=self.model, config=config))
+                    self._kept[system], self._renewed = str(made.name), now
+                elif now - self._renewed > ttl * _RENEW:
+                    config = types.UpdateCachedContentConfig(ttl=f"{ttl}s")
+                    await self._call(caches.update(name=self._kept[system], config=config))
+                    self._renewed = now
+            except (TeacherError, FailedError, LostError) as error:  # too short a prompt to be kept, say, or gone
+                self.not_kept = str(error)
+                return None
+            return self._kept[system]
+
+    async def close(self) -> None:
+        """Forget the kept prompt, since it is paid by the hour, and the connections."""
+        for name in self._kept.values():
+            try:
+                await self._call(self.client.aio.caches.delete(name=name))
+            except (TeacherError, BusyError, FailedError, LostError):
+                continue  # it ends by itself
+        await self._http.aclose()
+
+    async def _call(self, call: Any) -> Any:
+        from google.genai import errors
+
+        try:
+            return await call
+        except errors.APIError as error:
+            code = int(error.code or 0)
+            if code == 429:
+                headers = getattr(error.response, "headers", None) or {}
+                raise BusyError(seconds_of(headers) or _delay(error.details)) from None
+            if code >= 500:
+                raise FailedError(f"status {code}: {error.message}") from None
+            remedy = f"; is {KEY} right?" if code in (400, 401, 403) else ""
+            raise TeacherError(f"gemini: {self.model}: status {code}: {error.message}{remedy}") from None
+        except (httpx.HTTPError, OSError, TimeoutError) as error:
+            raise lost(error) from None
+
+
+def said_of(reply: Any) -> Said:
+    """The text, its tokens and its end in a `GenerateContentResponse`."""
+    usage = reply.usage_metadata
+    cached = (usage and usage.cached_content_token_count) or 0
+    tokens = Usage(
+        prompt=((usage and usage.prompt_token_count) or 0) - cached,
+        cached=cached,
+        output=((usage and usage.candidates_token_count) or 0) + ((usage and usage.thoughts_token_count) or 0),
+    )
+    if not reply.candidates:  # the question itself was withheld
+        return Said("", tokens, "safety")
+    one = reply.candidates[0]
+    reason = one.finish_reason.value if one.finish_reason else "STOP"
+    parts = (one.content and one.content.parts) or []
+    return Said("".join(part.text or "" for part in parts if not part.thought), tokens, _ENDED.get(reason, "stop"))
+
+
+def _delay(details: Any) -> float | None:
+    """The delay that Google's error details ask for (`google.rpc.RetryInfo`), in seconds."""
+    entries = details.get("error", {}).get("details", []) if isinstance(details, dict) else []
+    for entry in entries:
+        if str(entry.get("@type", "")).endswith("RetryInfo"):
+            text = str(entry.get("retryDelay", "")).removesuffix("s")
+            return float(text) if text.replace(".", "", 1).isdecimal() else None
+    return None

@@ -1,0 +1,182 @@
+"""Questions and answers → a file of lines, each on disk before anything else is asked; read again after any death.
+
+A line is written when a question goes out, with what it may cost at the most, and another when its answer is there.
+So a process that is killed between the two leaves a question in doubt, which counts as paid, and nothing else.
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from io import FileIO
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from poem_build.errors import TeacherError
+from poem_build.teacher.protocol import Said, Usage
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Whose journal it is: answers for another game, prompt or teacher are no answers here."""
+
+    game: str
+    """The deck's digest: sentences that are written later change no question."""
+    prompt: str
+    teacher: str
+    model: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The first line of the file."""
+        return {"journal": FORMAT, **asdict(self)}
+
+
+@dataclass
+class Story:
+    """What is known of one question: answers in order, and what went out without one."""
+
+    answers: list[Said] = field(default_factory=list)
+    verdicts: list[str] = field(default_factory=list)
+    """What was said about each; empty where it was taken."""
+    waiting_usd: float = 0.0
+    """What the question that is out now may cost at the most; 0 when none is."""
+    lost_usd: float = 0.0
+    """What questions may have cost that went out and were never answered."""
+
+
+class Journal:
+    """The file, open for appending; one process at a time."""
+
+    def __init__(self, path: Path, about: About) -> None:
+        self._path, self._about = path, about
+        self._lock = FileLock(path.with_suffix(".lock"))
+        self._stories: dict[str, Story] = {}
+        self.paid: list[tuple[str, float, Usage]] = []
+        """Model, dollars and tokens of every answer."""
+        self.notes: list[Mapping[str, Any]] = []
+        self._file: FileIO | None = None
+
+    @classmethod
+    def open(cls, path: Path, about: About) -> Self:
+        """The journal at that path, made if it is not there.
+
+        A torn last line is cut off: what it was to say was not yet relied upon. Raises `TeacherError` for a journal
+        of something else, a damaged one, or one that another process writes to.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        journal = cls(path, about)
+        try:
+            journal._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise TeacherError(f"{path}: another process writes to it; wait until that has ended") from error
+        try:
+            journal._read()
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def story(self, key: str) -> Story:
+        """What is known of a question; an empty story if it was never asked."""
+        return self._stories.setdefault(key, Story())
+
+    @property
+    def in_doubt_usd(self) -> float:
+        """What questions that were never answered may have cost."""
+        return sum(story.waiting_usd + story.lost_usd for story in self._stories.values())
+
+    def asked(self, key: str, most_usd: float) -> None:
+        """A question goes out, and costs so much at the most."""
+        self._append({"asked": key, "most_usd": most_usd})
+
+    def failed(self, key: str, reason: str) -> None:
+        """The question was answered by an error for which nothing is taken."""
+        self._append({"failed": key, "reason": reason})
+
+    def answered(self, key: str, said: Said, cost_usd: float, verdict: str, model: str) -> None:
+        """An answer is there, and this is what was said about it."""
+        self._append(
+            {
+                "answered": key,
+                "text": said.text,
+                "ended": said.ended,
+                "tokens": asdict(said.usage),
+                "usd": cost_usd,
+                "verdict": verdict,
+                "model": model,
+            }
+        )
+
+    def note(self, what: str, **fields: Any) -> None:
+        """Anything else that somebody may want to know later: a gate that was forced, say."""
+        self._append({"note": what, **fields})
+
+    def close(self) -> None:
+        """Let other processes in."""
+        if self._file is not None:
+            self._file.close()
+        self._lock.release()
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        line = (json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n").encode()
+        assert self._file is not None
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(start)  # half a line must not stand between whole ones
+            raise
+        self._take(entry)
+
+    def _read(self) -> None:
+        self._file = FileIO(self._path, "a+")
+        self._file.seek(0)
+        content = self._file.readall()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            self._file.truncate(len(whole))
+        lines = self._lines(whole)
+        first = next(lines, None)
+        if first is None:
+            self._append(self._about.as_json())
+        elif first != self._about.as_json():
+            other = next(key for key, value in self._about.as_json().items() if first.get(key) != value)
+            raise TeacherError(
+                f"{self._path}: was written for another {other} ({first.get(other)!r}); "
+                "give another --out, or move it away"
+            )
+        for entry in lines:
+            self._take(entry)
+
+    def _lines(self, content: bytes) -> Iterator[dict[str, Any]]:
+        for n, line in enumerate(content.splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                if not isinstance(entry, dict):
+                    raise ValueError("not an object")
+            except ValueError as error:
+                raise TeacherError(f"{self._path}: line {n}: {error}; remove the line, its answer is lost") from error
+            yield entry
+
+    def _take(self, entry: Mapping[str, Any]) -> None:
+        if key := entry.get("asked"):
+            story = self.story(key)
+            story.lost_usd += story.waiting_usd
+            story.waiting_usd = entry["most_usd"]
+        elif key := entry.get("failed"):
+            self.story(key).waiting_usd = 0.0
+        elif key := entry.get("answered"):
+            usage, story = Usage(**entry["tokens"]), self.story(key)
+            story.waiting_usd = 0.0
+            story.answers.append(Said(entry["text"], usage, entry["ended"]))
+            story.verdicts.append(entry["verdict"])
+            self.paid.append((entry["model"], entry["usd"], usage))
+        elif "note" in entry:
+            self.notes.append(entry)

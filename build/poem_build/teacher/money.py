@@ -1,0 +1,173 @@
+"""Tokens and a dated price list → dollars and yen; and a purse that cannot be overdrawn by what is still out."""
+
+import asyncio
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from poem_build.errors import TeacherError
+from poem_build.teacher.protocol import Ask, Turn, Usage
+
+PRICES = Path(__file__).resolve().parents[2] / "prices.toml"
+_MILLION = 1e6
+_TOKENS_A_CHARACTER = 0.8
+"""Of Japanese text, for an estimate: what tokenizers of 2025 take is from 0.6 to 1."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    source: str
+    dated: str
+
+
+class Price(_Entry):
+    """What a model takes for a million tokens, in dollars."""
+
+    prompt: float = Field(ge=0)
+    cached: float = Field(ge=0)
+    output: float = Field(ge=0)
+    batch: float = Field(default=1, ge=0, le=1)
+    """Times that, for what is asked in batches."""
+    cached_hour: float = Field(default=0, ge=0)
+
+    def of(self, usage: Usage, *, batch: bool = False) -> float:
+        """What the tokens cost, in dollars."""
+        paid = usage.prompt * self.prompt + usage.cached * self.cached + usage.output * self.output
+        return paid * (self.batch if batch else 1) / _MILLION
+
+    def most(self, ask: Ask, turns: Iterable[Turn], max_tokens: int, *, batch: bool = False) -> float:
+        """What a question can cost at the most: no tokenizer makes more tokens of a text than it has bytes."""
+        said = [f"{turn.text}{turn.verdict}" for turn in turns]
+        size = len("".join([ask.system, ask.user, str(dict(ask.schema)), *said]).encode())
+        return self.of(Usage(prompt=size, output=max_tokens), batch=batch)
+
+
+class Tuning(_Entry):
+    """What a tuning service takes for a million tokens: to train, then to ask the tuned model."""
+
+    train: float = Field(ge=0)
+    prompt: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class Local(_Entry):
+    """A machine of one's own: dollars an hour, hours of training, seconds a poem."""
+
+    hour: float = Field(ge=0)
+    train_hours: float = Field(ge=0)
+    seconds: float = Field(gt=0)
+
+
+class Prices(BaseModel):
+    """A price list."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    yen_per_dollar: float = Field(gt=0)
+    yen_source: str
+    models: Mapping[str, Price] = {}
+    tuning: Mapping[str, Tuning] = {}
+    local: Mapping[str, Local] = {}
+
+
+FREE = Price(prompt=0, cached=0, output=0, source="nothing is paid", dated="")
+
+
+def load_prices(path: Path = PRICES) -> Prices:
+    """The list in a file. Raises `TeacherError` naming the file, the field and what is allowed."""
+    try:
+        return Prices.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise TeacherError(f"{path}: {error.strerror or error}; give a price list by --prices") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TeacherError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TeacherError(f"{path}: not TOML: {error}") from error
+
+
+def price_of(prices: Prices, model: str, path: Path) -> Price:
+    """The model's price; an unnamed model takes nothing. Raises `TeacherError` for one that is not in the list."""
+    if not model:
+        return FREE
+    if model not in prices.models:
+        known = ", ".join(sorted(prices.models)) or "none"
+        raise TeacherError(
+            f'{path}: no price for {model!r}, only for {known}; add [models."{model}"] with prompt, cached, output, '
+            "source and dated"
+        )
+    return prices.models[model]
+
+
+def expected(ask: Ask, answer_characters: int) -> Usage:
+    """The tokens that a question will take, by the number of its characters."""
+    asked = len(ask.system) + len(ask.user)
+    return Usage(prompt=round(asked * _TOKENS_A_CHARACTER), output=round(answer_characters * _TOKENS_A_CHARACTER))
+
+
+class Purse:
+    """How much may be spent, in dollars; what is out counts at the most that it can cost."""
+
+    def __init__(self, limit: float | None, spent: float) -> None:
+        self._limit, self.spent, self._out = limit, spent, 0.0
+        self._changed = asyncio.Condition()
+
+    async def take(self, most: float) -> None:
+        """Put so much aside, waiting for what is out if it may turn out cheaper.
+
+        Raises `TeacherError` if there is not so much left.
+        """
+        async with self._changed:
+            while self._limit is not None and self.spent + self._out + most > self._limit:
+                if self._out == 0:
+                    raise TeacherError(
+                        f"--max-cost: ${self._limit:.4f} allow no further question: ${self.spent:.4f} are spent, "
+                        f"the next may cost ${most:.4f}; what was answered is kept, give more to go on"
+                    )
+                await self._changed.wait()
+            self._out += most
+
+    def check(self, most: float) -> None:
+        """Raises `TeacherError` if so much is not left."""
+        if self._limit is not None and self.spent + self._out + most > self._limit:
+            raise TeacherError(
+                f"--max-cost: ${self._limit:.4f}, ${self.spent:.4f} of it spent, allow no batch that "
+                f"may cost ${most:.4f}; give more, or ask for fewer hands"
+            )
+
+    async def settle(self, most: float, cost: float) -> None:
+        """What was put aside has cost so much."""
+        async with self._changed:
+            self._out = self._out - most if self._out - most > 1e-12 else 0.0
+            self.spent += cost
+            self._changed.notify_all()
+
+
+def ledger(paid: Iterable[tuple[str, float, Usage]], in_doubt_usd: float, prices: Prices) -> dict[str, Any]:
+    """What was paid, by model and kind of token, in dollars and yen."""
+    models: dict[str, dict[str, Any]] = {}
+    for model, usd, usage in paid:
+        entry = models.setdefault(
+            model or "unpaid", {"answers": 0, "tokens": {"prompt": 0, "cached": 0, "output": 0}, "usd": 0.0}
+        )
+        entry["answers"] += 1
+        entry["usd"] += usd
+        for kind in entry["tokens"]:
+            entry["tokens"][kind] += getattr(usage, kind)
+    for model, entry in models.items():
+        if price := prices.models.get(model):
+            kinds = {kind: count * getattr(price, kind) / _MILLION for kind, count in entry["tokens"].items()}
+            entry["usd_by_kind"] = {kind: round(usd, 6) for kind, usd in kinds.items()}
+            entry["saved_by_cache_usd"] = round(entry["tokens"]["cached"] * (price.prompt - price.cached) / _MILLION, 6)
+        entry["yen"] = round(entry["usd"] * prices.yen_per_dollar, 2)
+        entry["usd"] = round(entry["usd"], 6)
+    total = sum(entry["usd"] for entry in models.values())
+    return {
+        "models": models,
+        "usd": round(total, 6),
+        "yen": round(total * prices.yen_per_dollar, 2),
+        "in_doubt_usd": round(in_doubt_usd, 6),
+        "yen_per_dollar": prices.yen_per_dollar,
+    }

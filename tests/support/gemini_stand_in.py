@@ -1,0 +1,223 @@
+"""A server that speaks as much of Gemini's HTTP as a teacher asks for, and its faults, each on demand.
+
+It counts what it would be paid for, so that a test can compare a ledger with the truth.
+"""
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
+from typing import Any
+
+from poem.composer import compose
+from poem.errors import CompositionError
+from poem.game import Game
+from poem.hand import Hand, Pair
+from poem.prompt import pair_line
+from poem.shape import encode
+
+KEY = "a-key-of-the-test-0123456789"
+
+
+@dataclass
+class Fault:
+    """What one answer is instead of a good one."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    finish: str = "STOP"
+    text: str | None = None
+    withheld: bool = False
+    hang_s: float = 0.0
+
+
+@dataclass
+class GeminiStandIn:
+    """What the server knows and has seen."""
+
+    write: Callable[[str, str, int], str]
+    """(system, last question, how often that was asked) → the text of an answer."""
+    url: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    """Taken one by one by the next questions."""
+    asked: list[str] = field(default_factory=list)
+    """The last question of each request that was answered with a text."""
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    output_tokens: int = 0
+    prompt_tokens: int = 0
+    caches: dict[str, str] = field(default_factory=dict)
+    touched: Counter[str] = field(default_factory=Counter)
+    least_cached: int = 0
+    """Characters below which no prompt is kept."""
+    batches: dict[str, dict[str, Any]] = field(default_factory=dict)
+    batch_polls: int = 1
+    """How often a batch is still running when it is looked at."""
+    spoil: Callable[[int], dict[str, Any] | None] = lambda n: None
+    """An error for the nth answer of a batch."""
+    slow_s: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_fault(self) -> Fault:
+        with self.lock:
+            return self.faults.pop(0) if self.faults else Fault()
+
+    def generate(self, body: dict[str, Any], fault: Fault) -> dict[str, Any]:
+        system = "".join(p["text"] for p in (body.get("systemInstruction") or {}).get("parts", []))
+        cached = 0
+        if kept := body.get("cachedContent"):
+            system = self.caches[kept]
+            cached = len(system)
+        question = body["contents"][0]["parts"][0]["text"]
+        turns = len(body["contents"]) // 2
+        prompt = len(system) + sum(len(part["text"]) for c in body["contents"] for part in c["parts"])
+        if fault.withheld:
+            usage = {"promptTokenCount": prompt, "totalTokenCount": prompt}
+            return {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": usage}
+        text = fault.text if fault.text is not None else self.write(system, question, turns)
+        if fault.finish == "MAX_TOKENS":
+            text = text[: len(text) // 2]
+        with self.lock:
+            self.asked.append(question)
+            self.bodies.append(body)
+            self.prompt_tokens += prompt
+            self.output_tokens += len(text)
+        usage = {"promptTokenCount": prompt, "candidatesTokenCount": len(text), "totalTokenCount": prompt + len(text)}
+        if cached:
+            usage["cachedContentTokenCount"] = cached
+        parts = [] if fault.finish == "SAFETY" else [{"text": text}]
+        return {
+            "candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": fault.finish}],
+            "usageMetadata": usage,
+        }
+
+
+@contextmanager
+def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[GeminiStandIn]:
+    """The server as long as this lasts."""
+    state = GeminiStandIn(write, **settings)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = self._body()
+            if self.headers.get("x-goog-api-key") != KEY:
+                self._error(400, "API key not valid. Please pass a valid API key.")
+            elif self.path.endswith(":generateContent"):
+                self._generate(body)
+            elif self.path.endswith(":batchGenerateContent"):
+                self._submit(body)
+            elif self.path.endswith("/cachedContents"):
+                self._keep(body)
+            else:
+                self._error(404, f"no {self.path}")
+
+        def do_PATCH(self) -> None:
+            self._body()
+            name = self._name("cachedContents")
+            state.touched[name] += 1
+            self._send(200, {"name": name})
+
+        def do_DELETE(self) -> None:
+            state.caches.pop(self._name("cachedContents"), None)
+            self._send(200, {})
+
+        def do_GET(self) -> None:
+            batch = state.batches.get(self._name("batches"))
+            if batch is None:
+                self._error(404, "no such batch")
+                return
+            batch["polls"] += 1
+            running = batch["polls"] <= state.batch_polls
+            told = {"name": batch["name"], "metadata": {"name": batch["name"]}}
+            told["metadata"]["state"] = "BATCH_STATE_RUNNING" if running else "BATCH_STATE_SUCCEEDED"
+            if not running:
+                told |= {"done": True, "response": {"inlinedResponses": {"inlinedResponses": batch["answers"]}}}
+                told["metadata"]["output"] = {"inlinedResponses": {"inlinedResponses": batch["answers"]}}
+            self._send(200, told)
+
+        def _generate(self, body: dict[str, Any]) -> None:
+            fault = state.next_fault()
+            time.sleep(fault.hang_s or state.slow_s)
+            if fault.status != 200:
+                self._error(fault.status, "on demand", fault.headers)
+            else:
+                self._send(200, state.generate(body, fault))
+
+        def _submit(self, body: dict[str, Any]) -> None:
+            name = f"batches/{len(state.batches) + 1}"
+            requests = body["batch"]["inputConfig"]["requests"]["requests"]
+            answers = []
+            for n, one in enumerate(requests):
+                error = state.spoil(n)
+                answer = {"error": error} if error else {"response": state.generate(one["request"], Fault())}
+                answers.append(answer | ({"metadata": one["metadata"]} if "metadata" in one else {}))
+            state.batches[name] = {"name": name, "answers": answers, "polls": 0}
+            self._send(200, {"name": name, "metadata": {"name": name, "state": "BATCH_STATE_PENDING"}})
+
+        def _keep(self, body: dict[str, Any]) -> None:
+            text = "".join(part["text"] for part in body["systemInstruction"]["parts"])
+            if len(text) < state.least_cached:
+                self._error(400, "Cached content is too small.")
+                return
+            name = f"cachedContents/{len(state.caches) + 1}"
+            state.caches[name] = text
+            self._send(200, {"name": name, "model": body["model"]})
+
+        def _name(self, kind: str) -> str:
+            found = re.search(rf"({kind}/[^?:]+)", self.path)
+            return found.group(1) if found else ""
+
+        def _body(self) -> dict[str, Any]:
+            found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            return found
+
+        def _error(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+            self._send(status, {"error": {"code": status, "message": message, "status": "ERROR"}}, headers)
+
+        def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+            content = json.dumps(body, ensure_ascii=False).encode()
+            try:
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content))}.items():
+                    self.send_header(name, value)
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # the asker was killed
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def poet(game: Game) -> Callable[[str, str, int], str]:
+    """Whoever puts poems together for the hands that are asked: another one each time that a hand is."""
+    pairs = {pair_line(Pair(card, wording)): Pair(card, wording) for card in game.deck.cards for wording in card.poems}
+
+    def write(_: str, question: str, turns: int) -> str:
+        lines = [line.split(". ", 1)[-1] for line in question.split("\n")]
+        hand = Hand(tuple(pairs[line] for line in lines[1:6]))
+        try:
+            return encode(compose(game, hand, lines[7:], Random(question).getrandbits(20) + turns).answer)
+        except CompositionError:
+            return "{}"
+
+    return write
