@@ -132,18 +132,22 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
             self._send(200, {})
 
         def do_GET(self) -> None:
-            batch = state.batches.get(self._name("batches"))
-            if batch is None:
+            if self.path.split("?")[0].endswith("/batches"):
+                self._send(200, {"operations": [self._told(batch) for batch in state.batches.values()]})
+            elif batch := state.batches.get(self._name("batches")):
+                batch["polls"] += 1
+                self._send(200, self._told(batch))
+            else:
                 self._error(404, "no such batch")
-                return
-            batch["polls"] += 1
+
+        def _told(self, batch: dict[str, Any]) -> dict[str, Any]:
             running = batch["polls"] <= state.batch_polls
-            told = {"name": batch["name"], "metadata": {"name": batch["name"]}}
-            told["metadata"]["state"] = "BATCH_STATE_RUNNING" if running else "BATCH_STATE_SUCCEEDED"
-            if not running:
-                told |= {"done": True, "response": {"inlinedResponses": {"inlinedResponses": batch["answers"]}}}
-                told["metadata"]["output"] = {"inlinedResponses": {"inlinedResponses": batch["answers"]}}
-            self._send(200, told)
+            about = {"name": batch["name"], "displayName": batch["display"], "model": "models/stand-in"}
+            if running:
+                return {"name": batch["name"], "metadata": about | {"state": "BATCH_STATE_RUNNING"}}
+            answers = {"inlinedResponses": {"inlinedResponses": batch["answers"]}}
+            about |= {"state": "BATCH_STATE_SUCCEEDED", "output": answers}
+            return {"name": batch["name"], "metadata": about, "done": True, "response": answers}
 
         def _generate(self, body: dict[str, Any]) -> None:
             fault = state.next_fault()
@@ -161,8 +165,9 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
                 error = state.spoil(n)
                 answer = {"error": error} if error else {"response": state.generate(one["request"], Fault())}
                 answers.append(answer | ({"metadata": one["metadata"]} if "metadata" in one else {}))
-            state.batches[name] = {"name": name, "answers": answers, "polls": 0}
-            self._send(200, {"name": name, "metadata": {"name": name, "state": "BATCH_STATE_PENDING"}})
+            display = body["batch"].get("displayName", "")
+            state.batches[name] = {"name": name, "answers": answers, "polls": 0, "display": display}
+            self._send(200, self._told(state.batches[name]))
 
         def _keep(self, body: dict[str, Any]) -> None:
             text = "".join(part["text"] for part in body["systemInstruction"]["parts"])

@@ -1,0 +1,159 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from poem.game import builtin_game
+from poem_build.cli import pipeline
+from poem_build.cli.main import cli
+from poem_build.data.examples import read_examples
+from poem_build.data.hands import SPLITS
+from poem_build.recipe.schema import Recipe
+from support.chain import changed, workshop_of
+from support.gemini_stand_in import KEY, GeminiStandIn, gemini, poet
+
+GAME = builtin_game()
+COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()", "teacher", "run"]
+
+
+@pytest.fixture
+def server() -> Iterator[GeminiStandIn]:
+    with gemini(poet(GAME)) as standing:
+        yield standing
+
+
+def _run(*options: Any, **environ: str) -> Result:
+    return CliRunner().invoke(cli, ["teacher", "run", *map(str, options)], env=environ)
+
+
+def _environ(server: GeminiStandIn) -> dict[str, str]:
+    return {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": server.url}
+
+
+@pytest.fixture
+def fast(tmp_path: Path, recipe_file: Path) -> Path:
+    """A recipe whose teacher may be asked at any rate."""
+    path = tmp_path / "fast.toml"
+    text = recipe_file.read_text("utf-8")
+    path.write_text(text + '[teacher]\nname = "gemini"\nper_minute = 60000\nat_once = 4\n[teacher.quotas]\nleast = 0\n', "utf-8")
+    return path
+
+
+def test_a_dry_run_says_what_it_takes_and_asks_nothing(server: GeminiStandIn, fast: Path, tmp_path: Path) -> None:
+    done = _run("--recipe", fast, "--out", tmp_path / "out", "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[0] == "gemini gemini-2.5-flash, if nothing is asked twice"
+    assert [line.split()[2] for line in lines[1:5]] == ["100", "500", "5,000", "50,000"]
+    assert not (tmp_path / "out").exists()
+    assert server.asked == []
+
+
+def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_by_it(
+    server: GeminiStandIn, fast: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    out = tmp_path / "out"
+    done = _run("--recipe", fast, "--out", out, "--hands", 30, "--json", **_environ(server))
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["poems"], told["asked"]) == (30, len(server.asked))
+    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert told["ledger"]["usd"] == pytest.approx(real, abs=1e-5)
+    splits = {split: read_examples(out / "teacher" / "poems" / f"{split}.jsonl", GAME) for split in SPLITS}
+    assert [len(splits[split]) for split in SPLITS] == [24, 3, 3]
+    taught = changed(recipe, "dataset", taught=out / "teacher" / "poems")
+    made = pipeline.make(workshop_of(taught, out), "dataset")
+    assert [len(read_examples(made.path / f"{split}.jsonl", GAME)) for split in SPLITS] == [24, 3, 3]
+    about = json.loads((made.path / "dataset.json").read_text("utf-8"))
+    assert about["teacher"] == "gemini"
+    assert about["cost_usd"] == told["ledger"]["usd"]
+    assert KEY not in "".join(path.read_text("utf-8") for path in out.rglob("*.json*"))
+
+
+def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = _run("--recipe", fast, "--out", out, "--phase", 1, "--teacher", "composer")
+    assert done.exit_code == 1
+    assert "phase 1 needs the report on phase 0" in done.output
+    assert not (out / "teacher").exists()
+    forced = _run("--recipe", fast, "--out", out, "--phase", 1, "--teacher", "composer", "--force")
+    assert forced.exit_code == 0, forced.output
+    assert json.loads((out / "teacher" / "poems" / "teacher.json").read_text("utf-8"))["forced"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "message"),
+    [
+        ([], {"GEMINI_API_KEY": ""}, "Error: GEMINI_API_KEY: not set; export the key, it is written nowhere"),
+        (["--model", "gemini-9"], {"GEMINI_API_KEY": KEY}, "no price for 'gemini-9'"),
+        (["--teacher", "openai"], {"OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}, "OPENAI_API_KEY: not set"),
+        (["--teacher", "composer", "--batch"], {}, "--batch: composer has no batches here"),
+    ],
+)
+def test_what_cannot_be_begun_is_one_line(
+    fast: Path, tmp_path: Path, options: list[str], environ: dict[str, str], message: str
+) -> None:
+    prices = tmp_path / "prices.toml"
+    listed = 'yen_per_dollar = 150\nyen_source = "a test"\n[models."gemini-2.5-flash"]\n'
+    prices.write_text(listed + 'prompt = 1\ncached = 1\noutput = 1\nsource = "a test"\ndated = "2026"\n', "utf-8")
+    given = ["--recipe", fast, "--out", tmp_path / "out", "--hands", 10]
+    if "openai" not in options:
+        given += ["--prices", prices]
+    done = _run(*given, *options, **environ)
+    assert done.exit_code == 1
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def _killed(server: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int) -> None:
+    """Run the command again and again, killing it at any moment, then to its end."""
+    environ = {**os.environ, **_environ(server)}
+    command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", str(hands), "--json"]
+    rng = Random(0)
+    journal = out / "teacher" / "poems-gemini-gemini-2.5-flash.jsonl"
+    for _ in range(kills):
+        before = journal.stat().st_size if journal.is_file() else 0
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and (not journal.is_file() or journal.stat().st_size <= before):
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if rng.random() < 0.3:  # and the last line may be torn
+            content = journal.read_bytes()
+            if b'"answered"' not in content.splitlines()[-1]:
+                journal.write_bytes(content[: -rng.randint(1, 20)])
+    subprocess.run(command, env=environ, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
+def test_a_kill_loses_nothing_and_pays_for_nothing_twice(
+    server: GeminiStandIn, fast: Path, tmp_path: Path, kills: int
+) -> None:
+    hands = max(40, kills * 4)
+    server.slow_s = 0.02
+    _killed(server, fast, tmp_path / "out", kills, hands)
+    room = tmp_path / "out" / "teacher"
+    lines = [json.loads(line) for line in (room / "poems-gemini-gemini-2.5-flash.jsonl").read_bytes().splitlines()]
+    taken = Counter(line["answered"] for line in lines if "answered" in line and not line["verdict"])
+    assert set(taken.values()) == {1}  # nothing that was there was asked again
+    answered = sum("answered" in line for line in lines)
+    assert answered <= len(server.asked) <= answered + 4 * kills  # only what was out at the moment of a death
+    paid = json.loads((room / "ledger.json").read_text("utf-8"))
+    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert paid["usd"] <= real <= paid["usd"] + paid["in_doubt_usd"] + 1e-9
+    undisturbed = tmp_path / "undisturbed"
+    assert _run("--recipe", fast, "--out", undisturbed, "--hands", hands, **_environ(server)).exit_code == 0
+    for split in SPLITS:
+        name = f"{split}.jsonl"
+        assert (room / "poems" / name).read_bytes() == (undisturbed / "teacher" / "poems" / name).read_bytes()

@@ -1,0 +1,115 @@
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from poem.deck import Deck
+from poem.errors import GameError
+from poem.game import builtin_game
+from poem.pattern import pattern_key
+from poem_build.data.groups import GROUPS, groups_of
+from poem_build.data.hands import SPLITS, split_of
+from poem_build.data.sampler import Sampler, check_quotas, coverage, kind_of
+from poem_build.errors import DatasetError
+from poem_build.recipe.teaching import Quotas
+from poem_build.teacher.protocol import Play
+
+DECK = builtin_game().deck
+MAP, _ = groups_of(DECK, None)
+QUOTAS = Quotas()
+
+
+def _plays(count: int, split: str = "train", seed: int = 0) -> list[Play]:
+    return list(islice(Sampler(DECK, MAP, QUOTAS, split, seed).plays(), count))  # type: ignore[arg-type]
+
+
+def test_a_larger_phase_begins_with_the_smaller_one() -> None:
+    assert _plays(60)[:40] == _plays(40)
+    assert _plays(10, seed=1) != _plays(10)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_hand_is_dealt_as_the_game_deals_of_its_split_and_new(split: str) -> None:
+    plays = _plays(80, split)
+    assert {split_of(play.hand) for play in plays} == {split}
+    assert all(len({pair.card.category for pair in play.hand.pairs}) == 5 for play in plays)
+    assert len({pattern_key(play.hand) for play in plays}) == 80
+    assert all(len(set(play.candidates)) == 20 for play in plays)
+
+
+def test_the_quotas_are_met_as_nearly_as_the_deck_allows() -> None:
+    plays = _plays(300)
+    told = coverage(plays, DECK, MAP, QUOTAS)
+    for name in ("concentrated", "balanced", "extreme", "mild", "middling", "severe"):
+        assert abs(told["shares"][name]["difference"]) < 0.05, name
+    assert told["least"]["wording"] >= 1
+    assert told["least"]["catchphrase"] >= 300 * 20 // len(DECK.catchphrases) - 1
+    kinds = Counter(kind_of(play.hand, MAP) for play in plays)
+    assert kinds == {"concentrated": 30, "balanced": 180, "extreme": 90}
+
+
+def test_a_deck_that_has_dealt_all_it_has_ends() -> None:
+    cards = [replace(cards[0], poems=cards[0].poems[:2]) for cards in list(DECK.categories.values())[:5]]
+    small = Deck(tuple(cards), DECK.catchphrases)
+    found = [pattern_key(p.hand) for p in Sampler(small, groups_of(small, None)[0], QUOTAS, None, 0).plays()]
+    assert len(found) == len(set(found)) == 2**5
+
+
+def test_a_deck_without_a_hand_for_a_split_is_refused() -> None:
+    cards = [replace(cards[0], poems=cards[0].poems[:1]) for cards in list(DECK.categories.values())[:5]]
+    small = Deck(tuple(cards), DECK.catchphrases)
+    only = next(Sampler(small, groups_of(small, None)[0], QUOTAS, None, 0).plays())
+    lacking = "test" if split_of(only.hand) == "train" else "train"
+    with pytest.raises(DatasetError, match=f"the deck deals no hand that is for {lacking}"):
+        next(Sampler(small, groups_of(small, None)[0], QUOTAS, lacking, 0).plays())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"mild": 0.5},
+            r"must be 1, got 1\.20; the nearest that do are mild = 0\.42, middling = 0\.33, severe = 0\.25",
+        ),
+        ({"concentrated": 0.0}, r"the nearest that do are concentrated = 0\.00, balanced = 0\.67, extreme = 0\.33"),
+        ({"group": 0.3}, r"a fifth of the cards each, got 0\.3; 0\.2 can be met"),
+    ],
+)
+def test_quotas_that_contradict_each_other_are_refused_with_the_nearest(given: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Quotas.model_validate(given)
+
+
+def test_hands_too_few_to_show_everything_so_often_are_refused_with_the_nearest() -> None:
+    with pytest.raises(
+        DatasetError, match=r"quotas\.least: 4 times .* takes 214 hands, there are 100; .* = 1$"
+    ):
+        check_quotas(DECK, Quotas(least=4), 100)
+    check_quotas(DECK, Quotas(least=1), 100)
+
+
+def test_a_games_own_map_is_taken_and_the_rest_is_guessed(tmp_path: Path) -> None:
+    first = next(iter(DECK.categories))
+    (tmp_path / "groups.json").write_text(f'{{"{first}": "other"}}', "utf-8")
+    found, guessed = groups_of(DECK, tmp_path)
+    assert found[first] == "other"
+    assert first not in guessed
+    assert set(found) == set(DECK.categories)
+    assert set(found.values()) <= set(GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "must be a JSON object of groups"),
+        ('{"海": "other"}', "海: the deck has no such category"),
+        (f'{{"{next(iter(DECK.categories))}": "sea"}}', "'sea' is no group; groups are access, building"),
+    ],
+)
+def test_a_map_with_a_fault_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "groups.json").write_text(text, "utf-8")
+    with pytest.raises(GameError, match=message):
+        groups_of(DECK, tmp_path)

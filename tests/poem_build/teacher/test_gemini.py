@@ -1,0 +1,207 @@
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from poem.game import builtin_game
+from poem.hand import Answer
+from poem.shape import encode
+from poem_build.data.course import Course
+from poem_build.data.poems import instructions, read_poem
+from poem_build.errors import TeacherError
+from poem_build.teacher.asking import Settled
+from poem_build.teacher.protocol import Ask
+from support.course import course_of, some_asks
+from support.gemini_stand_in import KEY, Fault, GeminiStandIn, gemini, poet
+
+GAME = builtin_game()
+
+
+@pytest.fixture
+def server() -> Iterator[GeminiStandIn]:
+    with gemini(poet(GAME)) as standing:
+        yield standing
+
+
+async def _settle(course: Course, asks: list[Ask], wanted: int | None = None) -> tuple[list[Settled[Answer]], int]:
+    """What becomes of the questions, and how many went out."""
+    journal = course.journal("poems", instructions(GAME))
+    try:
+        asking = course.asking(journal, read_poem)
+        settled = await course.settle(asking, iter(asks), wanted, "test")
+        course.close(journal, settled)
+        return settled, asking.asked
+    finally:
+        journal.close()
+        await course.teacher.close()
+
+
+async def test_every_question_is_asked_as_the_recipe_says(server: GeminiStandIn, tmp_path: Path) -> None:
+    asks = some_asks(3)
+    settled, _ = await _settle(course_of(server.url, tmp_path), asks)
+    assert [one.ask for one in settled] == asks
+    assert all(one.answer for one in settled)
+    body = server.bodies[0]
+    config = body["generationConfig"]
+    assert config["temperature"] == 0.9
+    assert config["maxOutputTokens"] == 1024
+    assert config["thinkingConfig"] == {"thinking_budget": 0}  # as the client writes it; both spellings are read
+    assert config["responseMimeType"] == "application/json"
+    assert set(config["responseJsonSchema"]["properties"]) == {"title", "poem"}
+    assert GAME.instructions in body["systemInstruction"]["parts"][0]["text"]
+
+
+async def test_what_was_answered_is_never_asked_again(server: GeminiStandIn, tmp_path: Path) -> None:
+    first, asked = await _settle(course_of(server.url, tmp_path), some_asks(5))
+    again, asked_again = await _settle(course_of(server.url, tmp_path), some_asks(8))
+    assert (asked, asked_again) == (5, 3)
+    assert again[:5] == first
+    assert len(server.asked) == len(set(server.asked)) == 8
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=429, headers={"Retry-After": "0.1"}),
+        Fault(status=500),
+        Fault(status=503),
+    ],
+)
+async def test_a_passing_fault_is_waited_out_and_costs_nothing(
+    server: GeminiStandIn, tmp_path: Path, fault: Fault
+) -> None:
+    server.faults = [fault, fault]
+    settled, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(2))
+    assert [one.answer is not None for one in settled] == [True, True]
+    assert asked == 4
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))
+    assert paid["in_doubt_usd"] == 0
+    assert paid["models"]["gemini-2.5-flash"]["answers"] == 2
+
+
+async def test_retry_after_is_kept_to(server: GeminiStandIn, tmp_path: Path) -> None:
+    server.faults = [Fault(status=429, headers={"Retry-After": "1"})]
+    start = time.monotonic()
+    await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(1))
+    assert time.monotonic() - start >= 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict"),
+    [
+        (Fault(finish="SAFETY"), "withheld"),
+        (Fault(withheld=True), "withheld"),
+        (Fault(finish="MAX_TOKENS"), "cut off"),
+        (Fault(text="これは JSON ではない"), "malformed"),
+        (Fault(text=encode(Answer("題", "短い。"))), "length"),
+    ],
+)
+async def test_an_answer_that_will_not_do_is_asked_again_with_the_verdict_shown(
+    server: GeminiStandIn, tmp_path: Path, fault: Fault, verdict: str
+) -> None:
+    server.faults = [fault]
+    settled, asked = await _settle(course_of(server.url, tmp_path), some_asks(1))
+    assert settled[0].answer is not None
+    assert asked == 2
+    said = [part["text"] for content in server.bodies[-1]["contents"] for part in content["parts"]]
+    assert len(said) == 3
+    assert verdict in said[2]
+
+
+async def test_after_three_tries_a_hand_is_put_aside_with_its_reason_and_replaced(
+    server: GeminiStandIn, tmp_path: Path
+) -> None:
+    server.faults = [Fault(text=encode(Answer("題", "短い。")))] * 3
+    settled, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(9), wanted=3)
+    assert [one.answer is not None for one in settled] == [False, True, True, True]
+    assert asked == 6
+    aside = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text("utf-8").splitlines()]
+    assert [one["ask"] for one in aside] == [settled[0].ask.key]
+    assert "length: poem: 3 characters" in aside[0]["reason"]
+    _, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(9), wanted=3)
+    assert asked == 0
+
+
+async def test_an_answer_that_never_comes_is_in_doubt_and_asked_again(server: GeminiStandIn, tmp_path: Path) -> None:
+    server.faults = [Fault(hang_s=1.0)]
+    settled, asked = await _settle(course_of(server.url, tmp_path, timeout_s=0.3), some_asks(1))
+    assert settled[0].answer is not None
+    assert asked == 2
+    assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["in_doubt_usd"] > 0
+
+
+async def test_a_refused_key_is_one_line_and_stands_nowhere(server: GeminiStandIn, tmp_path: Path) -> None:
+    secret = "a-secret-that-nobody-may-see"
+    with pytest.raises(TeacherError, match=r"status 400: API key not valid.*is GEMINI_API_KEY right\?") as caught:
+        await _settle(course_of(server.url, tmp_path, key=secret), some_asks(2))
+    assert secret not in str(caught.value)
+    await _settle(course_of(server.url, tmp_path), some_asks(2))
+    written = "".join(path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file())
+    assert secret not in written
+    assert KEY not in written
+
+
+async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(server: GeminiStandIn, tmp_path: Path) -> None:
+    server.slow_s = 0.05
+    most = 0.02
+    with pytest.raises(TeacherError, match="--max-cost"):
+        await _settle(course_of(server.url, tmp_path, at_once=16, most_usd=most), some_asks(60))
+    course = course_of(server.url, tmp_path)
+    journal = course.journal("poems", instructions(GAME))
+    paid = sum(usd for _, usd, _ in journal.paid)
+    journal.close()
+    await course.teacher.close()
+    assert 0.5 * most < paid <= most
+    assert len(journal.paid) == len(server.asked)  # what was out was waited for
+    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert paid == pytest.approx(real)
+
+
+async def test_the_fixed_prompt_is_kept_renewed_and_let_go(server: GeminiStandIn, tmp_path: Path) -> None:
+    server.slow_s = 0.3
+    await _settle(course_of(server.url, tmp_path, cache_ttl_s=1, at_once=1), some_asks(4))
+    assert all("systemInstruction" not in body and body["cachedContent"] for body in server.bodies)
+    assert server.touched.total() >= 1
+    assert server.caches == {}
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["models"]["gemini-2.5-flash"]
+    assert paid["tokens"]["cached"] > 0
+    assert paid["saved_by_cache_usd"] > 0
+
+
+async def test_a_prompt_too_short_to_be_kept_is_sent_each_time(server: GeminiStandIn, tmp_path: Path) -> None:
+    server.least_cached = 100_000
+    course = course_of(server.url, tmp_path, cache_ttl_s=60)
+    settled, _ = await _settle(course, some_asks(2))
+    assert all(one.answer for one in settled)
+    assert "too small" in course.teacher.not_kept  # type: ignore[attr-defined]
+
+
+async def test_a_batch_that_half_failed_is_asked_for_the_rest(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+    server.spoil = lambda n: {"code": 13, "message": "internal"} if n % 2 and len(server.batches) < 1 else None
+    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
+    assert all(one.answer for one in settled)
+    assert asked == 9
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))
+    assert paid["models"]["gemini-2.5-flash"]["answers"] == 6
+    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
+
+
+async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+    server.batch_polls = 10**6
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(_settle(course_of(server.url, tmp_path, batch=True), some_asks(5)), 2)
+    assert len(server.batches) == 1
+    server.batch_polls = 0
+    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(5))
+    assert all(one.answer for one in settled)
+    assert (asked, len(server.batches)) == (0, 1)
