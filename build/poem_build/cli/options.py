@@ -83,7 +83,7 @@ def work_options(command: Command) -> Command:
 
 def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """The options as one, shown in this order."""
-    return partial(reduce, lambda command, option: option(command), reversed(options))
+    return partial(reduce, lambda command, option: option(command), options[::-1])
 
 
 def choose_work(recipe: str, base: str | None, folder: Path | None, out: Path | None) -> Chosen:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +12,7 @@ from poem_build.cli.keys import teacher_of
 from poem_build.cli.options import PATH, Chosen, all_of, host_option, work_options
 from poem_build.data import lessons
 from poem_build.data.course import Course, together
+from poem_build.data.exchange import Files, Format, write_asks
 from poem_build.data.lessons import Taught
 from poem_build.data.phases import PHASES, check_gate, estimate, sample_usage, table_of
 from poem_build.data.sampler import told
@@ -29,6 +31,12 @@ asked_options = all_of(
 )
 
 
+hands_options = all_of(
+    click.option("--phase", type=click.IntRange(0, len(PHASES) - 1), help="100, 500, 5,000 or 50,000 hands.  [0]"),
+    click.option("--hands", type=click.IntRange(10), help="Any other number of hands."),
+)
+
+
 @click.group("teacher")
 def teacher_group() -> None:
     """Have Gemini or its like, or people, write poems and words for a game."""
@@ -37,8 +45,7 @@ def teacher_group() -> None:
 @teacher_group.command("run")
 @work_options
 @click.option("--what", type=click.Choice(["poems", "table"]), default="poems", show_default=True)
-@click.option("--phase", type=click.IntRange(0, len(PHASES) - 1), help="100, 500, 5,000 or 50,000 hands.  [0]")
-@click.option("--hands", type=click.IntRange(10), help="Any other number of hands.")
+@hands_options
 @asked_options
 @click.option("--max-cost", type=click.FloatRange(0), metavar="YEN", help="So much may be spent, what is out included.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take and ask nothing.")
@@ -75,12 +82,14 @@ def run_command(
     _print(together(work, teacher), what, course, as_json)
 
 
-def _terms(chosen: Chosen, name: str | None, model: str | None, list_path: Path) -> tuple[Teaching, Prices, Price]:
+def _terms(
+    chosen: Chosen, name: str | None, model: str | None, list_path: Path, *, free: bool = False
+) -> tuple[Teaching, Prices, Price]:
     """The recipe's teacher or another, and what it takes."""
     changed = {key: value for key, value in (("name", name), ("model", model)) if value}
     spec = chosen.recipe.teacher.model_copy(update=changed)
     prices = load_prices(list_path)
-    free = spec.name in ("composer", "ollama")
+    free = free or spec.name in ("composer", "ollama")
     return spec, prices, FREE if free else price_of(prices, spec.model, list_path)
 
 
@@ -122,6 +131,41 @@ def _print(done: Taught, what: str, course: Course, as_json: bool) -> None:
         f"{where}: {done.poems} poems, {done.aside} hands put aside, {done.asked} questions now; "
         f"¥{done.ledger['yen']} (${done.ledger['usd']:.4f}{doubt})"
     )
+
+
+@teacher_group.command("export")
+@click.argument("target", type=PATH)
+@work_options
+@hands_options
+@click.option("--format", "form", type=click.Choice(get_args(Format)), default="gemini", show_default=True)
+@click.option("--model", help="As its maker calls it.  [the recipe's]")
+def export_command(
+    chosen: Chosen, as_json: bool, target: Path, phase: int | None, hands: int | None, form: Format, model: str | None
+) -> None:
+    """Write the questions to TARGET in a batch format, to be answered by whatever means there are."""
+    course = _of_files(chosen, model)
+    splits = lessons.splits_of(course, hands or PHASES[phase or 0])
+    asks = [ask for some, size in splits.values() for ask in islice(some, size)]
+    count = write_asks(target, asks, course.spec, form)
+    click.echo(json.dumps({"asks": count, "path": str(target)}) if as_json else f"{target}: {count} questions")
+
+
+@teacher_group.command("import")
+@click.argument("source", type=PATH)
+@work_options
+@hands_options
+def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | None, hands: int | None) -> None:
+    """Take the answers in SOURCE (Gemini's or OpenAI's batch output, or pairs, title and poem a line), all checked."""
+    course = _of_files(chosen, None)
+    done, failed = lessons.take_poems(course, hands or PHASES[phase or 0], source)
+    for line in failed:
+        click.echo(f"Warning: {line}", err=True)
+    _print(done, "poems", course, as_json)
+
+
+def _of_files(chosen: Chosen, model: str | None) -> Course:
+    spec, prices, _ = _terms(chosen, None, model, PRICES, free=True)
+    return Course(chosen.game, chosen.folder, chosen.out / ROOM, Files(), spec, prices, FREE)
 
 
 COMMANDS = (teacher_group,)

@@ -1,14 +1,18 @@
 """A course and a number of hands → poems in three splits for a model, or a table for a stand."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from poem.hand import Answer
 from poem.table import Entry
 from poem_build.data.course import Course
-from poem_build.data.groups import Group, groups_of
+from poem_build.data.exchange import read_answers
+from poem_build.data.groups import groups_of
 from poem_build.data.hands import Split
 from poem_build.data.phases import sizes
 from poem_build.data.poems import instructions, poem_asks, read_poem, read_table_poem
@@ -17,7 +21,8 @@ from poem_build.data.taught import FOLDER, examples_of, write_taught
 from poem_build.recipe.teaching import Quotas
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
-from poem_build.teacher.protocol import Play
+from poem_build.teacher.journal import Journal
+from poem_build.teacher.protocol import Ask, Play
 
 TABLE = "table.json"
 TABLE_KINDS = {"concentrated": 0.3, "balanced": 0.5, "extreme": 0.2}
@@ -36,37 +41,59 @@ class Taught:
     ledger: dict[str, Any]
 
 
+def splits_of(course: Course, hands: int) -> dict[Split, tuple[Iterator[Ask], int]]:
+    """The questions of each split, without an end, and how many of them are to be answered. Raises `DatasetError`."""
+    game, spec = course.game, course.spec
+    check_quotas(game.deck, spec.quotas, hands)
+    groups, _ = groups_of(game.deck, course.folder)
+    found = {}
+    for split, size in sizes(hands).items():
+        plays = Sampler(game.deck, groups, spec.quotas, split, spec.seed).plays()
+        found[split] = (poem_asks(game, plays, spec.seed), size)
+    return found
+
+
 async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Taught:
     """Have the poems of so many hands written, 8:1:1, and leave them as splits.
 
     Raises what the teacher and its journal refuse; what was answered until then is kept.
     """
-    game, spec = course.game, course.spec
-    check_quotas(game.deck, spec.quotas, hands)
-    groups, _ = groups_of(game.deck, course.folder)
-    journal = course.journal("poems", instructions(game))
-    try:
+    splits = splits_of(course, hands)
+    with closing(course.journal("poems", instructions(course.game))) as journal:
         journal.note("begins", hands=hands, **note)
         asking = course.asking(journal, read_poem)
-        settled: dict[Split, list[Settled[Answer]]] = {}
-        for split, size in sizes(hands).items():
-            plays = Sampler(game.deck, groups, spec.quotas, split, spec.seed).plays()
-            settled[split] = await course.settle(asking, poem_asks(game, plays, spec.seed), size, split)
-        everything = [one for some in settled.values() for one in some]
-        return _leave(course, settled, course.close(journal, everything), groups, asking.asked, note)
-    finally:
-        journal.close()
+        settled = {split: await course.settle(asking, asks, size, split) for split, (asks, size) in splits.items()}
+        return _leave(course, journal, settled, asking.asked, note)
+
+
+def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str]]:
+    """Take the answers of a file to so many hands, and leave them as splits; the lines that tell of errors.
+
+    Raises `TeacherError` for a line that is no answer, or one to what was not asked.
+    """
+    asks = {split: list(islice(endless, size)) for split, (endless, size) in splits_of(course, hands).items()}
+    answers, failed = read_answers(path, [ask for some in asks.values() for ask in some])
+    with closing(course.journal("poems", instructions(course.game))) as journal:
+        asking = course.asking(journal, read_poem)
+        taken = 0
+        for ask, said in answers:
+            if said.text not in [known.text for known in journal.story(ask.key).answers]:
+                asking.take(ask.key, ask, said)
+                taken += 1
+        settled = {split: [asking.standing(ask) for ask in some] for split, some in asks.items()}
+        return _leave(course, journal, settled, taken, {}), failed
 
 
 def _leave(
     course: Course,
+    journal: Journal,
     settled: Mapping[Split, list[Settled[Answer]]],
-    paid: dict[str, Any],
-    groups: Mapping[str, Group],
     asked: int,
     note: Mapping[str, Any],
 ) -> Taught:
     game = course.game
+    paid = course.close(journal, [one for some in settled.values() for one in some])
+    groups, _ = groups_of(game.deck, course.folder)
     splits = {split: examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
     reached = coverage(plays, game.deck, groups, course.spec.quotas)
@@ -93,14 +120,11 @@ async def teach_table(course: Course, hands: int) -> Taught:
     game, spec = course.game, course.spec
     quotas = Quotas.model_validate(spec.quotas.model_dump() | TABLE_KINDS)
     groups, _ = groups_of(game.deck, course.folder)
-    journal = course.journal("table", instructions(game))
-    try:
+    with closing(course.journal("table", instructions(game))) as journal:
         asking = course.asking(journal, read_table_poem)
         plays = Sampler(game.deck, groups, quotas, None, spec.seed).plays()
         settled = await course.settle(asking, poem_asks(game, plays, spec.seed), hands, "table")
         paid = course.close(journal, settled)
-    finally:
-        journal.close()
     written = [(one.ask.play, one.answer) for one in settled if one.ask.play and one.answer]
     entries = [Entry(play.hand, answer, course.teacher.name).as_json() for play, answer in written]
     write_text(course.room / TABLE, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")

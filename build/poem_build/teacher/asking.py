@@ -66,6 +66,11 @@ class Asking(Generic[T]):
                 return Settled(ask, answer)
         return Settled(ask, None, verdict) if len(answers) >= self.terms.tries else None
 
+    def standing(self, ask: Ask) -> Settled[T]:
+        """How the question stands, whether or not it is settled."""
+        turns = self.turns(ask)
+        return self.known(ask) or Settled(ask, None, turns[-1].verdict if turns else "not answered")
+
     def turns(self, ask: Ask) -> list[Turn]:
         """What was answered so far, and what is to be said about it."""
         return [Turn(said.text, self._judge(ask, said)[1]) for said in self.journal.story(ask.key).answers]

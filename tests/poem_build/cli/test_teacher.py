@@ -45,7 +45,9 @@ def fast(tmp_path: Path, recipe_file: Path) -> Path:
     """A recipe whose teacher may be asked at any rate."""
     path = tmp_path / "fast.toml"
     text = recipe_file.read_text("utf-8")
-    path.write_text(text + '[teacher]\nname = "gemini"\nper_minute = 60000\nat_once = 4\n[teacher.quotas]\nleast = 0\n', "utf-8")
+    path.write_text(
+        text + '[teacher]\nname = "gemini"\nper_minute = 60000\nat_once = 4\n[teacher.quotas]\nleast = 0\n', "utf-8"
+    )
     return path
 
 

@@ -25,9 +25,7 @@ def test_a_student_not_far_enough_stops_the_next_phase(tmp_path: Path, phase: in
     passed = check_gate(phase, _report(tmp_path / "report.json", needed))
     assert passed is not None
     assert passed["needed"] == needed
-    with pytest.raises(
-        GateError, match=f"teacher_ratio.mean: .* after phase {phase - 1}, .* for phase {phase};"
-    ):
+    with pytest.raises(GateError, match=f"teacher_ratio.mean: .* after phase {phase - 1}, .* for phase {phase};"):
         check_gate(phase, _report(tmp_path / "report.json", needed - 0.02))
 
 

@@ -84,9 +84,7 @@ def test_quotas_that_contradict_each_other_are_refused_with_the_nearest(given: d
 
 
 def test_hands_too_few_to_show_everything_so_often_are_refused_with_the_nearest() -> None:
-    with pytest.raises(
-        DatasetError, match=r"quotas\.least: 4 times .* takes 214 hands, there are 100; .* = 1$"
-    ):
+    with pytest.raises(DatasetError, match=r"quotas\.least: 4 times .* takes 214 hands, there are 100; .* = 1$"):
         check_quotas(DECK, Quotas(least=4), 100)
     check_quotas(DECK, Quotas(least=1), 100)
 
