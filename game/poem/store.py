@@ -25,6 +25,8 @@ class Thread:
     """An order to tell a poem in: a day, a year, a way. `words` in a title call for it."""
 
     name: str
+    stations: tuple[str, ...]
+    """What the five are called."""
     words: tuple[str, ...]
     not_for: tuple[str, ...]
     """Words of a reality that this thread is made of, and would so give away."""
@@ -124,6 +126,7 @@ def store() -> Store:
 def _thread(entry: Mapping[str, Any]) -> Thread:
     return Thread(
         entry["name"],
+        tuple(entry["stations"]),
         tuple(entry["words"]),
         tuple(entry["not_for"]),
         tuple(sentence({"at": STATIONS[0], "text": text}) for text in entry["openings"]),

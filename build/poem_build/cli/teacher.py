@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -14,8 +15,10 @@ from poem_build.data import lessons
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
 from poem_build.data.lessons import Taught
-from poem_build.data.phases import PHASES, check_gate, estimate, sample_usage, table_of
+from poem_build.data.phases import PHASES, Estimate, check_gate, estimate, sample_usage, table_of
 from poem_build.data.sampler import told
+from poem_build.data.wordbook import Laid, teach_words
+from poem_build.data.words import MAX_TOKENS, Words, expected_words
 from poem_build.engine.ollama import address
 from poem_build.recipe.teaching import TeacherName, Teaching
 from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
@@ -44,7 +47,7 @@ def teacher_group() -> None:
 
 @teacher_group.command("run")
 @work_options
-@click.option("--what", type=click.Choice(["poems", "table"]), default="poems", show_default=True)
+@click.option("--what", type=click.Choice(["poems", "words", "table"]), default="poems", show_default=True)
 @hands_options
 @asked_options
 @click.option("--max-cost", type=click.FloatRange(0), metavar="YEN", help="So much may be spent, what is out included.")
@@ -67,6 +70,8 @@ def run_command(
 ) -> None:
     """Have poems, by phases, or a table written; what was answered is never asked again."""
     spec, prices, price = _terms(chosen, **who)
+    if what == "words":
+        spec = spec.model_copy(update={"max_tokens": max(spec.max_tokens, MAX_TOKENS)})
     plan = _plan(chosen, spec, what, phase, hands, prices, price, batch)
     click.echo(plan, err=not dry_run)
     if dry_run:
@@ -75,10 +80,15 @@ def run_command(
     teacher = teacher_of(spec, chosen.game, address(host), os.environ)
     most = None if max_cost is None else max_cost / prices.yen_per_dollar
     course = Course(chosen.game, chosen.folder, chosen.out / ROOM, teacher, spec, prices, price, most, batch)
-    if what == "poems":
-        work = lessons.teach_poems(course, hands or PHASES[phase or 0], note)
-    else:
-        work = lessons.teach_table(course, hands or TABLE_HANDS)
+    if what == "words":
+        _print_words(together(teach_words(course), teacher), course, as_json)
+        return
+    poems = what == "poems"
+    work = (
+        lessons.teach_poems(course, hands or PHASES[phase or 0], note)
+        if poems
+        else lessons.teach_table(course, hands or TABLE_HANDS)
+    )
     _print(together(work, teacher), what, course, as_json)
 
 
@@ -104,8 +114,13 @@ def _plan(
     batch: bool,
 ) -> str:
     """What the work would take: all phases for poems, one line otherwise."""
-    one = sample_usage(chosen.game, spec)
     who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
+    if what == "words":
+        asks = Words(chosen.game).asks()
+        usage = expected_words(asks)
+        row = Estimate(len(asks), usage, price.of(usage, batch=batch), len(asks) * 60 / spec.per_minute)
+        return f"{who}\n{row.told(prices.yen_per_dollar)}"
+    one = sample_usage(chosen.game, spec)
     if what == "poems" and hands is None:
         return f"{who}\n{table_of(one, price, prices, spec.per_minute, batch=batch)}\nnow: phase {phase or 0}"
     row = estimate(hands or TABLE_HANDS, one, price, spec.per_minute, batch=batch)
@@ -166,6 +181,16 @@ def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | Non
 def _of_files(chosen: Chosen, model: str | None) -> Course:
     spec, prices, _ = _terms(chosen, None, model, PRICES, free=True)
     return Course(chosen.game, chosen.folder, chosen.out / ROOM, Files(), spec, prices, FREE)
+
+
+def _print_words(done: Laid, course: Course, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(done) | {"path": str(course.folder)}, ensure_ascii=False))
+        return
+    click.echo(
+        f"{course.folder}: sentences for {done.wordings} wordings, ends for {done.titles} titles, "
+        f"{done.aside} questions put aside, {done.asked} asked now; ¥{done.ledger['yen']} (${done.ledger['usd']:.4f})"
+    )
 
 
 COMMANDS = (teacher_group,)

@@ -1,0 +1,88 @@
+"""Sentences that a teacher wrote → files in a game's folder, for a person to mend; what stands there is kept."""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poem.files import read_json
+from poem.game import Game
+from poem_build.data.course import Course
+from poem_build.data.words import Words, Written
+from poem_build.errors import TeacherError
+from poem_build.store.folder import write_text
+from poem_build.teacher.asking import Settled
+
+
+@dataclass(frozen=True)
+class Laid:
+    """What was laid down in the folder, and what was not to be had."""
+
+    wordings: int
+    titles: int
+    aside: int
+    asked: int
+    ledger: dict[str, Any]
+
+
+async def teach_words(course: Course) -> Laid:
+    """Have what is missing of the game's words written, and lay down what was taken, whatever happens meanwhile.
+
+    Raises what the teacher and its journal refuse, and `TeacherError` for the built-in game.
+    """
+    if course.folder is None:
+        raise TeacherError("--game: the built-in game has its words; give the folder of yours")
+    words = Words(course.game)
+    asks = words.asks()
+    taken: dict[str, Written] = {}
+    with closing(course.journal("words", Words.prompts())) as journal:
+        for ask in asks:
+            story = journal.story(ask.key)
+            for said, verdict in zip(story.answers, story.verdicts, strict=True):
+                if not verdict:
+                    words.accept(ask, said.text)
+        asking = course.asking(journal, words.read)
+        settled: list[Settled[Written]] = []
+        try:
+            settled = await course.settle(asking, iter(asks), None, "words")
+        finally:
+            for ask in asks:
+                if (known := asking.known(ask)) and known.answer:
+                    taken[ask.key] = known.answer
+            lay_down(course.folder, course.game, list(taken.values()))
+            paid = course.close(journal, settled)
+    return Laid(
+        wordings=sum(len(one.wordings) for one in taken.values()),
+        titles=sum(len(one.titles) for one in taken.values()),
+        aside=len(asks) - len(taken),
+        asked=asking.asked,
+        ledger=paid,
+    )
+
+
+def lay_down(folder: Path, game: Game, written: list[Written]) -> None:
+    """Add what was written to `values.json`, `sentences/titles.json` and a file of sentences for each category."""
+    values = {key: some for one in written for key, some in one.values.items()}
+    titles = {key: entry for one in written for key, entry in one.titles.items()}
+    wordings = {key: entry for one in written for key, entry in one.wordings.items()}
+    _add(folder / "values.json", values)
+    _add(folder / "sentences" / "titles.json", titles)
+    for n, cards in enumerate(game.deck.categories.values(), 1):
+        mine = {w.id: wordings[w.id] for card in cards for w in card.poems if w.id in wordings}
+        _add(folder / "sentences" / "wordings" / f"category-{n}.json", mine)
+
+
+def _add(path: Path, entries: Mapping[str, Any]) -> None:
+    """Add entries that are not there to a JSON object in a file."""
+    there = read_json(path) if path.is_file() else {}
+    new = {key: value for key, value in entries.items() if key not in there}
+    if new:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f" {_json(key)}: {_json(value)}" for key, value in {**there, **new}.items()]
+        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from poem.game import builtin_game
+from poem.shape import decode
+from poem_build.cli.main import cli
+from poem_build.data.examples import read_examples
+from poem_build.data.hands import SPLITS
+from support.gemini_stand_in import poet
+
+WRITE = poet(builtin_game())
+HANDS = "60"
+
+
+def _teacher(*options: Any) -> Result:
+    return CliRunner().invoke(cli, ["teacher", *map(str, options), "--hands", HANDS, "--json"])
+
+
+def _export(tmp_path: Path, form: str) -> list[dict[str, Any]]:
+    path = tmp_path / f"asks-{form}.jsonl"
+    done = _teacher("export", path, "--out", tmp_path, "--format", form)
+    assert done.exit_code == 0, done.output
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def _gemini(ask: dict[str, Any]) -> dict[str, Any]:
+    text = WRITE("", ask["request"]["contents"][0]["parts"][0]["text"], 0)
+    reply = {"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP"}]}
+    return {
+        "key": ask["key"],
+        "response": reply | {"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2}},
+    }
+
+
+def _openai(ask: dict[str, Any]) -> dict[str, Any]:
+    text = WRITE("", ask["body"]["messages"][1]["content"], 0)
+    body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": {}}
+    return {"custom_id": ask["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+
+
+def _import(tmp_path: Path, lines: list[Any]) -> Result:
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    return _teacher("import", path, "--out", tmp_path)
+
+
+def _told(done: Result) -> dict[str, Any]:
+    assert done.exit_code == 0, done.output
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(("form", "answer"), [("gemini", _gemini), ("openai", _openai)])
+def test_a_batch_goes_out_and_comes_back(tmp_path: Path, form: str, answer: Any) -> None:
+    asks = _export(tmp_path, form)
+    assert len(asks) == 60
+    lines = [answer(ask) for ask in asks]
+    first = _told(_import(tmp_path, lines[:20]))
+    assert (first["poems"], first["aside"], first["asked"]) == (20, 40, 20)
+    rest = _told(_import(tmp_path, lines))
+    assert (rest["poems"], rest["asked"]) == (60, 40)
+    assert _told(_import(tmp_path, lines))["asked"] == 0
+    game = builtin_game()
+    sizes = [len(read_examples(tmp_path / "teacher" / "poems" / f"{split}.jsonl", game)) for split in SPLITS]
+    assert sizes == [48, 6, 6]
+
+
+def test_what_people_write_comes_in_by_the_same_door(tmp_path: Path) -> None:
+    asks = _export(tmp_path, "gemini")
+    splits = {
+        split: read_examples(tmp_path / "teacher" / "poems" / f"{split}.jsonl", builtin_game())
+        for split in SPLITS
+        if _told(_import(tmp_path, [_gemini(ask) for ask in asks]))
+    }
+    one = splits["train"][0]
+    answer = decode(WRITE("", asks[0]["request"]["contents"][0]["parts"][0]["text"], 0))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    line = {"pairs": one.hand.ids(), "title": answer.title, "poem": answer.poem}
+    assert _told(_import(elsewhere, [line]))["poems"] == 1
+    broken = _told(_import(elsewhere, [line | {"poem": "短い。"}]))
+    assert broken["poems"] == 1  # the good one stays
+    aside = (elsewhere / "teacher" / "aside.jsonl").read_text("utf-8")
+    assert "not answered" in aside
+
+
+def test_answers_that_break_the_rules_are_put_aside_with_their_reason(tmp_path: Path) -> None:
+    ask = _export(tmp_path, "gemini")[0]
+    line = _gemini(ask)
+    line["response"]["candidates"][0]["content"]["parts"][0]["text"] = '{"title":"題","poem":"短い。"}'
+    assert _told(_import(tmp_path, [line]))["poems"] == 0
+    aside = [json.loads(one) for one in (tmp_path / "teacher" / "aside.jsonl").read_text("utf-8").splitlines()]
+    assert "length: poem: 3 characters" in next(one["reason"] for one in aside if one["ask"] == ask["key"])
+
+
+def test_a_batch_that_half_failed_says_which_lines(tmp_path: Path) -> None:
+    first, second = (_gemini(ask) for ask in _export(tmp_path, "gemini")[:2])
+    done = _import(tmp_path, [{"key": first["key"], "error": {"code": 13, "message": "internal"}}, second])
+    assert _told(done)["poems"] == 1
+    assert f"Warning: {tmp_path / 'answers.jsonl'}: line 1: {first['key']}: " in done.output
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"key": "strange", "response": {}}, "line 1: 'strange' was not asked; give the --phase or --hands"),
+        ({"custom_id": "strange", "response": {"body": {"choices": [{"message": {}}]}}}, "'strange' was not asked"),
+        ({"pairs": [["a", "b"]], "title": "題", "poem": "詩。"}, "'a/b' was not asked"),
+        ({"text": "?"}, "line 1: KeyError('key'); give a line of Gemini's or OpenAI's batch output, or pairs, title"),
+        ([1], "line 1: "),
+    ],
+)
+def test_a_line_that_is_no_answer_is_refused_and_nothing_is_taken(tmp_path: Path, line: Any, message: str) -> None:
+    done = _import(tmp_path, [line])
+    assert done.exit_code == 1
+    assert message in done.output
+    assert "Traceback" not in done.output

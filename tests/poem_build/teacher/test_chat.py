@@ -1,0 +1,146 @@
+"""Teachers over plain HTTP against a real server that speaks their shapes."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from poem_build.errors import TeacherError
+from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
+from poem_build.teacher.protocol import BusyError, FailedError, Said, Turn, Usage
+from support.course import some_asks, spec_of
+
+ASK = some_asks(1)[0]
+Reply = tuple[int, dict[str, str], Any]
+
+
+@contextmanager
+def serving(reply: Reply) -> Iterator[tuple[str, list[tuple[str, dict[str, str], Any]]]]:
+    """A server that gives one reply, and what it was asked."""
+    seen: list[tuple[str, dict[str, str], Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
+            status, headers, content = reply
+            data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _completion(text: str, reason: str = "stop") -> Reply:
+    usage = {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens": 3}
+    return 200, {}, {"choices": [{"message": {"content": text}, "finish_reason": reason}], "usage": usage}
+
+
+def _message(text: str, reason: str = "tool_use") -> Reply:
+    usage = {"input_tokens": 6, "cache_read_input_tokens": 4, "output_tokens": 3}
+    content = [{"type": "tool_use", "name": "answer", "input": {"title": text, "poem": text}}]
+    return 200, {}, {"content": content, "stop_reason": reason, "usage": usage}
+
+
+def _openai(url: str) -> OpenAI:
+    return OpenAI(spec_of(name="openai", model="m"), "a-key", f"{url}/v1")
+
+
+def _ollama(url: str) -> Ollama:
+    return Ollama(spec_of(name="ollama", model="m"), url)
+
+
+def _anthropic(url: str) -> Anthropic:
+    return Anthropic(spec_of(name="anthropic", model="m"), "a-key", url)
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "key"),
+    [(_openai, "/v1/chat/completions", "Bearer a-key"), (_ollama, "/v1/chat/completions", None)],
+)
+async def test_the_openai_shape(make: Callable[[str], OpenAI], path: str, key: str | None) -> None:
+    with serving(_completion("答え")) as (url, seen):
+        teacher = make(url)
+        assert await teacher.say(ASK, [Turn("前の答え", "length: 短い")]) == Said("答え", Usage(6, 4, 3))
+        await teacher.close()
+    asked, headers, body = seen[0]
+    assert (asked, headers.get("authorization"), body["model"]) == (path, key, "m")
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert "length: 短い" in body["messages"][-1]["content"]
+    assert body["response_format"]["json_schema"]["schema"] == ASK.schema
+    assert body["temperature"] == 0.9
+
+
+async def test_anthropics_shape() -> None:
+    with serving(_message("題")) as (url, seen):
+        teacher = _anthropic(url)
+        said = await teacher.say(ASK, [Turn("前の答え", "length: 短い")])
+        await teacher.close()
+    assert said == Said('{"title": "題", "poem": "題"}', Usage(6, 4, 3))
+    asked, headers, body = seen[0]
+    assert (asked, headers["x-api-key"], headers["anthropic-version"]) == ("/v1/messages", "a-key", "2023-06-01")
+    assert body["tools"][0]["input_schema"] == ASK.schema
+    assert body["tool_choice"] == {"type": "tool", "name": "answer"}
+    assert body["system"][0]["cache_control"] == {"type": "ephemeral"}
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("make", "reply", "ended"),
+    [
+        (_openai, _completion("途中", "length"), "length"),
+        (_openai, _completion("", "content_filter"), "safety"),
+        (_anthropic, _message("途中", "max_tokens"), "length"),
+        (_anthropic, _message("", "refusal"), "safety"),
+    ],
+)
+async def test_why_it_ended_is_understood(make: Any, reply: Reply, ended: str) -> None:
+    with serving(reply) as (url, _):
+        teacher = make(url)
+        assert (await teacher.say(ASK, [])).ended == ended
+        await teacher.close()
+
+
+@pytest.mark.parametrize("make", [_openai, _ollama, _anthropic])
+@pytest.mark.parametrize(
+    ("reply", "error", "message"),
+    [
+        ((429, {"Retry-After": "7"}, {}), BusyError, "429"),
+        ((503, {}, {}), FailedError, "status 503"),
+        ((200, {}, "no json"), FailedError, "no JSON"),
+        ((401, {}, {"error": "wrong key"}), TeacherError, "status 401: .*wrong key.*check address, model and key"),
+    ],
+)
+async def test_what_goes_wrong_is_one_of_four_kinds(
+    make: Any, reply: Reply, error: type[Exception], message: str
+) -> None:
+    with serving(reply) as (url, _):
+        teacher = make(url)
+        with pytest.raises(error, match=message) as caught:
+            await teacher.say(ASK, [])
+        await teacher.close()
+    assert "a-key" not in str(caught.value)
+    assert getattr(caught.value, "seconds", 7) == 7
+
+
+async def test_a_server_that_is_not_there_costs_nothing() -> None:
+    teacher = _openai("http://127.0.0.1:9")
+    with pytest.raises(FailedError, match="no connection"):
+        await teacher.say(ASK, [])
+    await teacher.close()
