@@ -26,7 +26,9 @@ _SHOWN = 10
 """As many entries of a list stand in a summary line."""
 
 
-def _alone(stage: Stage) -> click.Command:
+def alone(stage: Stage) -> click.Command:
+    """The stage as a command."""
+
     @click.command(stage.name, help=stage.summary)
     @work_options
     def command(chosen: Chosen, as_json: bool) -> None:
@@ -136,7 +138,7 @@ def gc_command(chosen: Chosen, as_json: bool) -> None:
 
 
 COMMANDS = (
-    *(_alone(stage) for stage in pipeline.STAGES if stage.name != "base"),
+    *(alone(stage) for stage in pipeline.STAGES if stage.name not in ("base", "dataset")),
     base_command,
     register_command,
     serving_command,

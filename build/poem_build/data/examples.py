@@ -43,10 +43,11 @@ def read_examples(path: Path, game: Game) -> list[Example]:
     Raises `DatasetError` naming the file, the line, the field and the remedy.
     """
     pairs = {pair_line(Pair(card, wording)): Pair(card, wording) for card in game.deck.cards for wording in card.poems}
-    return [_example(chat, game, pairs, f"{path}: line {n}") for n, chat in enumerate(read_chats(path), 1)]
+    return [example_of(chat, game, pairs, f"{path}: line {n}") for n, chat in enumerate(read_chats(path), 1)]
 
 
-def _example(messages: Messages, game: Game, pairs: Mapping[str, Pair], where: str) -> Example:
+def example_of(messages: Messages, game: Game, pairs: Mapping[str, Pair], where: str) -> Example:
+    """The example that a chat is, checked; `pairs` are the deck's by their lines. Raises `DatasetError`."""
     system, user, assistant = (message["content"] for message in messages)
     hand, candidates = _hand(user, pairs, where)
     prompt = render_prompt(game.instructions, hand, candidates)

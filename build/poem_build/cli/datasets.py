@@ -1,0 +1,98 @@
+"""`dataset`: alone the stage; beside it, what checks and converts files of chats whoever made them."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from poem_build.cli.options import PATH, debug_option, game_option, json_option, load_game_option, one_line_errors
+from poem_build.cli.stages import alone
+from poem_build.data import dataset
+from poem_build.data.checks import check_files
+from poem_build.data.formats import Shape, read_any, write_as
+from poem_build.errors import DatasetError
+from poem_build.report.dataset_page import write_page
+from poem_build.store.folder import write_text
+
+_SHOWN = 20
+"""Problems on the terminal."""
+
+_stage = alone(dataset.STAGE)
+
+
+def _stage_unless_another(**given: Any) -> None:
+    """The stage itself where no command beside it is given."""
+    if click.get_current_context().invoked_subcommand is None:
+        assert _stage.callback is not None
+        _stage.callback(**given)
+
+
+dataset_group = click.Group(
+    "dataset",
+    help=f"{dataset.STAGE.summary} `check` and `convert` take any file of chats.",
+    params=_stage.params,
+    callback=_stage_unless_another,
+    invoke_without_command=True,
+)
+
+
+@dataset_group.command("check")
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@click.option("--report", type=PATH, help="A folder for report.html and report.json.")
+@game_option
+@json_option
+@debug_option
+def check_command(
+    files: tuple[Path, ...], report: Path | None, folder: Path | None, as_json: bool, debug: bool
+) -> None:
+    """Check FILES, in whichever shape, for form, rules, repeats, leaks between them and personal data."""
+    with one_line_errors(debug):
+        found = check_files(files, load_game_option(folder))
+        told = found.as_json()
+        if report:
+            report.mkdir(parents=True, exist_ok=True)
+            write_text(report / "report.json", json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+            write_page(report / "report.html", found)
+        _print_check(told, report, as_json)
+    if found.problems:
+        raise click.exceptions.Exit(1)
+
+
+def _print_check(told: dict[str, Any], report: Path | None, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
+    for one in told["problems"][:_SHOWN]:
+        click.echo(f"{one['where']}: {one['kind']}: {one['what']}")
+    for path, one in told["files"].items():
+        click.echo(f"{path}: {one['shape']}, {one['chats']} chats, about {one['tokens_about']:,} tokens")
+    variety = told["variety"]
+    if variety:
+        distinct = ", ".join(f"{n}: {share:.0%}" for n, share in variety["distinct"].items())
+        click.echo(f"{variety['distinct_openings']:.0%} of the openings differ; distinct runs of characters {distinct}")
+    counts = ", ".join(f"{count} {kind}" for kind, count in told["counts"].items()) or "nothing wrong"
+    click.echo(f"{counts}; {report / 'report.html'}" if report else counts)
+
+
+@dataset_group.command("convert")
+@click.argument("source", type=PATH)
+@click.argument("target", type=PATH, required=False)
+@click.option("--to", "shape", type=click.Choice(get_args(Shape)), required=True)
+@json_option
+@debug_option
+def convert_command(source: Path, target: Path | None, shape: Shape, as_json: bool, debug: bool) -> None:
+    """Write SOURCE, in whichever shape, as TARGET in another.  [SOURCE's name with the shape's]"""
+    with one_line_errors(debug):
+        read = read_any(source)
+        if read.broken:
+            line, what = read.broken[0]
+            raise DatasetError(f"{source}: line {line}: {what}; correct or remove it")
+        ending = ".json" if shape in ("alpaca", "sharegpt") else ".jsonl"
+        written = target or source.with_name(f"{source.stem}.{shape}{ending}")
+        write_as(written, [chat for _, chat in read.chats], shape)
+        told = {"chats": len(read.chats), "from": read.shape, "to": shape, "path": str(written)}
+    click.echo(json.dumps(told) if as_json else f"{written}: {len(read.chats)} chats, {read.shape} → {shape}")
+
+
+COMMANDS = (dataset_group,)

@@ -1,0 +1,159 @@
+"""Files of chats → what is wrong with them, line by line, and how varied their poems are.
+
+What is wrong: lines that are no chats, broken rules, the same or nearly the same twice, in one file or in two, and
+personal data. How varied: openings, runs of characters, and what a teacher says too often.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from poem import shape
+from poem.game import Game
+from poem.hand import Pair
+from poem.pattern import pattern_key
+from poem.prompt import pair_line
+from poem_build.data.chats import Messages
+from poem_build.data.examples import Example, example_of
+from poem_build.data.formats import Chats, read_any
+from poem_build.data.near import Near
+from poem_build.data.personal import personal
+from poem_build.errors import DatasetError
+
+NEARLY_THE_SAME = 0.6
+"""Likeness of two poems by runs of three characters; two that share half of their sentences have about a third."""
+_TIC_RUN, _TIC_SHARE, _TICS = 6, 0.05, 10
+"""A tic is a run of so many characters in more than that share of the poems."""
+_TOKENS_A_CHARACTER = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong, and where."""
+
+    kind: str
+    where: str
+    what: str
+
+
+@dataclass
+class Findings:
+    """All that was found in some files."""
+
+    problems: list[Problem] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    variety: dict[str, Any] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """As the report has it."""
+        kinds = Counter(one.kind for one in self.problems)
+        told = [{"kind": one.kind, "where": one.where, "what": one.what} for one in self.problems]
+        return {"files": self.files, "variety": self.variety, "counts": dict(kinds), "problems": told}
+
+
+@dataclass(frozen=True, slots=True)
+class _Poem:
+    file: str
+    where: str
+    text: str
+    hand: str | None
+
+
+def check_files(paths: Sequence[Path], game: Game) -> Findings:
+    """What is to be said of the files, which are taken as splits of one data set. Raises `DatasetError`."""
+    found, poems = Findings(), []
+    pairs = {pair_line(Pair(card, wording)): Pair(card, wording) for card in game.deck.cards for wording in card.poems}
+    for path in paths:
+        read = read_any(path)
+        found.problems += [Problem("malformed", f"{path}: line {n}", what) for n, what in read.broken]
+        found.files[str(path)] = _file(read)
+        poems += [_poem(found, path, n, chat, game, pairs) for n, chat in read.chats]
+    _repeats(found, poems)
+    texts = [one.text for one in poems]
+    found.lengths = [len(text) for text in texts]
+    found.variety = _variety(texts)
+    return found
+
+
+def _file(read: Chats) -> dict[str, Any]:
+    characters = sum(len(message["content"]) for _, chat in read.chats for message in chat)
+    tokens = round(characters * _TOKENS_A_CHARACTER)
+    return {"shape": read.shape, "chats": len(read.chats), "broken": len(read.broken), "tokens_about": tokens}
+
+
+def _poem(found: Findings, path: Path, line: int, chat: Messages, game: Game, pairs: Mapping[str, Pair]) -> _Poem:
+    """The poem of a chat; what is wrong with it alone goes to the problems."""
+    where = f"{path}: line {line}"
+    answer = chat[-1]["content"]
+    found.problems += [Problem("personal data", where, f"{kind} {what}") for kind, what in personal(answer)]
+    example: Example | None = None
+    try:
+        example = example_of(chat, game, pairs, where)
+    except DatasetError as error:
+        found.problems.append(Problem("rules", where, str(error).removeprefix(f"{where}: ")))
+    text, hand = answer, None
+    if example:
+        text, hand = example.answer.poem, pattern_key(example.hand)
+    return _Poem(str(path), where, text, hand)
+
+
+def _repeats(found: Findings, poems: Iterable[_Poem]) -> None:
+    near = Near(NEARLY_THE_SAME, run=3)
+    by_where: dict[str, _Poem] = {}
+    texts: dict[str, _Poem] = {}
+    hands: dict[str, _Poem] = {}
+    for poem in poems:
+        if poem.hand and (other := hands.setdefault(poem.hand, poem)) is not poem and other.file != poem.file:
+            found.problems.append(Problem("leak", poem.where, f"the hand of {other.where}"))
+        if (other := texts.setdefault(poem.text, poem)) is not poem:
+            if other.file != poem.file:
+                found.problems.append(Problem("leak", poem.where, f"the text of {other.where}"))
+            elif other.hand != poem.hand or poem.hand is None:
+                found.problems.append(Problem("duplicate", poem.where, f"the text of {other.where}"))
+            continue
+        for name, likeness in near.like(poem.text):
+            kind = "duplicate" if by_where[name].file == poem.file else "leak"
+            found.problems.append(Problem(kind, poem.where, f"nearly the text of {name} ({likeness:.0%})"))
+        near.add(poem.where, poem.text)
+        by_where[poem.where] = poem
+
+
+def _variety(texts: Sequence[str]) -> dict[str, Any]:
+    """How varied the texts are, in figures."""
+    if not texts:
+        return {}
+    sentences = [shape.sentences(text.replace(shape.PARAGRAPH_BREAK, "")) for text in texts]
+    openings = Counter(some[0] for some in sentences if some)
+    endings = Counter(one[-4:] for some in sentences for one in some)
+    tics = Counter(run for text in texts for run in _runs(text, _TIC_RUN) if "。" not in run)
+    often = [(run, count) for run, count in tics.most_common(2000) if count > max(2, _TIC_SHARE * len(texts))]
+    return {
+        "poems": len(texts),
+        "distinct_openings": round(len(openings) / len(texts), 3),
+        "distinct": {str(n): _distinct(texts, n) for n in (2, 3, 4)},
+        "openings": dict(openings.most_common(_TICS)),
+        "endings": dict(endings.most_common(_TICS)),
+        "tics": dict(_apart(often)[:_TICS]),
+    }
+
+
+def _runs(text: str, length: int) -> set[str]:
+    return {text[n : n + length] for n in range(len(text) - length + 1)}
+
+
+def _distinct(texts: Sequence[str], n: int) -> float:
+    """Distinct-n (Li et al. 2016) over characters: the share of all runs that are different ones."""
+    runs = [text[start : start + n] for text in texts for start in range(len(text) - n + 1)]
+    return round(len(set(runs)) / max(1, len(runs)), 4)
+
+
+def _apart(often: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Those that are no neighbours of one that comes as often: a longer phrase is told once."""
+    kept: list[tuple[str, int]] = []
+    for run, count in often:
+        if not any(run[1:] in other or run[:-1] in other or other[1:-1] in run for other, _ in kept):
+            kept.append((run, count))
+    return kept
