@@ -4,7 +4,7 @@ RECIPE ?= tiny
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := service,embedded,build,dev
+EXTRAS := service,embedded,build,teacher,dev
 
 # What works with Docker runs before any set-up: the machine's own Python, standard library only.
 GAME_ARGS = $(if $(GAME),--game $(GAME))

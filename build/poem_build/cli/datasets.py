@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import click
 
+from poem_build.cli.keys import check_extra
 from poem_build.cli.options import PATH, debug_option, game_option, json_option, load_game_option, one_line_errors
 from poem_build.cli.stages import alone
 from poem_build.data import dataset
@@ -48,6 +49,7 @@ def check_command(
 ) -> None:
     """Check FILES, in whichever shape, for form, rules, repeats, leaks between them and personal data."""
     with one_line_errors(debug):
+        check_extra()
         found = check_files(files, load_game_option(folder))
         told = found.as_json()
         if report:

@@ -1,6 +1,7 @@
 """A recipe's teacher and the environment → somebody who answers. Keys come from there alone and are shown nowhere."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 from poem.game import Game
 from poem_build.errors import TeacherError
@@ -11,6 +12,19 @@ from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.protocol import Teacher
 
 ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+
+
+def check_extra() -> None:
+    """Raises `TeacherError` if the libraries of the extra are not there."""
+    if missing := [name for name in ("aiolimiter", "datasketch", "google.genai", "tenacity") if not _there(name)]:
+        raise TeacherError(f"{missing[0]}: not installed; pip install 'mansion-poem[teacher]'")
+
+
+def _there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
 
 
 def teacher_of(spec: Teaching, game: Game, host: str, environ: Mapping[str, str]) -> Teacher:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -19,6 +20,8 @@ from poem_build.cli.options import (
     say_warnings,
 )
 from poem_build.data import table
+from poem_build.data.values import VALUES, draft_values
+from poem_build.judge.language import content_lemmas
 from poem_build.recipe.schema import load_recipe, recipe_names
 
 
@@ -87,9 +90,46 @@ def table_group() -> None:
 @_deck_options
 @click.option("--hands", type=click.IntRange(1), default=5000, show_default=True, help="How many distinct hands.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, other hands.")
-def table_build_command(game: Game, target: Path, hands: int, seed: int, as_json: bool) -> None:
-    """Write TARGET, a table of composed poems."""
-    _print(target, as_json, lambda: table.build(game, target, hands, seed))
+@click.option("--with", "written", type=PATH, help="A precomputed_poems.json, whose poems come after those by hand.")
+def table_build_command(game: Game, target: Path, hands: int, seed: int, written: Path | None, as_json: bool) -> None:
+    """Write TARGET, a table: poems by hand first, then those given, then composed ones."""
+    _print(target, as_json, lambda: table.build(game, target, hands, seed, written))
+
+
+@table_group.command("coverage")
+@click.argument("source", type=PATH)
+@_deck_options
+def table_coverage_command(game: Game, source: Path, as_json: bool) -> None:
+    """Say how often the table SOURCE has the very hand, or its cards, for any deal and for prepared ones."""
+    told = table.coverage(game, source)
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
+    click.echo(f"{'deal':10}{'exact':>10}{'same cards':>12}{'composed':>10}")
+    for deal in ("any", "prepared"):
+        shares = told[deal]
+        click.echo(f"{deal:10}{shares['exact']:>10.3%}{shares['same_cards']:>12.3%}{shares['composed']:>10.3%}")
+    sources = ", ".join(f"{count} {source}" for source, count in told["by_source"].items())
+    click.echo(
+        f"{source}: {told['poems']} poems ({sources}) for {told['card_sets']} card sets; the plan was 30 to 50 %"
+    )
+
+
+@click.command("values")
+@click.option("--game", "folder", type=PATH, required=True, help="The folder of a game.")
+@json_option
+@debug_option
+def values_command(folder: Path, as_json: bool, debug: bool) -> None:
+    """Draft values.json for the game in a folder: what each wording is worth; what a person wrote there stays."""
+    with one_line_errors(debug):
+        drafted = draft_values(folder, load_game_option(folder), content_lemmas)
+    if as_json:
+        click.echo(json.dumps(asdict(drafted) | {"path": str(folder / VALUES)}, ensure_ascii=False))
+        return
+    click.echo(
+        f"{folder / VALUES}: {drafted.kept} kept, {drafted.by_words} by their words, {drafted.by_lemmas} by lemmas, "
+        f"{len(drafted.unknown)} of which nobody knows"
+    )
 
 
 @table_group.command("import")
@@ -115,4 +155,4 @@ def _print(target: Path, as_json: bool, write: Callable[[], int]) -> None:
     click.echo(json.dumps({"poems": count, "path": str(target)}) if as_json else f"{target}: {count} poems")
 
 
-COMMANDS = (recipes_command, deck_command, table_group)
+COMMANDS = (recipes_command, deck_command, values_command, table_group)

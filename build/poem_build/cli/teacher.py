@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import click
 
-from poem_build.cli.keys import teacher_of
-from poem_build.cli.options import PATH, Chosen, all_of, host_option, work_options
+from poem_build.cli.keys import check_extra, teacher_of
+from poem_build.cli.options import PATH, Chosen, all_of, host_option, one_line_errors, work_options
 from poem_build.data import lessons
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
@@ -21,6 +21,7 @@ from poem_build.data.wordbook import Laid, teach_words
 from poem_build.data.words import MAX_TOKENS, Words, expected_words
 from poem_build.engine.ollama import address
 from poem_build.recipe.teaching import TeacherName, Teaching
+from poem_build.report import costs_table
 from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
 
 ROOM = "teacher"
@@ -43,6 +44,8 @@ hands_options = all_of(
 @click.group("teacher")
 def teacher_group() -> None:
     """Have Gemini or its like, or people, write poems and words for a game."""
+    with one_line_errors(debug=False):
+        check_extra()
 
 
 @teacher_group.command("run")
@@ -178,6 +181,23 @@ def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | Non
     _print(done, "poems", course, as_json)
 
 
+@click.command("costs")
+@work_options
+@hands_options
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Times a tuned model sees a poem.")
+@click.option("--model", help="The cloud teacher.  [the recipe's]")
+@click.option("--prices", "list_path", type=PATH, default=PRICES, help="Another price list.")
+def costs_command(
+    chosen: Chosen, as_json: bool, phase: int | None, hands: int | None, epochs: int, model: str | None, list_path: Path
+) -> None:
+    """Compare the ways to a game's poems: a cloud teacher, tuning services, a model of one's own; sources named."""
+    spec, prices, _ = _terms(chosen, "gemini", model, list_path)
+    one = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 0}))
+    kept = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 1}))
+    found = costs_table.ways(prices, spec.model, one, kept, hands or PHASES[phase or 0], epochs)
+    click.echo(json.dumps([asdict(way) for way in found]) if as_json else costs_table.render(found, prices))
+
+
 def _of_files(chosen: Chosen, model: str | None) -> Course:
     spec, prices, _ = _terms(chosen, None, model, PRICES, free=True)
     return Course(chosen.game, chosen.folder, chosen.out / ROOM, Files(), spec, prices, FREE)
@@ -193,4 +213,4 @@ def _print_words(done: Laid, course: Course, as_json: bool) -> None:
     )
 
 
-COMMANDS = (teacher_group,)
+COMMANDS = (teacher_group, costs_command)

@@ -1,8 +1,7 @@
 """Texts → those that are nearly the same: found by MinHash over runs of characters, then measured."""
 
 from collections.abc import Iterator
-
-from datasketch import MinHash, MinHashLSH
+from typing import Any
 
 _PERMUTATIONS = 64
 _LOOSER = 0.8
@@ -13,6 +12,8 @@ class Near:
     """Texts by name; the likeness of two is that of their sets of runs (Jaccard)."""
 
     def __init__(self, threshold: float, run: int = 2) -> None:
+        from datasketch import MinHashLSH
+
         self._threshold, self._run = threshold, run
         self._index = MinHashLSH(threshold=threshold * _LOOSER, num_perm=_PERMUTATIONS)
         self._sets: dict[str, frozenset[str]] = {}
@@ -36,7 +37,9 @@ class Near:
     def _runs(self, text: str) -> frozenset[str]:
         return frozenset(text[n : n + self._run] for n in range(max(1, len(text) - self._run + 1)))
 
-    def _hash(self, runs: frozenset[str]) -> MinHash:
+    def _hash(self, runs: frozenset[str]) -> Any:
+        from datasketch import MinHash
+
         made = MinHash(num_perm=_PERMUTATIONS)
         made.update_batch([run.encode() for run in sorted(runs)])
         return made

@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
 from poem_build.errors import TeacherError
 from poem_build.teacher.journal import Journal
 from poem_build.teacher.money import Price, Purse
@@ -90,6 +88,8 @@ class Asking(Generic[T]):
 
     async def _ask(self, ask: Ask, turns: list[Turn]) -> None:
         """One answer, in the journal; asked again while the teacher is busy or out of order."""
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
         most = self.terms.price.most(ask, turns, self.terms.max_tokens)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((BusyError, FailedError, LostError)),

@@ -1,8 +1,7 @@
 """How fast a teacher is asked: so many questions a minute, fewer after it has said that these are too many."""
 
 import asyncio
-
-from aiolimiter import AsyncLimiter
+from typing import Any
 
 _SLOWEST = 1 / 32
 """Of the rate that was asked for."""
@@ -43,5 +42,7 @@ class Pace:
         self.per_minute, self._row = per_minute, 0
         self._limiter = self._bucket()
 
-    def _bucket(self) -> AsyncLimiter:
+    def _bucket(self) -> Any:
+        from aiolimiter import AsyncLimiter
+
         return AsyncLimiter(1, 60 / self.per_minute)

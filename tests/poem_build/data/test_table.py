@@ -1,9 +1,14 @@
 import json
+from collections import Counter
 from pathlib import Path
+from random import Random
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
-from poem.game import builtin_game
+from poem.game import builtin_game, load_game
+from poem.hand import deal
 from poem.pattern import pattern_key
 from poem.rules import check
 from poem.table import Table
@@ -47,3 +52,47 @@ def test_a_bad_entry_is_named_and_the_former_table_stays(tmp_path: Path) -> None
     assert output.count("\n") == 1
     assert target.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "poems.json"]
+
+
+def _coverage(path: Path) -> dict[str, Any]:
+    code, output = _run("coverage", path, "--json")
+    assert code == 0, output
+    return dict(json.loads(output))
+
+
+def test_poems_by_hand_come_first_then_those_given_then_composed_ones(tmp_path: Path) -> None:
+    given, path, by_hand = tmp_path / "given.json", tmp_path / "a.sqlite", len(builtin_game().poems)
+    _run("build", path, "--hands", by_hand + 40)
+    _run("export", path, given)
+    composed = [entry for entry in json.loads(given.read_text("utf-8")) if entry["source"] == "composer"]
+    given.write_text(json.dumps([one | {"source": "gemini"} for one in composed[:30]], ensure_ascii=False), "utf-8")
+    assert _run("build", path, "--hands", by_hand + 60, "--with", given, "--seed", 1)[0] == 0
+    assert _coverage(path)["by_source"] == {"hand": by_hand, "gemini": 30, "composer": 30}
+    _run("build", path, "--hands", 7)
+    assert _coverage(path)["by_source"] == {"hand": 7}
+
+
+def test_coverage_is_what_dealing_comes_to(tmp_path: Path) -> None:
+    folder, path = tmp_path / "small", tmp_path / "a.sqlite"
+    folder.mkdir()
+    cards = [card.as_json() for some in DECK.categories.values() for card in some[:2]][:12]
+    for card in cards:
+        card["poems"] = card["poems"][:2]
+    (folder / "cards.json").write_text(json.dumps(cards, ensure_ascii=False), "utf-8")
+    (folder / "catchphrases.json").write_text(json.dumps(DECK.catchphrases, ensure_ascii=False), "utf-8")
+    game = load_game(folder)
+    assert _run("build", path, "--hands", 150, "--game", folder)[0] == 0
+    code, output = _run("coverage", path, "--game", folder, "--json")
+    told = json.loads(output)
+    assert code == 0
+    table, rng, seen = Table.open(path), Random(0), Counter[str]()
+    keys = {pattern_key(entry.hand) for entry in table.entries(game.deck)}
+    assert len(keys) == 150
+    for _ in range(6000):
+        hand = deal(game.deck, rng)
+        found = next(table.find(hand), None)
+        seen["exact" if pattern_key(hand) in keys else "same_cards" if found else "composed"] += 1
+    table.close()
+    for name, share in told["any"].items():
+        assert abs(seen[name] / 6000 - share) < 0.025, name
+    assert sum(told["prepared"].values()) == pytest.approx(1)
