@@ -9,6 +9,7 @@ EXTRAS := service,embedded,build,teacher,dev
 # What works with Docker runs before any set-up: the machine's own Python, standard library only.
 GAME_ARGS = $(if $(GAME),--game $(GAME))
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_ARGS) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
+TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
 .PHONY: setup demo real test test-all test-docker bench check format docs up image rollback bundle sbom
@@ -39,7 +40,7 @@ up:
 	@$(DOCKER_STACK) up $(STACK_ARGS)
 
 image:
-	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base $(BASE))
+	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base $(BASE)) $(TEACHER_ARGS)
 
 rollback:
 	@$(DOCKER_STACK) rollback

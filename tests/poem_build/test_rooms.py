@@ -14,7 +14,7 @@ BESIDE = {"errors", "progress"}
 ARROWS: dict[str, set[str]] = {
     "cli": {"ship", "report", "judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
     "ship": {"judge", "export", "engine", "data", "models", "store", "recipe"},
-    "report": {"judge", "export", "engine", "data", "store", "recipe"},
+    "report": {"judge", "export", "engine", "data", "teacher", "store", "recipe"},
     "judge": {"export", "engine", "data", "models", "store", "recipe"},
     "export": {"engine", "data", "models", "store", "recipe"},
     "engine": {"models", "recipe"},

@@ -64,16 +64,23 @@ def work_options(command: Command) -> Command:
     """The options of every command that works on a recipe for a game; the command is given them as `chosen`."""
 
     def choose(
-        recipe: str, base: str | None, folder: Path | None, out: Path | None, debug: bool, **others: object
+        recipe: str,
+        base: str | None,
+        taught: Path | None,
+        folder: Path | None,
+        out: Path | None,
+        debug: bool,
+        **others: object,
     ) -> None:
         with one_line_errors(debug):
-            command(chosen=choose_work(recipe, base, folder, out), **others)
+            command(chosen=choose_work(recipe, base, folder, out, taught), **others)
 
     choose.__doc__, choose.__name__ = command.__doc__, command.__name__
     choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return all_of(
         click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
         click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
+        click.option("--taught", type=PATH, help="A folder of poems that `teacher run` left.  [composed ones]"),
         game_option,
         click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
         json_option,
@@ -86,10 +93,17 @@ def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
     return partial(reduce, lambda command, option: option(command), options[::-1])
 
 
-def choose_work(recipe: str, base: str | None, folder: Path | None, out: Path | None) -> Chosen:
-    """The recipe, on another base if one is given, and the game. Raises what either refuses."""
+def choose_work(
+    recipe: str, base: str | None, folder: Path | None, out: Path | None, taught: Path | None = None
+) -> Chosen:
+    """The recipe, on another base and with a teacher's poems if these are given, and the game.
+
+    Raises what either refuses.
+    """
     loaded, game = load_recipe(recipe), load_game_option(folder)
     loaded = source.override(loaded, base) if base else loaded
+    if taught:
+        loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"taught": taught.resolve()})})
     return Chosen(loaded, game, folder, out or artifacts_folder(loaded.name, game.name))
 
 

@@ -220,7 +220,9 @@ def load_recipe(name: str) -> Recipe:
         remedy = "; remove it or correct its name" if first["type"] == "extra_forbidden" else ""
         message = first["msg"].removeprefix("Value error, ")
         raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
-    return recipe.model_copy(update={"base": _absolute(recipe.base, path.parent)})
+    taught = recipe.dataset.taught and (path.parent / recipe.dataset.taught).resolve()
+    dataset = recipe.dataset.model_copy(update={"taught": taught})
+    return recipe.model_copy(update={"base": _absolute(recipe.base, path.parent), "dataset": dataset})
 
 
 def _absolute(base: Base, start: Path) -> Base:

@@ -29,7 +29,7 @@ from poem_build.data import table
 from poem_build.errors import StackError
 from poem_build.recipe.names import ollama_model, tag
 from poem_build.recipe.schema import Recipe
-from poem_build.ship import containers, notices, sbom
+from poem_build.ship import containers, notices, sbom, teaching
 from poem_build.ship.containers import ROOT, Compose
 from poem_build.store.digest import sha256
 from poem_build.store.folder import write_text
@@ -149,7 +149,8 @@ def _write_files(folder: Path, contents: Contents, hands: int) -> None:
             shutil.copytree(source, files / name)
         elif source.is_file():
             shutil.copyfile(source, files / name)
-    table.build(contents.game, files / "poems.sqlite", hands, seed=0)
+    written = ROOT / teaching.room(contents.tag) / teaching.TABLE
+    table.build(contents.game, files / "poems.sqlite", hands, 0, written if written.is_file() else None)
 
 
 def _write_images(folder: Path, found: list[Part]) -> None:

@@ -128,3 +128,10 @@ def _run(*args: str, env: Mapping[str, str] | None = None) -> "subprocess.Comple
 def _last(done: "subprocess.CompletedProcess[str]") -> str:
     lines: Sequence[str] = done.stderr.strip().splitlines() or done.stdout.strip().splitlines()
     return lines[-1] if lines else f"status {done.returncode}"
+
+
+def poem_build(command: list[str]) -> None:
+    """Run `poem-build` of .venv. Raises `StackError` if it fails."""
+    done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
+    if done.returncode:
+        raise StackError(f"poem-build {' '.join(command)}: status {done.returncode}; the line above says why")

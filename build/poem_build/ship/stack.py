@@ -6,14 +6,10 @@ process of its own: `poem-build` of .venv, or the build image.
 
 import argparse
 import contextlib
-import errno
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +18,10 @@ from poem.errors import PoemError
 from poem.game import BUILT_IN, load_game
 from poem_build.errors import ArtifactError, BuildError, StackError
 from poem_build.recipe.names import tag
-from poem_build.ship import containers
+from poem_build.ship import containers, teaching
+from poem_build.ship.address import address_of, check_port, wait_for_page
 from poem_build.ship.containers import ROOT, Compose
+from poem_build.ship.teaching import Asked
 from poem_build.store.digest import sha256
 from poem_build.store.folder import MANIFEST, changed_file, digest_of_files
 
@@ -33,7 +31,6 @@ TAG_LABEL = "mansion-poem.tag"
 STAGES_OF_IMAGE = ("dataset", "gguf", "modelfile", "verify")
 """What an image is made from; a recipe whose `verify` is whole has passed its gates."""
 _PROVENANCE = "/usr/share/mansion-poem"
-_PAGE_WITHIN_S = 30
 _REMEDY = "`poem-build run` makes it"
 
 
@@ -78,31 +75,36 @@ def up(recipe: str | None, game: Path | None, gpu: str, stack: str) -> None:
     containers.check_engine()
     containers.check_gpu(gpu)
     compose, config = settled(chosen(recipe, game, gpu, stack), gpu, stack)
-    _check_port(compose, config)
+    check_port(compose, config)
     missing = [name for name, service in config["services"].items() if containers.image(service["image"]) is None]
     if missing:
         _say(f"building {', '.join(config['services'][name]['image'] for name in missing)}")
         compose.show("build", *missing)
     compose.show("up", "--detach", "--no-build", "--remove-orphans")
-    url = _address(config)
-    ready = _wait_for_page(url)
+    url = address_of(config)
+    ready = wait_for_page(url)
     answers = "the model" if ready["answers_from"] == "model" else "the table until the model is ready"
     _say(f"{url}  answers from {answers}; `docker compose logs -f` shows what happens, `docker compose down` stops it")
 
 
-def image(recipe: str | None, game: Path | None, gpu: str, stack: str, base: str | None = None) -> None:
-    """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model."""
+def image(
+    recipe: str | None, game: Path | None, gpu: str, stack: str, base: str | None = None, asked: Asked | None = None
+) -> None:
+    """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model.
+
+    A teacher that is asked writes first: the game's words, poems to learn from, and a table.
+    """
     if not containers.reachable():
         choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
-        _poem_build(choice, base)
+        containers.poem_build(_run_command(choice, _more(choice, base, asked)))
         _say(f"no Docker engine answers: no image; the model is in artifacts/{choice.tag}, registered if Ollama ran")
         return
     containers.check_engine()
     if gpu:
         containers.check_gpu(gpu)
     choice = chosen(recipe, game, gpu, stack)
-    _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), base)
+    _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), _more(choice, base, asked))
     made = whole(choice.tag)
     compose, config = settled(choice, gpu, stack)
     name = config["services"][compose.holder]["image"]
@@ -179,10 +181,19 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
     return compose, compose.config()
 
 
-def _make_artifacts(choice: Choice, gpu: str, base: str | None) -> None:
+def _more(choice: Choice, base: str | None, asked: Asked | None) -> list[str]:
+    """What `poem-build run` is told besides the choice, after the teacher has written."""
+    more = ["--base", base] if base else []
+    if asked is None:
+        return more
+    subprocess.run(["make", "setup"], cwd=ROOT, check=True)
+    return [*more, *teaching.teach(choice.options, choice.tag, asked, own_game=choice.game is not None)]
+
+
+def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
     """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
     if (ROOT / ".venv" / ".ready").is_file() and not gpu:
-        _poem_build(choice, base)
+        containers.poem_build(_run_command(choice, more))
         return
     if not gpu:
         with contextlib.suppress(ArtifactError):
@@ -196,53 +207,12 @@ def _make_artifacts(choice: Choice, gpu: str, base: str | None) -> None:
         inside = Choice(choice.recipe, Path("/games") / choice.game.name)
         who += ["--volume", f"{choice.game}:{inside.game}:ro"]
     Compose("nvidia" if gpu == "nvidia" else "").show(
-        *("--profile", "build", "run", "--rm", *who, "build", *_run_command(inside, base))
+        *("--profile", "build", "run", "--rm", *who, "build", *_run_command(inside, more))
     )
 
 
-def _poem_build(choice: Choice, base: str | None) -> None:
-    command = _run_command(choice, base)
-    done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
-    if done.returncode:
-        raise StackError(f"poem-build {' '.join(command)}: status {done.returncode}; the line above says why")
-
-
-def _run_command(choice: Choice, base: str | None) -> list[str]:
-    return ["run", *choice.options, *(["--base", base] if base else [])]
-
-
-def _check_port(compose: Compose, config: dict[str, Any]) -> None:
-    """Refuse a port that somebody else holds, before anything is built."""
-    published = config["services"]["service"]["ports"][0]
-    if compose.running("service"):
-        return
-    with socket.socket(socket.AF_INET6 if ":" in published["host_ip"] else socket.AF_INET) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((published["host_ip"], int(published["published"])))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return  # what we may not or cannot bind, Docker's own process may: it will tell
-            raise StackError(
-                f"POEM_PORT {published['published']}: {error.strerror} on {published['host_ip']}; "
-                "stop what listens there, or give another in .env"
-            ) from error
-
-
-def _address(config: dict[str, Any]) -> str:
-    published = config["services"]["service"]["ports"][0]
-    host = "127.0.0.1" if published["host_ip"] in ("0.0.0.0", "::") else published["host_ip"]
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{published['published']}"
-
-
-def _wait_for_page(url: str) -> dict[str, Any]:
-    end = time.monotonic() + _PAGE_WITHIN_S
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/ready", timeout=2) as reply:
-            return dict(json.load(reply))
-        time.sleep(0.1)
-    raise StackError(f"{url}: no answer within {_PAGE_WITHIN_S} s; `docker compose logs service` says why")
+def _run_command(choice: Choice, more: list[str]) -> list[str]:
+    return ["run", *choice.options, *more]
 
 
 def _told(name: str, made: dict[str, Any], artifacts: dict[str, dict[str, Any]]) -> str:
@@ -279,6 +249,7 @@ def main() -> None:
         command.add_argument("--stack", default="", help="embedded: without Ollama")
         if name == "image":
             command.add_argument("--base", help="another base: a folder, a GGUF file or owner/name@revision")
+            teaching.add_options(command)
     commands.add_parser("rollback", help=rollback.__doc__)
     given = parser.parse_args()
     try:
@@ -286,7 +257,7 @@ def main() -> None:
             case "up":
                 up(given.recipe, given.game, given.gpu, given.stack)
             case "image":
-                image(given.recipe, given.game, given.gpu, given.stack, given.base)
+                image(given.recipe, given.game, given.gpu, given.stack, given.base, teaching.asked(given))
             case "rollback":
                 rollback()
     except (BuildError, PoemError, subprocess.CalledProcessError) as error:

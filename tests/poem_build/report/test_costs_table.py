@@ -8,13 +8,12 @@ from poem_build.report.costs_table import render, ways
 from poem_build.teacher.money import Local, Price, Prices, Tuning
 from poem_build.teacher.protocol import Usage
 
-SOURCE = {"source": "a test", "dated": "2026-11"}
 PRICES = Prices(
     yen_per_dollar=100,
     yen_source="a test",
-    models={"cloud": Price(prompt=1, cached=0.1, output=10, batch=0.5, **SOURCE)},
-    tuning={"tuner": Tuning(train=2, prompt=0.5, output=1, **SOURCE)},
-    local={"20B": Local(hour=3.6, train_hours=10, seconds=2, **SOURCE)},
+    models={"cloud": Price(prompt=1, cached=0.1, output=10, batch=0.5, source="a test", dated="2026-11")},
+    tuning={"tuner": Tuning(train=2, prompt=0.5, output=1, source="a test", dated="2026-11")},
+    local={"20B": Local(hour=3.6, train_hours=10, seconds=2, source="a test", dated="2026-11")},
 )
 ONE, KEPT = Usage(prompt=1000, output=200), Usage(prompt=100, cached=900, output=200)
 

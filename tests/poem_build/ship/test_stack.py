@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from poem_build.errors import StackError
-from poem_build.ship import stack
+from poem_build.ship import address
 from poem_build.ship.containers import Compose
 
 
@@ -31,12 +31,12 @@ def test_a_port_that_is_taken_is_refused(host: str, family: socket.AddressFamily
         listener.listen()
         port = listener.getsockname()[1]
         with pytest.raises(StackError, match=rf"^POEM_PORT {port}: Address already in use on {host}; "):
-            stack._check_port(Stopped(), config(host, port))
-    stack._check_port(Stopped(), config(host, port))
+            address.check_port(Stopped(), config(host, port))
+    address.check_port(Stopped(), config(host, port))
 
 
 def test_an_address_that_we_may_not_bind_is_left_to_docker() -> None:
-    stack._check_port(Stopped(), config("192.0.2.1", 80))
+    address.check_port(Stopped(), config("192.0.2.1", 80))
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_an_address_that_we_may_not_bind_is_left_to_docker() -> None:
     ],
 )
 def test_the_pages_address_can_be_opened(host: str, url: str) -> None:
-    assert stack._address(config(host, 3001)) == url
+    assert address.address_of(config(host, 3001)) == url
