@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from poem.files import read_json
 from poem.game import Game
 from poem_build.progress import bar
 from poem_build.recipe.teaching import Teaching
@@ -25,6 +26,8 @@ from poem_build.teacher.pace import Pace
 from poem_build.teacher.protocol import Ask, Teacher
 
 T = TypeVar("T")
+LEDGER = "ledger.json"
+"""What all questions cost, by what they ask for, by model, and by kind of token."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,23 @@ class Course:
                 return await settle_in_batches(asking, asks, wanted, seen)
             return await settle_all(asks, wanted, asking.settle, self.spec.at_once, seen)
 
-    def close(self, journal: Journal, settled: Sequence[Settled[Any]]) -> dict[str, Any]:
-        """Write the ledger and what was put aside; the ledger."""
+    def close(self, what: str, journal: Journal, settled: Sequence[Settled[Any]]) -> dict[str, Any]:
+        """Write what one kind of question cost beside what others did, and what was put aside; what it cost."""
         paid = ledger(journal.paid, journal.in_doubt_usd, self.prices)
-        write_text(self.room / "ledger.json", json.dumps(paid, ensure_ascii=False, indent=1) + "\n")
+        path = self.room / LEDGER
+        everything = {**_sections(path), what: paid}
+        totals = {unit: round(sum(one[unit] for one in everything.values()), 6) for unit in ("usd", "yen")}
+        write_text(path, json.dumps(everything | totals, ensure_ascii=False, indent=1) + "\n")
         aside = [{"ask": one.ask.key, "reason": one.reason, "question": one.ask.user} for one in settled if one.reason]
         lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in aside)
-        write_text(self.room / "aside.jsonl", lines)
+        write_text(self.room / f"aside-{what}.jsonl", lines)
         return paid
+
+
+def _sections(path: Path) -> dict[str, Any]:
+    """What a ledger says of each kind of question; nothing if there is none."""
+    content = read_json(path) if path.is_file() else {}
+    return {what: paid for what, paid in content.items() if isinstance(paid, dict)}
 
 
 def together(work: Any, teacher: Teacher) -> Any:

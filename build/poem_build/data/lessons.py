@@ -92,7 +92,7 @@ def _leave(
     note: Mapping[str, Any],
 ) -> Taught:
     game = course.game
-    paid = course.close(journal, [one for some in settled.values() for one in some])
+    paid = course.close("poems", journal, [one for some in settled.values() for one in some])
     groups, _ = groups_of(game.deck, course.folder)
     splits = {split: examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
@@ -124,7 +124,7 @@ async def teach_table(course: Course, hands: int) -> Taught:
         asking = course.asking(journal, read_table_poem)
         plays = Sampler(game.deck, groups, quotas, None, spec.seed).plays()
         settled = await course.settle(asking, poem_asks(game, plays, spec.seed), hands, "table")
-        paid = course.close(journal, settled)
+        paid = course.close("table", journal, settled)
     written = [(one.ask.play, one.answer) for one in settled if one.ask.play and one.answer]
     entries = [Entry(play.hand, answer, course.teacher.name).as_json() for play, answer in written]
     write_text(course.room / TABLE, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")

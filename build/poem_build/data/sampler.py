@@ -176,6 +176,7 @@ def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quo
     }
     return {
         "hands": tally.hands,
+        "impossible": _impossible(deck, groups),
         "shares": {
             name: {"asked": round(asked, 3), "reached": round(got, 3), "difference": round(got - asked, 3)}
             for name, (asked, got) in reached.items()
@@ -189,6 +190,16 @@ def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quo
     }
 
 
+def _impossible(deck: Deck, groups: Mapping[str, Group]) -> list[str]:
+    """What no hand of this deck can be, since its five cards are of five categories, and why."""
+    sizes = Counter(groups[name] for name in deck.categories)
+    few = max(sizes.values()) < _CONCENTRATED
+    told = [f"concentrated: no group has {_CONCENTRATED} categories; give it more in groups.json"] if few else []
+    return told + [
+        f"{group}: no category is in it; map one to it in groups.json" for group in GROUPS if not sizes[group]
+    ]
+
+
 def told(found: Mapping[str, Any]) -> str:
     """The coverage as a table for the terminal."""
     lines = [f"{'':14}{'asked':>8}{'reached':>9}{'difference':>12}"]
@@ -199,4 +210,4 @@ def told(found: Mapping[str, Any]) -> str:
         f"each at least {least['asked']} times: cards {least['card']}, wordings {least['wording']}, "
         f"catch-copies {least['catchphrase']}"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *found["impossible"]])

@@ -52,7 +52,7 @@ async def teach_words(course: Course) -> Laid:
                 if (known := asking.known(ask)) and known.answer:
                     taken[ask.key] = known.answer
             lay_down(course.folder, course.game, list(taken.values()))
-            paid = course.close(journal, settled)
+            paid = course.close("words", journal, settled)
     return Laid(
         wordings=sum(len(one.wordings) for one in taken.values()),
         titles=sum(len(one.titles) for one in taken.values()),

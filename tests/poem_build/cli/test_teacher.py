@@ -151,7 +151,7 @@ def test_a_kill_loses_nothing_and_pays_for_nothing_twice(
     assert set(taken.values()) == {1}  # nothing that was there was asked again
     answered = sum("answered" in line for line in lines)
     assert answered <= len(server.asked) <= answered + 4 * kills  # only what was out at the moment of a death
-    paid = json.loads((room / "ledger.json").read_text("utf-8"))
+    paid = json.loads((room / "ledger.json").read_text("utf-8"))["poems"]
     real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
     assert paid["usd"] <= real <= paid["usd"] + paid["in_doubt_usd"] + 1e-9
     undisturbed = tmp_path / "undisturbed"

@@ -83,7 +83,7 @@ def test_what_people_write_comes_in_by_the_same_door(tmp_path: Path) -> None:
     assert _told(_import(elsewhere, [line]))["poems"] == 1
     broken = _told(_import(elsewhere, [line | {"poem": "短い。"}]))
     assert broken["poems"] == 1  # the good one stays
-    aside = (elsewhere / "teacher" / "aside.jsonl").read_text("utf-8")
+    aside = (elsewhere / "teacher" / "aside-poems.jsonl").read_text("utf-8")
     assert "not answered" in aside
 
 
@@ -92,7 +92,7 @@ def test_answers_that_break_the_rules_are_put_aside_with_their_reason(tmp_path: 
     line = _gemini(ask)
     line["response"]["candidates"][0]["content"]["parts"][0]["text"] = '{"title":"題","poem":"短い。"}'
     assert _told(_import(tmp_path, [line]))["poems"] == 0
-    aside = [json.loads(one) for one in (tmp_path / "teacher" / "aside.jsonl").read_text("utf-8").splitlines()]
+    aside = [json.loads(one) for one in (tmp_path / "teacher" / "aside-poems.jsonl").read_text("utf-8").splitlines()]
     assert "length: poem: 3 characters" in next(one["reason"] for one in aside if one["ask"] == ask["key"])
 
 

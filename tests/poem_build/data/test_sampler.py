@@ -51,6 +51,14 @@ def test_the_quotas_are_met_as_nearly_as_the_deck_allows() -> None:
     assert kinds == {"concentrated": 30, "balanced": 180, "extreme": 90}
 
 
+def test_what_the_deck_cannot_give_is_said() -> None:
+    apart = dict(zip(DECK.categories, [*GROUPS, *GROUPS], strict=False))
+    found = coverage(_plays(5), DECK, apart, QUOTAS)
+    assert found["impossible"] == ["concentrated: no group has 3 categories; give it more in groups.json"]
+    together = dict.fromkeys(DECK.categories, "access")
+    assert len(coverage(_plays(5), DECK, together, QUOTAS)["impossible"]) == 4  # type: ignore[arg-type]
+
+
 def test_a_deck_that_has_dealt_all_it_has_ends() -> None:
     cards = [replace(cards[0], poems=cards[0].poems[:2]) for cards in list(DECK.categories.values())[:5]]
     small = Deck(tuple(cards), DECK.catchphrases)

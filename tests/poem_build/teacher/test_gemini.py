@@ -32,7 +32,7 @@ async def _settle(course: Course, asks: list[Ask], wanted: int | None = None) ->
     try:
         asking = course.asking(journal, read_poem)
         settled = await course.settle(asking, iter(asks), wanted, "test")
-        course.close(journal, settled)
+        course.close("poems", journal, settled)
         return settled, asking.asked
     finally:
         journal.close()
@@ -77,7 +77,7 @@ async def test_a_passing_fault_is_waited_out_and_costs_nothing(
     settled, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(2))
     assert [one.answer is not None for one in settled] == [True, True]
     assert asked == 4
-    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
     assert paid["in_doubt_usd"] == 0
     assert paid["models"]["gemini-2.5-flash"]["answers"] == 2
 
@@ -118,7 +118,7 @@ async def test_after_three_tries_a_hand_is_put_aside_with_its_reason_and_replace
     settled, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(9), wanted=3)
     assert [one.answer is not None for one in settled] == [False, True, True, True]
     assert asked == 6
-    aside = [json.loads(line) for line in (tmp_path / "aside.jsonl").read_text("utf-8").splitlines()]
+    aside = [json.loads(line) for line in (tmp_path / "aside-poems.jsonl").read_text("utf-8").splitlines()]
     assert [one["ask"] for one in aside] == [settled[0].ask.key]
     assert "length: poem: 3 characters" in aside[0]["reason"]
     _, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(9), wanted=3)
@@ -130,7 +130,7 @@ async def test_an_answer_that_never_comes_is_in_doubt_and_asked_again(server: Ge
     settled, asked = await _settle(course_of(server.url, tmp_path, timeout_s=0.3), some_asks(1))
     assert settled[0].answer is not None
     assert asked == 2
-    assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["in_doubt_usd"] > 0
+    assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["in_doubt_usd"] > 0
 
 
 async def test_a_refused_key_is_one_line_and_stands_nowhere(server: GeminiStandIn, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ async def test_the_fixed_prompt_is_kept_renewed_and_let_go(server: GeminiStandIn
     assert all("systemInstruction" not in body and body["cachedContent"] for body in server.bodies)
     assert server.touched.total() >= 1
     assert server.caches == {}
-    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["models"]["gemini-2.5-flash"]
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["models"]["gemini-2.5-flash"]
     assert paid["tokens"]["cached"] > 0
     assert paid["saved_by_cache_usd"] > 0
 
@@ -187,7 +187,7 @@ async def test_a_batch_that_half_failed_is_asked_for_the_rest(
     settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
     assert all(one.answer for one in settled)
     assert asked == 9
-    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
     assert paid["models"]["gemini-2.5-flash"]["answers"] == 6
     real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
