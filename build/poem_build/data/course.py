@@ -86,7 +86,7 @@ class Course:
 def _sections(path: Path) -> dict[str, Any]:
     """What a ledger says of each kind of question; nothing if there is none."""
     content = read_json(path) if path.is_file() else {}
-    return {what: paid for what, paid in content.items() if isinstance(paid, dict)}
+    return {what: paid for what, paid in content.items() if isinstance(paid, dict) and "usd" in paid}
 
 
 def together(work: Any, teacher: Teacher) -> Any:
