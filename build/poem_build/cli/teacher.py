@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
@@ -15,14 +15,16 @@ from poem_build.data import lessons
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
 from poem_build.data.lessons import Taught
-from poem_build.data.phases import PHASES, Estimate, check_gate, estimate, sample_usage, table_of
+from poem_build.data.phases import PHASES, Estimate, check_gate, estimate, phase_of, sample_usage, table_of
 from poem_build.data.sampler import told
 from poem_build.data.wordbook import Laid, teach_words
 from poem_build.data.words import MAX_TOKENS, Words, expected_words
 from poem_build.engine.ollama import address
+from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import TeacherName, Teaching
 from poem_build.report import costs_table
 from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
+from poem_build.teacher.protocol import Teacher
 
 ROOM = "teacher"
 """Among the artifacts."""
@@ -48,6 +50,48 @@ def teacher_group() -> None:
         check_extra()
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be written, by whom, and what that takes."""
+
+    chosen: Chosen
+    what: str
+    hands: int
+    terms: tuple[Teaching, Prices, Price]
+    phase: int | None
+    """Of poems: the one that so many hands belong to."""
+    batch: bool = False
+
+    def plan(self) -> str:
+        """What it would take: all phases for poems, one line otherwise."""
+        spec, prices, price = self.terms
+        who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
+        if self.what == "words":
+            asks = Words(self.chosen.game).asks()
+            usage = expected_words(asks)
+            row = Estimate(len(asks), usage, price.of(usage, batch=self.batch), len(asks) * 60 / spec.per_minute)
+            return f"{who}\n{row.told(prices.yen_per_dollar)}"
+        one = sample_usage(self.chosen.game, spec)
+        now = f"now: {estimate(self.hands, one, price, spec.per_minute, batch=self.batch).told(prices.yen_per_dollar)}"
+        if self.what == "table":
+            return f"{who}\n{now}"
+        return f"{who}\n{table_of(one, price, prices, spec.per_minute, batch=self.batch)}\n{now}"
+
+    def gate(self, *, force: bool) -> dict[str, Any]:
+        """What is to be recorded of the gate before the phase. Raises `GateError`."""
+        if self.phase is None:
+            return {}
+        if force:
+            return {"phase": self.phase, "forced": True}
+        return {"phase": self.phase, "gate": check_gate(self.phase, self.chosen.out / "eval" / "report.json")}
+
+    def course(self, teacher: Teacher, max_cost: float | None) -> Course:
+        """The course with that teacher, for so many yen at the most."""
+        (spec, prices, price), chosen = self.terms, self.chosen
+        most = None if max_cost is None else max_cost / prices.yen_per_dollar
+        return Course(chosen.game, chosen.folder, chosen.out / ROOM, teacher, spec, prices, price, most, self.batch)
+
+
 @teacher_group.command("run")
 @work_options
 @click.option("--what", type=click.Choice(["poems", "words", "table"]), default="poems", show_default=True)
@@ -59,86 +103,48 @@ def teacher_group() -> None:
 @click.option("--force", is_flag=True, help="Go on although the student is not far enough; that is recorded.")
 @host_option
 def run_command(
-    chosen: Chosen,
-    as_json: bool,
-    what: str,
-    phase: int | None,
-    hands: int | None,
-    max_cost: float | None,
-    dry_run: bool,
-    batch: bool,
-    force: bool,
-    host: str,
-    **who: Any,
+    chosen: Chosen, as_json: bool, max_cost: float | None, dry_run: bool, force: bool, host: str, **asked: Any
 ) -> None:
-    """Have poems, by phases, or a table written; what was answered is never asked again."""
+    """Have poems, by phases, a game's words, or a table written; what was answered is never asked again."""
+    work = _work(chosen, **asked)
+    click.echo(work.plan(), err=not dry_run)
+    if dry_run:
+        return
+    note = work.gate(force=force)
+    teacher = teacher_of(work.terms[0], chosen.game, address(host), os.environ)
+    course = work.course(teacher, max_cost)
+    if work.what == "words":
+        _print_words(together(teach_words(course), teacher), course, as_json)
+    elif work.what == "poems":
+        _print(together(lessons.teach_poems(course, work.hands, note), teacher), course.poems, as_json)
+    else:
+        _print(together(lessons.teach_table(course, work.hands), teacher), course.room / lessons.TABLE, as_json)
+
+
+def _work(chosen: Chosen, what: str, phase: int | None, hands: int | None, batch: bool, **who: Any) -> _Work:
     spec, prices, price = _terms(chosen, **who)
     if what == "words":
         spec = spec.model_copy(update={"max_tokens": max(spec.max_tokens, MAX_TOKENS)})
-    plan = _plan(chosen, spec, what, phase, hands, prices, price, batch)
-    click.echo(plan, err=not dry_run)
-    if dry_run:
-        return
-    note = {} if what != "poems" or hands else _gate(chosen, phase or 0, force=force)
-    teacher = teacher_of(spec, chosen.game, address(host), os.environ)
-    most = None if max_cost is None else max_cost / prices.yen_per_dollar
-    course = Course(chosen.game, chosen.folder, chosen.out / ROOM, teacher, spec, prices, price, most, batch)
-    if what == "words":
-        _print_words(together(teach_words(course), teacher), course, as_json)
-        return
-    poems = what == "poems"
-    work = (
-        lessons.teach_poems(course, hands or PHASES[phase or 0], note)
-        if poems
-        else lessons.teach_table(course, hands or TABLE_HANDS)
-    )
-    _print(together(work, teacher), what, course, as_json)
+    if what != "poems":
+        return _Work(chosen, what, hands or TABLE_HANDS, (spec, prices, price), None, batch)
+    number = hands or PHASES[phase or 0]
+    return _Work(chosen, what, number, (spec, prices, price), phase_of(number), batch)
 
 
-def _terms(
-    chosen: Chosen, name: str | None, model: str | None, list_path: Path, *, free: bool = False
-) -> tuple[Teaching, Prices, Price]:
-    """The recipe's teacher or another, and what it takes."""
+def _terms(chosen: Chosen, name: str | None, model: str | None, list_path: Path) -> tuple[Teaching, Prices, Price]:
+    """The recipe's teacher or another, and what it takes. Raises `TeacherError` for one without its model or price."""
+    spec = chosen.recipe.teacher
+    fits = name in (None, spec.name, "composer") or (name == "gemini" and spec.model.startswith("gemini"))
+    if not (model or fits):
+        raise TeacherError(f"--model: {spec.model!r} is none of {name}'s; name the one that is to be asked")
     changed = {key: value for key, value in (("name", name), ("model", model)) if value}
-    spec = chosen.recipe.teacher.model_copy(update=changed)
+    spec = spec.model_copy(update=changed)
     prices = load_prices(list_path)
-    free = free or spec.name in ("composer", "ollama")
+    free = spec.name in ("composer", "ollama")
     return spec, prices, FREE if free else price_of(prices, spec.model, list_path)
 
 
-def _plan(
-    chosen: Chosen,
-    spec: Teaching,
-    what: str,
-    phase: int | None,
-    hands: int | None,
-    prices: Prices,
-    price: Price,
-    batch: bool,
-) -> str:
-    """What the work would take: all phases for poems, one line otherwise."""
-    who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
-    if what == "words":
-        asks = Words(chosen.game).asks()
-        usage = expected_words(asks)
-        row = Estimate(len(asks), usage, price.of(usage, batch=batch), len(asks) * 60 / spec.per_minute)
-        return f"{who}\n{row.told(prices.yen_per_dollar)}"
-    one = sample_usage(chosen.game, spec)
-    if what == "poems" and hands is None:
-        return f"{who}\n{table_of(one, price, prices, spec.per_minute, batch=batch)}\nnow: phase {phase or 0}"
-    row = estimate(hands or TABLE_HANDS, one, price, spec.per_minute, batch=batch)
-    return f"{who}\n{row.told(prices.yen_per_dollar)}"
-
-
-def _gate(chosen: Chosen, phase: int, *, force: bool) -> dict[str, Any]:
-    """What is to be recorded of the gate before the phase."""
-    if force:
-        return {"phase": phase, "forced": True}
-    return {"phase": phase, "gate": check_gate(phase, chosen.out / "eval" / "report.json")}
-
-
-def _print(done: Taught, what: str, course: Course, as_json: bool) -> None:
-    where = course.room / ("poems" if what == "poems" else lessons.TABLE)
+def _print(done: Taught, where: Path, as_json: bool) -> None:
     if as_json:
         fields = {"poems": done.poems, "aside": done.aside, "asked": done.asked, "path": str(where)}
         click.echo(json.dumps(fields | {"coverage": done.coverage, "ledger": done.ledger}, ensure_ascii=False))
@@ -178,7 +184,7 @@ def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | Non
     done, failed = lessons.take_poems(course, hands or PHASES[phase or 0], source)
     for line in failed:
         click.echo(f"Warning: {line}", err=True)
-    _print(done, "poems", course, as_json)
+    _print(done, course.poems, as_json)
 
 
 @click.command("costs")
@@ -199,8 +205,8 @@ def costs_command(
 
 
 def _of_files(chosen: Chosen, model: str | None) -> Course:
-    spec, prices, _ = _terms(chosen, None, model, PRICES, free=True)
-    return Course(chosen.game, chosen.folder, chosen.out / ROOM, Files(), spec, prices, FREE)
+    spec = chosen.recipe.teacher.model_copy(update={"model": model} if model else {})
+    return Course(chosen.game, chosen.folder, chosen.out / ROOM, Files(), spec, load_prices(), FREE)
 
 
 def _print_words(done: Laid, course: Course, as_json: bool) -> None:

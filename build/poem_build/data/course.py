@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from poem.files import read_json
 from poem.game import Game
+from poem_build.data.taught import FOLDER
 from poem_build.progress import bar
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.digest import digest_of
@@ -44,6 +45,11 @@ class Course:
     price: Price
     most_usd: float | None = None
     batch: bool = False
+
+    @property
+    def poems(self) -> Path:
+        """Where the splits are left."""
+        return self.room.parent / FOLDER
 
     def journal(self, what: str, prompt: str) -> Journal:
         """The journal of one kind of question. `prompt` is all that every question of it begins with."""

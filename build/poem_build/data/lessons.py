@@ -17,7 +17,7 @@ from poem_build.data.hands import Split
 from poem_build.data.phases import sizes
 from poem_build.data.poems import instructions, poem_asks, read_poem, read_table_poem
 from poem_build.data.sampler import Sampler, check_quotas, coverage
-from poem_build.data.taught import FOLDER, examples_of, write_taught
+from poem_build.data.taught import examples_of, write_taught
 from poem_build.recipe.teaching import Quotas
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
@@ -109,9 +109,8 @@ def _leave(
         "coverage": reached,
         **note,
     }
-    folder = course.room.parent / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    write_taught(folder, game, splits, told)
+    course.poems.mkdir(parents=True, exist_ok=True)
+    write_taught(course.poems, game, splits, told)
     return Taught(len(plays), aside, asked, reached, paid)
 
 

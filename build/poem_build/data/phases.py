@@ -46,6 +46,11 @@ def sizes(hands: int) -> dict[Split, int]:
     return {"train": hands - sum(rest.values()), **rest}
 
 
+def phase_of(hands: int) -> int:
+    """The phase that so many hands belong to: the first that has as many."""
+    return next((phase for phase, size in enumerate(PHASES) if hands <= size), len(PHASES) - 1)
+
+
 def estimate(hands: int, one: Usage, price: Price, per_minute: float, *, batch: bool = False) -> Estimate:
     """What the hands take if each is like that one and none is asked twice."""
     usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands)
