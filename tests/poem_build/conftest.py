@@ -59,6 +59,8 @@ num_predict = 1000
 temperature = 0.7
 top_p = 0.95
 top_k = 40
+min_p = 0.02
+repeat_penalty = 1.1
 [gate]
 token_parity_texts = 50
 smoke_hands = 2
@@ -66,6 +68,7 @@ smoke_pass = 0.0
 eval_hands = 2
 eval_pass = 0.0
 base_pass_at_most = 0.1
+whole_sentences = 0.0
 """
 
 

@@ -11,7 +11,6 @@ from functools import partial, reduce
 from pathlib import Path
 
 import click
-from safetensors import SafetensorError
 
 from poem.errors import PoemError
 from poem.game import Game, builtin_game, load_game
@@ -121,19 +120,27 @@ def say_warnings(game: Game) -> Game:
 
 @contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
-    """Errors made on purpose, and the system's own, become one line; `debug` shows the traceback."""
+    """Whatever is raised becomes one line; `debug` shows the traceback. What click raises is click's to show."""
     try:
         yield
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
     except (BuildError, PoemError) as error:
         if debug:
             raise
         raise click.ClickException(str(error)) from error
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         if debug:
             raise
         where = getattr(error, "filename", None) or "artifacts"
         told = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
         raise click.ClickException(f"{where}: {told}; free space or correct the permissions") from error
+    except Exception as error:  # a library's own, which nobody foresaw
+        if debug:
+            raise
+        told = next(iter(str(error).strip().splitlines()), "")
+        kind = type(error).__name__
+        raise click.ClickException(f"{f'{kind}: {told}' if told else kind}; `--debug` shows the rest") from error
 
 
 def set_up_process() -> None:

@@ -63,6 +63,8 @@ def make(workshop: Workshop, name: str) -> Artifact:
     except GateError:
         if name == "fidelity":
             write_fidelity(workshop)  # it shows why
+        if name == "serving" and (refused := workshop.look(name).artifact):
+            write_serving(workshop, refused)
         raise
     if name == "modelfile":  # it names the GGUF relative to where it stands
         shutil.copyfile(made.path / MODELFILE, workshop.out / MODELFILE)
@@ -72,9 +74,14 @@ def make(workshop: Workshop, name: str) -> Artifact:
         with contextlib.suppress(ArtifactError, GateError):
             write_fidelity(workshop)
     if name == "serving":
-        text = serving_table.render(workshop.recipe.name, made.report(serving.ServingReport))
-        write_text(workshop.out / serving_table.FILE, text)
+        write_serving(workshop, made)
     return made
+
+
+def write_serving(workshop: Workshop, made: Artifact) -> None:
+    """Write the table of how the model is served."""
+    text = serving_table.render(workshop.recipe.name, made.report(serving.ServingReport))
+    write_text(workshop.out / serving_table.FILE, text)
 
 
 def write_fidelity(workshop: Workshop) -> None:

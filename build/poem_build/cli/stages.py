@@ -71,7 +71,9 @@ def register_command(chosen: Chosen, as_json: bool, host: str, as_it_lies: bool)
 @click.option(
     "--try", "tried", multiple=True, metavar="NAME=VALUE,…", help="Try sampling settings instead; repeatable."
 )
-@click.option("--hands", type=click.IntRange(2), default=20, show_default=True, help="With --try: hands a combination.")
+@click.option(
+    "--hands", type=click.IntRange(2), default=20, show_default=True, help="With --try: validation hands a combination."
+)
 def serving_command(chosen: Chosen, as_json: bool, host: str, tried: tuple[str, ...], hands: int) -> None:
     """Play held-out hands through Ollama and the embedded engine: rules, endings, speed, memory."""
     address = ollama.address(host)
@@ -90,7 +92,8 @@ def serving_command(chosen: Chosen, as_json: bool, host: str, tried: tuple[str, 
 def _sweep(workshop: Workshop, engine: Ollama, tried: tuple[str, ...], hands: int, as_json: bool) -> None:
     settings = sampling.parse(workshop.recipe.serve, tried)
     workshop.load("register")
-    examples = read_examples(workshop.load("dataset").path / "test.jsonl", workshop.game)[:hands]
+    # Settings that are chosen by the test's hands would be judged by what they were chosen for.
+    examples = read_examples(workshop.load("dataset").path / "valid.jsonl", workshop.game)[:hands]
     rows = list(sampling.sweep(engine, workshop.game, examples, settings))
     told = [{"settings": dict(row.settings), **row.served.model_dump()} for row in rows]
     click.echo(json.dumps(told, ensure_ascii=False) if as_json else serving_table.sweep_table(rows))

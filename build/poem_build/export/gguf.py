@@ -1,6 +1,8 @@
 """A model folder → an f16 GGUF that says what it was trained for."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -> None:
-    """Write the folder's model as f16 GGUF; raises `ModelFileError` for an architecture it does not know.
+    """Write the folder's model as f16 GGUF; raises `ModelFileError` for a model that the converter cannot take.
 
     It says which prompt and game it was trained for. The recipe's sampling goes along under llama.cpp's own
     `general.sampling.*` keys, for engines that read no Modelfile.
@@ -24,8 +26,9 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -
     import torch
 
     conversion = converter()
-    hparams = conversion.ModelBase.load_hparams(folder, False)
-    architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
+    with _translated(folder):
+        hparams = conversion.ModelBase.load_hparams(folder, False)
+        architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
     try:
         known = conversion.get_model_class(architecture)
     except NotImplementedError as error:
@@ -63,6 +66,21 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -
             super().prepare_metadata(vocab_only)
             self.gguf_writer.add_chat_template(talk.chat_template)
 
-    with quiet(), torch.inference_mode():
+    with quiet(), torch.inference_mode(), _translated(folder):
         # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.
         Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=recipe.name, hparams=hparams).write()
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """What the converter raises of a model that it cannot take, as one line: `KeyError: 'n_ctx'` for a config, say."""
+    try:
+        yield
+    except OSError:
+        raise  # the disk's fault, or a file that is not there: it names itself
+    except Exception as error:
+        told = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ModelFileError(
+            f"{folder}: llama.cpp's converter cannot take it: {type(error).__name__}: {told}; is config.json whole, "
+            "and the architecture one that llama.cpp knows?"
+        ) from error

@@ -6,6 +6,7 @@ here, where the tokenizer is, so that a model can be registered where there is n
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import RecipeError
 from poem_build.export import parity
-from poem_build.models import family
+from poem_build.models import family, licence
 from poem_build.models.context import check_context
 from poem_build.models.family import MODELFILES
 from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
@@ -50,7 +51,7 @@ def run(job: Job) -> ModelfileReport:
     origin = write_origin(job.folder, read_origin(job.path("gguf")))
     if origin.longest:
         check_context(recipe, origin.longest)
-    wanted = fields(recipe, job.game)
+    wanted = fields(recipe, job.game, licence.texts_in(job.path("merged")))
     (job.folder / MODELFILE).write_text(render_modelfile(recipe, wanted), "utf-8")
     (job.folder / CREATE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
     path, talk = job.path("gguf", SERVED), family.family(recipe.base.family)
@@ -85,15 +86,24 @@ STAGE = Stage(
 )
 
 
-def fields(recipe: Recipe, game: Game) -> Fields:
-    """The recipe's fields; a template names `.Tools` without effect, so that every Ollama prefers it to the GGUF's."""
+def fields(recipe: Recipe, game: Game, terms: Mapping[str, str]) -> Fields:
+    """The recipe's fields; a template names `.Tools` without effect, so that every Ollama prefers it to the GGUF's.
+
+    The licence is its name in the first line, the notice, and the texts of the terms: they go where the model goes.
+    """
     talk = family.family(recipe.base.family)
     return Fields(
         template=talk.ollama_template,
         system=game.instructions,
-        license="\n\n".join(filter(None, (recipe.licence, recipe.notice))),
+        license="\n\n".join(filter(None, (recipe.licence, recipe.notice, *map(_plain, terms.values())))),
         parameters=recipe.serve.model_dump() | {"stop": list(talk.stop)},
     )
+
+
+def _plain(text: str) -> str:
+    """A text of terms as a Modelfile can quote it: its words as they are, tabs and page breaks as blanks."""
+    kept = "".join(c if c.isprintable() or c == "\n" else " " for c in text.replace("\r\n", "\n").expandtabs())
+    return kept.replace('"""', "''\"").rstrip('" \n')
 
 
 def render_modelfile(recipe: Recipe, wanted: Fields) -> str:

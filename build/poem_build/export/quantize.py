@@ -3,15 +3,17 @@
 from pydantic import BaseModel, ConfigDict
 
 from poem_build.data.chats import read_chats
-from poem_build.errors import GateError, ModelFileError
+from poem_build.errors import ModelFileError
 from poem_build.export import imatrix
 from poem_build.export.quantization import K_QUANTS, quantize_file, tensor_types
 from poem_build.models import family
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin, write_origin
+from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
-from poem_build.store.stage import ALL, Job, Stage
+from poem_build.store.red_line import RedLine, refuse
+from poem_build.store.stage import ALL, Finished, Job, Stage
 
 _IMATRIX_EXAMPLES = 64
 
@@ -47,8 +49,6 @@ def run(job: Job) -> QuantizeReport:
     quantize_file(source, target, "Q4_K_M", job.folder / IMATRIX)
     found = tensor_types(target)
     matrices = {kind: n for kind, n in found.items() if kind != "F32"}
-    if not matrices.keys() & K_QUANTS:
-        raise GateError(f"{target.name}: no tensor became a K-quant: {dict(found)}; rows must be multiples of 256")
     write_origin(job.folder, read_origin(job.path("f16")))
     return QuantizeReport(
         tensors=dict(found),
@@ -56,6 +56,28 @@ def run(job: Job) -> QuantizeReport:
         not_k_quants=sum(n for kind, n in matrices.items() if kind not in K_QUANTS),
         bytes={"f16": source.stat().st_size, "Q4_K_M": target.stat().st_size},
     )
+
+
+def red_lines(report: QuantizeReport, asked: Gate) -> list[RedLine]:
+    """What has to have become small."""
+    return [
+        RedLine(
+            "k_quants",
+            "matrices that became K-quants",
+            sum(n for kind, n in report.tensors.items() if kind in K_QUANTS),
+            asked.k_quants,
+            "rows must be multiples of 256",
+            shown="d",
+            note=", ".join(f"{n} {kind}" for kind, n in report.tensors.items()),
+            whole_training=False,
+        )
+    ]
+
+
+def gate(finished: Finished) -> None:
+    """Refuses a file that is called Q4_K_M and is none."""
+    report = finished.artifact.report(QuantizeReport)
+    refuse(red_lines(report, finished.recipe.gate), finished.artifact.path / SERVED, cut_short=False)
 
 
 STAGE = Stage(
@@ -68,4 +90,5 @@ STAGE = Stage(
     outside=family.templates,
     modules=family.modules,
     packages=("llama-cpp-python", "torch", "transformers"),
+    gate=gate,
 )

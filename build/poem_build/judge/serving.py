@@ -1,7 +1,7 @@
 """Held-out hands → how the model is served: which answers end and keep the rules, how fast, and at what memory.
 
-Asked of Ollama under the schema and without it, and of the service with its embedded engine. Nothing is refused here
-but what cannot be measured: what a model has to reach stands in the gates of `verify` and `eval`.
+Asked of Ollama under the schema and without it, and of the service with its embedded engine. Refused is what cannot be
+measured, and a model whose sentences break; what else it has to reach stands in the gates of `verify` and `eval`.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from poem.game import Game
 from poem.hand import Answer
@@ -26,16 +26,19 @@ from poem_build.engine.ollama import Ollama
 from poem_build.engine.protocol import Engine, Question, Reply
 from poem_build.engine.service import Model, serving
 from poem_build.errors import DemoError, OllamaError
+from poem_build.judge.delivery import Delivered, deliver, delivered, whole_sentences
 from poem_build.judge.figures import Figures, Spread, spread
 from poem_build.judge.memory import Memory, memory_of, resident_mb
 from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
 from poem_build.judge.rules import Rules, question
 from poem_build.models import family
 from poem_build.models.files import REGISTERED, SERVED
+from poem_build.models.origin import read_origin
 from poem_build.progress import progress
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
-from poem_build.store.stage import ALL, Job, Stage, sections
+from poem_build.store.red_line import refuse
+from poem_build.store.stage import ALL, Finished, Job, Stage, sections
 
 _EVALUATED = re.compile(rb"prompt eval time =\s*[\d.]+ ms /\s*(\d+) tokens")
 
@@ -72,10 +75,11 @@ class Inside(Figures):
 
 
 class ServingReport(Report):
-    """How the model is served; `delivered` counts hands that are answered when a failed one is asked once more."""
+    """How the model is served, and what of it a player would get."""
 
+    version: ClassVar[int] = 2
     shaped: Served
-    delivered: int
+    delivered: Delivered
     free: Served
     prompt: PromptFigures
     memory: Memory
@@ -110,12 +114,20 @@ def stage(host: str, model: str, log: Path, game: Path | None) -> Stage:
         work=work,
         report=ServingReport,
         settings=settings,
-        inputs={"register": ALL, "gguf": (SERVED,), "dataset": ("test.jsonl",)},
+        inputs={"register": ALL, "gguf": (SERVED, "origin.json"), "dataset": ("test.jsonl",)},
         reads_game=True,
         outside=family.templates,
         modules=family.modules,
-        packages=("llama-cpp-python",),
+        packages=("llama-cpp-python", "sudachipy"),
+        gate=gate,
     )
+
+
+def gate(finished: Finished) -> None:
+    """Refuses a model that delivers broken sentences; a training that was cut short is only reported on."""
+    line = whole_sentences(finished.artifact.report(ServingReport).delivered, finished.recipe.gate)
+    cut_short = read_origin(finished.inputs["gguf"].path).cut_short
+    refuse([line], finished.artifact.path / FILE, cut_short=cut_short)
 
 
 def measure(job: Job, host: str, model: str, log: Path, game: Path | None) -> ServingReport:
@@ -132,13 +144,15 @@ def measure(job: Job, host: str, model: str, log: Path, game: Path | None) -> Se
     memory = memory_of(host, model)
     free = play(engine, job.game, examples, constrained=False)
     verdicts = verdicts_of(shaped.replies, examples, "Ollama, schema")
-    write_verdicts(job.folder / FILE, [*verdicts, *verdicts_of(free.replies, examples, "Ollama, no schema")])
+    tries = deliver(engine, job.game, examples, verdicts)
+    again = [verdict for found in tries for verdict in found[1:]]
+    write_verdicts(job.folder / FILE, [*verdicts, *again, *verdicts_of(free.replies, examples, "Ollama, no schema")])
     talk, llama = family.family(job.recipe.base.family), Llama(gguf, vocab_only=True)
     ids = [llama.tokenize(talk.prompt(example.question(job.game))) for example in examples]
     inside = embedded(Model(model, gguf), game, examples[: gate.embedded_hands], job.folder.parent / "service.log")
     return ServingReport(
         shaped=served(shaped.replies, examples),
-        delivered=_delivered(engine, job.game, verdicts, examples),
+        delivered=delivered(tries),
         free=served(free.replies, examples),
         prompt=prompt_figures(shaped, ids),
         memory=memory,
@@ -185,16 +199,6 @@ def served(replies: Sequence[Reply], examples: Sequence[Example]) -> Served:
         tokens=spread([reply.tokens for reply in replies]),
         tokens_per_second=round(sum(r.tokens for r in timed) / sum(r.tokens_s for r in timed), 1) if timed else None,
     )
-
-
-def _delivered(engine: Engine, game: Game, verdicts: Sequence[Verdict], examples: Sequence[Example]) -> int:
-    """How many hands the model answers when a failed one is asked once more, as the service does."""
-    passed = sum(verdict.passed for verdict in verdicts)
-    for n, (verdict, example) in enumerate(zip(verdicts, examples, strict=True)):
-        if not verdict.passed:
-            reply = engine.ask(question(game, example, n + len(examples), constrained=True))
-            passed += Rules().judge(example, reply, "once more").passed
-    return passed
 
 
 def prompt_figures(played: Played, ids: Sequence[Sequence[int]]) -> PromptFigures:

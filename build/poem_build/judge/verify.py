@@ -1,13 +1,14 @@
 """A quantized model → the smoke test: it loads, it answers in the right shape, it ends by itself."""
 
 from poem_build.data.examples import read_examples
-from poem_build.errors import GateError
 from poem_build.judge.protocol import FILE, Score, score, write_verdicts
 from poem_build.judge.rules import Rules, play_file
 from poem_build.models import family
 from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
+from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
+from poem_build.store.red_line import RedLine, refuse
 from poem_build.store.stage import Finished, Job, Stage, sections
 
 
@@ -27,15 +28,35 @@ def run(job: Job) -> VerifyReport:
     return VerifyReport(score=score(verdicts))
 
 
+def red_lines(report: VerifyReport, asked: Gate) -> list[RedLine]:
+    """Every answer must be one, and a model that can next to nothing must not get through by luck."""
+    found = report.score
+    return [
+        RedLine(
+            "smoke_hands",
+            "answers in no shape",
+            found.malformed,
+            0,
+            "the template or the end of turn is not what it was trained on",
+            sense="at most",
+            shown="d",
+        ),
+        RedLine(
+            "smoke_pass",
+            "hands within all rules",
+            found.share,
+            asked.smoke_pass,
+            "train longer, or lower it",
+            note=f"{found.passed} of {found.hands}",
+        ),
+    ]
+
+
 def gate(finished: Finished) -> None:
     """Refuses a whole training if an answer is none, or too few keep the rules."""
-    found, gguf = finished.artifact.report(VerifyReport).score, finished.inputs["gguf"].path
-    least = finished.recipe.gate.smoke_pass
-    if (found.malformed or found.share < least) and not read_origin(gguf).cut_short:
-        raise GateError(
-            f"{gguf / SERVED}: gate.smoke_pass: {found.passed} of {found.hands} hands keep all rules, {least:.0%} "
-            f"must; {found.malformed} are no answer ({finished.artifact.path / FILE}); train longer, or lower it"
-        )
+    cut_short = read_origin(finished.inputs["gguf"].path).cut_short
+    lines = red_lines(finished.artifact.report(VerifyReport), finished.recipe.gate)
+    refuse(lines, finished.artifact.path / FILE, cut_short=cut_short)
 
 
 STAGE = Stage(

@@ -28,6 +28,8 @@ class Family:
     """What ends a turn in the family's templates: one token each."""
     pre_tokenizer: str
     """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
+    licence: str = ""
+    """What all of its models are under, whoever made them; empty where each has its own."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """The matrices that an adapter is trained for, as peft names them."""
     # transformers writes neither tokenizer.model nor all of a slow tokenizer's files, so they are copied as they are.

@@ -8,6 +8,8 @@ CREATE = "create.json"
 """The body of Ollama's create request, but for the weights."""
 TOKEN_COUNTS = "token_counts.json"
 """`{"prompt": tokens of the first held-out hand's prompt, "texts": [[text, tokens], …]}`, as llama.cpp counts."""
+CARD = "README.md"
+"""The model card, whose head names the licence."""
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*", "USE_POLICY*")
 """What lies beside a model and has to go where its copies go."""
 REGISTERED = "registered.json"

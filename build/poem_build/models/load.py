@@ -1,5 +1,6 @@
 """A model folder → the loaded model or its tokenizer; whatever the libraries raise becomes one line."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from poem_build.errors import ModelFileError
 def load_model(folder: Path, dtype: str) -> Any:
     """The causal language model of a folder, in the given number format (`auto`: the one it is stored in).
 
-    Raises `ModelFileError` if the folder holds none, or a damaged one.
+    Raises `ModelFileError` if the folder holds none, a damaged one, or weights that were quantized: they cannot be
+    trained, merged into or converted.
     """
     from transformers import AutoModelForCausalLM
 
+    _refuse_quantized(folder)
     with _translated(folder):
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
@@ -35,12 +38,23 @@ def load_adapted(model: Any, folder: Path) -> Any:
         return PeftModel.from_pretrained(model, folder)
 
 
+def _refuse_quantized(folder: Path) -> None:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return  # the library says what is wrong with it
+    if isinstance(config, dict) and (how := config.get("quantization_config")):
+        kind = how.get("quant_method") if isinstance(how, dict) else how
+        raise ModelFileError(
+            f"{folder}/config.json: quantization_config: the weights are quantized ({kind}); give the base as it was "
+            "before, in bfloat16, or a GGUF"
+        )
+
+
 @contextmanager
 def _translated(folder: Path) -> Iterator[None]:
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except Exception as error:  # tokenizers, for one, raises nothing narrower
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(f"{folder}: cannot be loaded: {told}; make or fetch it again") from error

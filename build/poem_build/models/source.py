@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.errors import ModelFileError, RecipeError
+from poem_build.models import hub, licence
 from poem_build.models.converter import gguf, quiet
-from poem_build.models.files import LICENCES
+from poem_build.models.family import family
+from poem_build.models.files import CARD, LICENCES
 from poem_build.recipe.schema import HUB_ID, Base, Recipe
 from poem_build.store.artifact import Report
 from poem_build.store.stage import Job, Stage
-
-# Weights in one format, configuration and tokenizer; a hub's repository often holds the weights twice.
-_HUB_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer.model", "*.jinja", *LICENCES)
 
 
 class SourceReport(Report):
     """Where a base comes from, and what a GGUF file became."""
 
     source: str
+    commit: str | None = None
+    """Of the hub; a branch is another one tomorrow."""
     file: str | None = None
     dtype: str | None = None
     parameters: int | None = None
@@ -35,7 +36,7 @@ class SourceReport(Report):
 def bring(job: Job) -> SourceReport:
     """Fetch the model from the hub, or dequantize the GGUF file."""
     given = job.recipe.base
-    return _dequantize(given.gguf, job.folder) if given.gguf else _fetch(given, job.folder)
+    return _dequantize(given.gguf, job.folder) if given.gguf else _fetch(given, job.folder, job.room)
 
 
 def _place(recipe: Recipe) -> Mapping[str, Path]:
@@ -63,8 +64,8 @@ STAGE = Stage(
 def override(recipe: Recipe, given: str) -> Recipe:
     """The recipe on another base: a folder, a GGUF file, or `owner/name@revision` of the hub (`main` without one).
 
-    A folder that is given is only read: what the recipe says of making its own base is left out. Raises `RecipeError`
-    if it is none of these.
+    A folder that is given is only read: what the recipe says of making its own base is left out. The licence is the
+    base's, but for a family all of whose models are under the recipe's. Raises `RecipeError` if it is none of these.
     """
     path = Path(given)
     hub, _, revision = given.partition("@")
@@ -77,27 +78,29 @@ def override(recipe: Recipe, given: str) -> Recipe:
     else:
         raise RecipeError(f"--base {given}: no such folder or GGUF file, and no model's id (owner/name@revision)")
     base = Base.model_validate(recipe.base.model_dump() | source)  # without where the recipe's own comes from
-    return recipe.model_copy(update={"base": base, "pretrain": None})
+    change: dict[str, Any] = {"base": base, "pretrain": None}
+    if base != recipe.base and recipe.licence != family(base.family).licence:
+        change |= {"licence": licence.name_of(base), "notice": ""}
+    return recipe.model_copy(update=change)
 
 
-def _fetch(given: Base, folder: Path) -> SourceReport:
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+def _fetch(given: Base, folder: Path, room: Path) -> SourceReport:
+    import httpx2
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        huggingface_hub.snapshot_download(
-            str(given.hub), revision=given.revision, local_dir=folder, allow_patterns=list(_HUB_FILES)
-        )
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        commit = hub.fetch(str(given.hub), str(given.revision), folder, room)
+    except (OSError, httpx2.HTTPError, HfHubHTTPError, HFValidationError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
             raise  # the disk's fault, not the hub's
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(
-            f"base {given.name}: cannot be fetched from {huggingface_hub.constants.ENDPOINT} ({told}); accept the "
-            "licence there and log in with `hf auth login`, or give --base FOLDER or --base FILE.gguf"
+            f"base {given.name}: cannot be fetched from {ENDPOINT} ({told}); run it again, it goes on where it "
+            "stopped; where a licence is asked for, accept the licence there and log in with `hf auth login`, or give "
+            "--base FOLDER or --base FILE.gguf"
         ) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return SourceReport(source=given.name)
+    return SourceReport(source=given.name, commit=commit)
 
 
 def _dequantize(path: Path, folder: Path) -> SourceReport:
@@ -107,7 +110,7 @@ def _dequantize(path: Path, folder: Path) -> SourceReport:
         tokenizer.save_pretrained(folder)
         model.hf_quantizer = None  # it would refuse to save what it has unpacked
         model.save_pretrained(folder)
-    for pattern in LICENCES:
+    for pattern in (CARD, *LICENCES):
         for beside in path.parent.glob(pattern):
             shutil.copy(beside, folder)
     return SourceReport(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from poem_build.errors import RecipeError
+from poem_build.recipe.gate import Gate
 from poem_build.recipe.section import Count, Fraction, Positive, Section
 from poem_build.recipe.teaching import Teaching
 
@@ -140,25 +141,6 @@ class Serve(Section):
     top_k: Positive
     min_p: Fraction = 0.0
     repeat_penalty: float = Field(default=1.0, ge=1)
-
-
-class Gate(Section):
-    """What the finished model has to reach, in shares of the hands that `verify` and `eval` play."""
-
-    token_parity_texts: Positive
-    smoke_hands: Positive
-    smoke_pass: Fraction = Field(exclude=True)
-    eval_hands: Annotated[int, Field(ge=2)]
-    eval_pass: Fraction = Field(exclude=True)
-    base_pass_at_most: Fraction = Field(exclude=True)
-    fidelity_poems: Annotated[int, Field(ge=2)] = 20
-    """Held-out poems on which every step from base to Q4_K_M is measured."""
-    nll_within: float = Field(default=1e-3, gt=0, exclude=True)
-    """By how many nats a token the f16 GGUF may differ from transformers."""
-    serving_hands: Annotated[int, Field(ge=2)] = 100
-    """Hands that the report on serving plays through Ollama, with the schema and without."""
-    embedded_hands: Positive = 20
-    """How many of them it plays through the embedded engine."""
 
 
 class Recipe(Section):

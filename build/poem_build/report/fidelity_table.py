@@ -6,7 +6,9 @@ from poem_build.export.convert import ConvertReport
 from poem_build.export.parity import Parity
 from poem_build.export.quantization import K_QUANTS
 from poem_build.export.quantize import QuantizeReport
+from poem_build.export.quantize import red_lines as quantize_lines
 from poem_build.judge.fidelity import TABLE, FidelityReport
+from poem_build.judge.fidelity import red_lines as fidelity_lines
 from poem_build.recipe.schema import Recipe
 from poem_build.report import markdown
 
@@ -55,25 +57,13 @@ def _checks(
     fidelity: FidelityReport,
     counted: Parity | None,
 ) -> Iterable[list[str]]:
-    gate, parity, gain = recipe.gate, convert.token_parity, fidelity.tuned_above_base
-    yield _differing("token ids: transformers, llama.cpp", parity)
+    yield _differing("token ids: transformers, llama.cpp", convert.token_parity)
     if counted:
         yield _differing("token counts: llama.cpp, Ollama", counted)
     else:
         yield ["token counts: llama.cpp, Ollama", "not counted: no Ollama", "0", "–"]
-    off = fidelity.f16_above_merged
-    yield [
-        "f16 GGUF against transformers, mean NLL",
-        f"{off:+.6f} nats a token",
-        f"±{gate.nll_within:g}",
-        _mark(abs(off) <= gate.nll_within),
-    ]
-    yield [
-        "a held-out poem, Q4_K_M against base",
-        f"{gain} nats",
-        "above 0 beyond the interval",
-        _mark(gain.mean > gain.interval),
-    ]
+    for line in [*fidelity_lines(fidelity, recipe.gate), *quantize_lines(quantize, recipe.gate)]:
+        yield [line.what, line.figure, line.limit, _mark(line.holds)]
     kinds = {kind: n for kind, n in quantize.tensors.items() if kind not in {"F32", *K_QUANTS}}
     others = f" ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})" if kinds else ""
     count = f"{quantize.not_k_quants} of {sum(quantize.tensors.values())}"

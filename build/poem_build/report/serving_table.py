@@ -53,12 +53,14 @@ def _rows(report: ServingReport) -> Iterable[Sequence[str]]:
     hands = shaped.score.hands
     yield "hands", str(hands), str(free.score.hands), str(inside.hands)
     yield "within all rules, first try", *(_share(one.score.passed, one.score.hands) for one in (shaped, free)), ""
+    given = report.delivered
     yield (
-        "delivered by the model, two tries",
-        _share(report.delivered, hands),
+        f"delivered by the model, {len(given.by_try)} tries",
+        _share(given.answered, given.hands),
         "",
         _share(inside.delivered, inside.hands),
     )
+    yield "whole sentences in that", f"{given.sentences.share:.2%} of {given.sentences.count}", "", ""
     yield "ended", _counts(shaped.ended), _counts(free.ended), _counts(inside.sources)
     yield "seconds a poem", *(_seconds(one.seconds) for one in (shaped, free, inside))
     yield "tokens a poem", *(f"{one.tokens.median:.0f}" for one in (shaped, free)), ""

@@ -99,6 +99,7 @@ def pack(contents: Contents, out: Path, compose: Compose, hands: int) -> Path:
         (folder / "licences").mkdir(parents=True)
         _write_files(folder, contents, hands)
         _write_images(folder, found)
+        _write_licences(folder, found, contents)
         _write_compose(folder, found, compose)
         _write_texts(folder, found, contents, compose)
         _write_sums(folder)
@@ -229,7 +230,7 @@ def _override(found: list[Part], others: list[str]) -> str:
 
 
 def _write_texts(folder: Path, found: list[Part], contents: Contents, compose: Compose) -> None:
-    """Scripts, .env, the page and the licences."""
+    """Scripts, .env and the page."""
     memory = next(part.memory for part in found if part.name == compose.holder)
     facts = {
         "folder": folder.name,
@@ -255,10 +256,15 @@ def _write_texts(folder: Path, found: list[Part], contents: Contents, compose: C
         shutil.copy(SOURCE / name, folder / name)
     cmd = (SOURCE / "start.cmd").read_text("utf-8")
     (folder / "start.cmd").write_text(cmd, "utf-8", newline="\r\n")
+
+
+def _write_licences(folder: Path, found: list[Part], contents: Contents) -> None:
+    """Our own, and that of the model, by the image that holds it."""
     shutil.copy(ROOT / "LICENSE", folder / "licences" / "mansion-poem.txt")
-    (folder / "licences" / "model.txt").write_text(
-        notices.of_model(contents.recipe, ollama_model(contents.recipe.name, contents.game.name)), "utf-8"
-    )
+    name = ollama_model(contents.recipe.name, contents.game.name)
+    for part in found:
+        if part.labels.get("mansion-poem.recipe"):
+            (folder / "licences" / "model.txt").write_text(notices.of_model(part.image, name), "utf-8")
 
 
 def _write_sums(folder: Path) -> None:

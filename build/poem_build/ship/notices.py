@@ -1,4 +1,4 @@
-"""A recipe, an image → the licence texts that whoever is given a copy must get along with it.
+"""An image → the licence texts that whoever is given a copy must get along with it.
 
 An image tells itself what is in it: Python packages by their metadata, Debian's by their copyright files. Ollama's
 own image carries no licence, so its text is ours to add (docker/bundle/licences).
@@ -6,6 +6,7 @@ own image carries no licence, so its text is ours to add (docker/bundle/licences
 
 import contextlib
 import email.parser
+import json
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
@@ -13,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from poem_build.errors import StackError
-from poem_build.recipe.schema import Recipe
 from poem_build.ship import containers
 
 OLLAMA = Path(__file__).resolve().parents[3] / "docker" / "bundle" / "licences" / "ollama.txt"
 DOCS, COMMON, STATUS = "/usr/share/doc", "/usr/share/common-licenses", "/var/lib/dpkg/status"
+PROVENANCE = "/usr/share/mansion-poem/modelfile/create.json"
 PYTHON = ("/opt/mansion-poem/lib", "/usr/local/lib")
 OLLAMA_PLACES = ("/usr/bin/ollama", "/usr/local/bin/ollama", "/bin/ollama")
 _LICENCE_NAMES = ("licen", "copying", "notice", "authors")
@@ -34,10 +35,21 @@ class _Package:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def of_model(recipe: Recipe, name: str) -> str:
-    """The model's licence and notice, as the model itself carries them."""
-    notice = f"\n{recipe.notice.strip()}\n" if recipe.notice else ""
-    return f"{name}: {recipe.licence}\n{notice}"
+def of_model(image: str, name: str) -> str:
+    """The licence of the model in the image, its notice and the texts of its terms, as the model itself carries them.
+
+    They follow the base that it was made of, which need not be the recipe's own. Raises `StackError` if the image does
+    not tell.
+    """
+    container = containers.ask("create", image, "true")
+    try:
+        found = next((text for _, text in _files(container, PROVENANCE)), None)
+    finally:
+        containers.ask("rm", container)
+    try:
+        return f"{name}: {json.loads(found or '')['license'].strip()}\n"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StackError(f"{image}: {PROVENANCE} does not tell the model's licence; `make image` builds it") from error
 
 
 def of_image(image: str) -> str:

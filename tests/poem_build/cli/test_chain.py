@@ -23,6 +23,7 @@ from poem_build.errors import ArtifactError, GateError, ModelFileError, RecipeEr
 from poem_build.export import quantization
 from poem_build.export.parity import random_texts
 from poem_build.judge import evaluate, verify
+from poem_build.judge.delivery import Delivered, Sentences
 from poem_build.judge.interval import Interval
 from poem_build.judge.protocol import FILE, Score, read_verdicts, score
 from poem_build.judge.rules import Rules, play_file
@@ -38,6 +39,8 @@ from poem_build.train.adapter import TrainReport
 from support.chain import changed, workshop_of
 from support.tiny_gguf import write_tiny_gguf
 
+SAMPLING = {"temp": 0.7, "top_p": 0.95, "top_k": 40, "min_p": 0.02, "penalty_repeat": 1.1}
+"""What the recipe has, by llama.cpp's names."""
 GOLDEN = Path(__file__).parents[1] / "golden"
 GAME = builtin_game()
 
@@ -81,7 +84,8 @@ def test_the_gguf_is_quantized_and_knows_its_prompt_and_game(chain: dict[str, Ar
     assert reader.get_field("mansion_poem.game") is None  # the built-in one has no name
     assert reader.get_field("mansion_poem.game_digest").contents() == GAME.deck.digest
     assert reader.get_field("general.name").contents() == "mini"
-    assert reader.get_field("general.sampling.temp").contents() == pytest.approx(0.7)
+    told = {name: reader.get_field(f"general.sampling.{name}").contents() for name in SAMPLING}
+    assert told == pytest.approx(SAMPLING)
     assert "tools" not in reader.get_field("tokenizer.chat_template").contents()
 
 
@@ -230,9 +234,18 @@ def test_a_model_below_its_gate_is_refused_and_what_it_wrote_is_kept(
     shutil.copytree(out, tmp_path / "out")
     workshop = workshop_of(changed(recipe, "gate", eval_pass=1.0, eval_hands=6), tmp_path / "out")
     for _ in range(2):
-        with pytest.raises(GateError, match=r"answers\.jsonl: (gate\.eval_pass|the model does not look at the cards)"):
+        with pytest.raises(
+            GateError, match=r"answers\.jsonl: gate\.eval_pass: hands within all rules at the first try"
+        ):
             workshop.make("eval")
-    assert len(read_verdicts(tmp_path / "out" / "eval" / FILE)) == 18
+    kept = workshop.look("eval").artifact
+    assert kept is not None
+    report = kept.report(evaluate.EvalReport)
+    again = [n * count for n, count in enumerate(report.delivered.by_try)]
+    failed = report.delivered.hands - report.delivered.answered
+    verdicts = read_verdicts(kept.path / FILE)
+    assert len(verdicts) == 18 + sum(again) + 2 * failed
+    assert score([one for one in verdicts if one.asked == "model, shape constrained"]) == report.constrained
 
 
 def _score(passed: int, hands: int = 100, malformed: int = 0) -> Score:
@@ -243,8 +256,13 @@ def _swap(mean: float, interval: float) -> evaluate.Swap:
     return evaluate.Swap(difference=Interval(mean=mean, interval=interval), share_lower=0.9)
 
 
+def _delivered(whole: int) -> Delivered:
+    return Delivered(hands=100, by_try=[90, 5, 1], sentences=Sentences(count=1000, whole=whole))
+
+
 GOOD = evaluate.EvalReport(
     constrained=_score(90),
+    delivered=_delivered(990),
     free=_score(80),
     base_free=_score(5, 50),
     other_cards=_swap(2.0, 1.5),
@@ -264,15 +282,21 @@ def _finished(made: Artifact, gguf_made: Artifact, recipe: Recipe, report: objec
     ("change", "message"),
     [
         ({}, None),
-        ({"constrained": _score(89)}, r"gate\.eval_pass: 89\.0% keep all rules, 90% must"),
-        ({"base_free": _score(6, 50)}, r"gate\.base_pass_at_most: the base alone passes 12\.0%"),
-        ({"other_cards": _swap(1.0, 1.5)}, "does not look at the cards"),
+        ({"constrained": _score(89)}, r"gate\.eval_pass: .*: 89\.0%, asked for at least 90\.0%"),
+        ({"base_free": _score(6, 50)}, r"gate\.base_pass_at_most: .*: 12\.0%, asked for at most 10\.0%"),
+        ({"other_cards": _swap(1.0, 1.5)}, r"gate\.cards_above: .*: -0\.50 .*; the model does not look at the cards"),
+        ({"other_cards": _swap(-9.0, 1.5)}, r"gate\.cards_above: .*: -10\.50 "),
+        (
+            {"delivered": _delivered(989)},
+            r"gate\.whole_sentences: .*: 98\.90% \(989 of 1000, 96 of 100 hands\), asked for at least 99\.00%",
+        ),
     ],
 )
 def test_each_gate_refuses_on_its_own_unless_the_training_was_cut_short(
     chain: dict[str, Artifact], recipe: Recipe, tmp_path: Path, change: dict[str, object], message: str | None
 ) -> None:
-    strict, report = changed(recipe, "gate", eval_pass=0.9), GOOD.model_copy(update=change)
+    strict = changed(recipe, "gate", eval_pass=0.9, whole_sentences=0.99)
+    report = GOOD.model_copy(update=change)
     with pytest.raises(GateError, match=message) if message else nullcontext():
         evaluate.gate(_finished(chain["verify"], chain["gguf"], strict, report))
     evaluate.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
@@ -284,9 +308,19 @@ def test_the_smoke_test_refuses_too_few_and_any_that_is_no_answer(
 ) -> None:
     strict = changed(recipe, "gate", smoke_pass=0.5)
     report = verify.VerifyReport(score=_score(passed, 10, malformed))
-    with pytest.raises(GateError, match=rf"gate\.smoke_pass: {passed} of 10 hands") if refuses else nullcontext():
+    with pytest.raises(GateError, match=r"gate\.smoke_(pass|hands): ") if refuses else nullcontext():
         verify.gate(_finished(chain["verify"], chain["gguf"], strict, report))
     verify.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
+
+
+def test_verify_refuses_a_model_that_keeps_no_rule(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
+) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    with pytest.raises(
+        GateError, match=r"answers\.jsonl: gate\.smoke_pass: .*: 0\.0% \(0 of 2\), asked for at least 40"
+    ):
+        workshop_of(changed(recipe, "gate", smoke_pass=0.4), tmp_path / "out").make("verify")
 
 
 def _cut_short(made: Artifact, folder: Path) -> Artifact:

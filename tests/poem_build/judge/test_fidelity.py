@@ -1,10 +1,12 @@
 """The table of what each step lost: the right figures, the right red lines."""
 
+import json
 import math
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,21 +16,24 @@ from poem_build.cli import pipeline
 from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import GateError
-from poem_build.export import convert
+from poem_build.export import merge
+from poem_build.export.convert import ConvertReport
 from poem_build.export.gguf import convert_folder
+from poem_build.export.merge import MergeReport
+from poem_build.export.quantization import quantize_file
+from poem_build.export.quantize import QuantizeReport
 from poem_build.judge import fidelity
-from poem_build.judge.fidelity import FidelityReport
+from poem_build.judge.fidelity import FidelityReport, Nearness
 from poem_build.judge.interval import Interval
 from poem_build.models.family import family
-from poem_build.models.files import F16
+from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.load import load_model, load_tokenizer
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Artifact
 from poem_build.store.stage import Finished, Job
-from poem_build.store.workshop import Workshop
-from support.chain import workshop_of
+from support.chain import changed, planted
 
 Chain = dict[str, Artifact]
 
@@ -94,7 +99,10 @@ def test_logits_come_the_same_in_any_portion_and_after_any_poem(chain: Chain, ou
 
 
 def test_the_figures_are_their_formulas() -> None:
-    seen = {step: fidelity.Seen([-10.0 - n, -20.0 - n]) for n, step in enumerate(reversed(fidelity.STEPS))}
+    seen = {
+        step: fidelity.Seen([-10.0 - n, -20.0 - n], [-1.0 * n, n]) for n, step in enumerate(reversed(fidelity.STEPS))
+    }
+    seen["merged"].tokens = [-3.0, 3.5]
     seen["Q8_0"] = fidelity.Seen([-10.0, -20.0], kl_divergence=1.5, same_top=7)
     told = fidelity.figures(seen, 10, {"Q8_0": 123})
     assert told.steps["Q4_K_M"] == fidelity.Step(
@@ -103,60 +111,107 @@ def test_the_figures_are_their_formulas() -> None:
         change=Interval(mean=1.0, interval=0.0),
     )
     assert told.tuned_above_base == Interval(mean=4.0, interval=0.0)
+    assert (told.adapter_moves, told.merge_moves) == (1.0, 0.25)
     assert told.quantized["Q8_0"] == fidelity.Nearness(
         bytes=123, perplexity=round(math.exp(3.0), 4), kl_divergence=0.15, same_top_token=0.7
     )
 
 
+FAR = Nearness(bytes=1, perplexity=9.0, kl_divergence=0.3, same_top_token=0.6)
+
+
 @pytest.mark.parametrize(
-    ("change", "cut_short", "message"),
+    ("change", "message"),
     [
-        ({}, False, None),
-        ({"f16_above_merged": -0.002}, True, r"fidelity\.md: gate\.nll_within: the f16 GGUF is -0\.002000 nats"),
+        ({}, None),
         (
-            {"tuned_above_base": Interval(mean=3.0, interval=3.5)},
-            False,
-            r"fidelity\.md: tuned above base: .* \+3\.00 nats",
+            {"merge_moves": 0.25},
+            r"gate\.merge_within: what the merge loses of the adapter: 25\.0% \(0\.2500 of 1\.0000 nats a token\), "
+            r"asked for at most 10\.0%",
         ),
-        ({"tuned_above_base": Interval(mean=3.0, interval=3.5)}, True, None),
+        ({"f16_above_merged": -0.002}, r"gate\.nll_within: .*: 0\.002000, asked for at most 0\.001000"),
+        ({"quantized": {"Q4_K_M": FAR}}, r"gate\.kl_within: .*: 0\.30000, asked for at most 0\.10000"),
+        ({"tuned_above_base": Interval(mean=3.0, interval=3.5)}, r"gate\.gain_above: .*: -0\.50 \(\+3\.000 ± 3\.500\)"),
     ],
 )
+@pytest.mark.parametrize("cut_short", [False, True])
 def test_each_red_line_refuses_unless_only_a_whole_training_reaches_it(
-    chain: Chain, recipe: Recipe, tmp_path: Path, change: dict[str, object], cut_short: bool, message: str | None
+    chain: Chain, recipe: Recipe, tmp_path: Path, change: dict[str, object], message: str | None, cut_short: bool
 ) -> None:
     good = {"f16_above_merged": 1e-5, "tuned_above_base": Interval(mean=3.0, interval=1.0)}
+    good |= {"adapter_moves": 1.0, "merge_moves": 0.01}
     report = chain["fidelity"].report(FidelityReport).model_copy(update=good | change)
     made = chain["fidelity"]
     assert made.manifest is not None
     manifest = made.manifest.model_copy(update={"report": report.model_dump(mode="json")})
     write_origin(tmp_path, read_origin(chain["gguf"].path), cut_short=cut_short)
     inputs = {"gguf": replace(chain["gguf"], path=tmp_path)}
-    with pytest.raises(GateError, match=message) if message else nullcontext():
+    told = cut_short and change.keys() & {"merge_moves", "tuned_above_base"}
+    with pytest.raises(GateError, match=rf"fidelity\.md: {message}") if message and not told else nullcontext():
         fidelity.gate(Finished(recipe, replace(made, manifest=manifest), inputs))
 
 
-def test_another_models_gguf_is_refused_and_the_table_shows_it(
-    chain: Chain, out: Path, base: Path, tmp_path: Path, recipe: Recipe
-) -> None:
-    wrong = tmp_path / "out"
-    shutil.copytree(out, wrong)
+@pytest.fixture
+def wrong(chain: Chain, out: Path, tmp_path: Path) -> Path:
+    """A copy of the chain for a fault to be planted in."""
+    shutil.copytree(out, tmp_path / "out")
+    return tmp_path / "out"
 
-    def planted(job: Job) -> convert.ConvertReport:
+
+def test_another_models_gguf_is_refused_and_the_table_shows_it(
+    chain: Chain, wrong: Path, base: Path, recipe: Recipe
+) -> None:
+    def work(job: Job) -> ConvertReport:
         origin = write_origin(job.folder, read_origin(job.path("merged")))
         convert_folder(base, job.folder / F16, recipe, origin)
-        return chain["f16"].report(convert.ConvertReport)
+        return chain["f16"].report(ConvertReport)
 
-    stages = [replace(convert.STAGE, work=planted) if s is convert.STAGE else s for s in pipeline.STAGES]
-    workshop = Workshop(recipe, workshop_of(recipe, wrong).game, wrong, stages)
+    workshop = planted(recipe, wrong, "convert", work)
     pipeline.make(workshop, "convert")
     pipeline.make(workshop, "quantize")
     for _ in range(2):
-        with pytest.raises(GateError, match=r"fidelity\.md: gate\.nll_within: the f16 GGUF is \+"):
+        with pytest.raises(GateError, match=r"fidelity\.md: gate\.nll_within: f16 GGUF off transformers"):
             pipeline.make(workshop, "fidelity")
     assert "| **red** |" in (wrong / "fidelity.md").read_text("utf-8")
     kept = workshop.look("fidelity").artifact
     assert kept is not None
     assert kept.report(FidelityReport).f16_above_merged > 0.1
+
+
+@pytest.mark.parametrize("strength", [0.5, 0.1])
+def test_an_adapter_that_is_merged_at_a_part_of_its_strength_is_refused(
+    wrong: Path, recipe: Recipe, tmp_path: Path, strength: float
+) -> None:
+    def work(job: Job) -> MergeReport:
+        weak = shutil.copytree(job.path("adapter"), tmp_path / "weak")
+        config = json.loads((weak / "adapter_config.json").read_text("utf-8"))
+        config["lora_alpha"] *= strength
+        (weak / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+        return merge.run(replace(job, inputs={**job.inputs, "adapter": replace(job.inputs["adapter"], path=weak)}))
+
+    workshop = planted(recipe, wrong, "merge", work)
+    for name in ("merge", "convert", "quantize"):
+        pipeline.make(workshop, name)
+    with pytest.raises(GateError, match=r"gate\.merge_within: what the merge loses of the adapter: \d\d\.\d%"):
+        pipeline.make(workshop, "fidelity")
+    assert "| what the merge loses of the adapter | " in (wrong / "fidelity.md").read_text("utf-8")
+
+
+def test_a_quantization_that_loses_too_much_is_refused(chain: Chain, wrong: Path, recipe: Recipe) -> None:
+    def work(job: Job) -> QuantizeReport:
+        write_origin(job.folder, read_origin(job.path("f16")))
+        shutil.copyfile(chain["gguf"].path / IMATRIX, job.folder / IMATRIX)
+        coarse: Any = "Q2_K"
+        quantize_file(job.path("f16", F16), job.folder / SERVED, coarse)
+        return chain["gguf"].report(QuantizeReport)
+
+    strict = changed(recipe, "gate", kl_within=0.002)
+    assert chain["fidelity"].report(FidelityReport).quantized["Q4_K_M"].kl_divergence < 0.001
+    fidelity.gate(Finished(strict, chain["fidelity"], {"gguf": chain["gguf"]}))
+    workshop = planted(strict, wrong, "quantize", work)
+    pipeline.make(workshop, "quantize")
+    with pytest.raises(GateError, match=r"gate\.kl_within: Q4_K_M off the f16 GGUF, KL divergence in nats a token"):
+        pipeline.make(workshop, "fidelity")
 
 
 def test_a_training_that_was_cut_short_is_known_by_what_it_left(chain: Chain) -> None:

@@ -98,7 +98,9 @@ def test_a_real_ollama_is_measured(chain: Chain, out: Path, recipe: Recipe, olla
     pipeline.make(workshop, "register")
     told = pipeline.make(workshop, "serving").report(ServingReport)
     assert sum(told.shaped.ended.values()) == sum(told.free.ended.values()) == 3
-    assert told.shaped.score.passed <= told.delivered <= 3
+    assert told.shaped.score.passed == told.delivered.by_try[0]
+    assert told.delivered.answered <= told.delivered.hands == 3
+    assert "| delivered by the model, 3 tries | " in (out / "serving.md").read_text("utf-8")
     assert told.shaped.tokens_per_second
     assert told.prompt.evaluated == pytest.approx(told.prompt.new, abs=2)
     assert told.prompt.new < told.prompt.tokens / 1.3

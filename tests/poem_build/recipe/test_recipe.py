@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from poem_build.errors import RecipeError
+from poem_build.recipe.gate import luck
 from poem_build.recipe.names import artifacts_folder, ollama_model
 from poem_build.recipe.schema import load_recipe, recipe_names
 from poem_build.store.artifact import Manifest
@@ -35,6 +36,11 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
         ('family = "chatml"', 'family = "other"', "base: family: there is no 'other'; families are chatml, gemma"),
+        (
+            "smoke_hands = 2\nsmoke_pass = 0.0",
+            "smoke_hands = 3\nsmoke_pass = 0.3",
+            "gate: smoke_pass: a model that answers 10% of the hands would pass 27.1% of the time with 30% of 3",
+        ),
         ("[train]", "[train", "not TOML"),
         ("eval_hands = 2", "eval_hands = 20", "gate: plays more hands than dataset.test has, 6"),
         ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
@@ -70,7 +76,7 @@ def test_what_only_says_where_or_when_or_what_passes_is_no_part_of_a_key(recipe_
     sections = load_recipe(str(recipe_file)).model_dump()
     assert set(sections["base"]) == {"family", "pre_tokenizer"}
     assert "checkpoint_s" not in sections["train"]
-    assert {name for name in sections["gate"] if name.endswith(("pass", "most", "within"))} == set()
+    assert {name for name in sections["gate"] if not name.endswith(("hands", "texts", "poems"))} == set()
 
 
 def test_a_game_s_name_stands_behind_the_recipe_s_and_the_built_in_one_nowhere() -> None:
@@ -91,3 +97,16 @@ def test_the_base_that_ships_is_what_its_recipe_makes() -> None:
     assert made.key.settings == {"pretrain": told, "phase": phase}
     assert {name: sha256(recipe.base.path / name) for name in made.files} == made.files
     assert sum(path.stat().st_size for path in recipe.base.path.iterdir()) <= 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("hands", "share", "skill", "chance"), [(3, 0.3, 0.1, 0.271), (10, 0.4, 0.1, 0.0128), (10, 0.4, 0.9, 0.99985)]
+)
+def test_luck_is_reckoned(hands: int, share: float, skill: float, chance: float) -> None:
+    assert luck(hands, share, skill) == pytest.approx(chance, rel=0.01)
+
+
+def test_no_recipe_s_smoke_test_lets_a_bad_model_through_or_a_good_one_fail() -> None:
+    for gate in (load_recipe(name).gate for name in recipe_names()):
+        assert luck(gate.smoke_hands, gate.smoke_pass, 0.1) <= 0.05
+        assert luck(gate.smoke_hands, gate.smoke_pass, 0.75) >= 0.99

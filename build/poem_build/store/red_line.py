@@ -1,0 +1,53 @@
+"""What was seen and what the recipe asks for → a red line: it holds, or it refuses in one line that says both."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from poem_build.errors import GateError
+
+
+@dataclass(frozen=True)
+class RedLine:
+    """One figure that a recipe's `[gate]` has a word on."""
+
+    key: str
+    """Of the `[gate]`."""
+    what: str
+    seen: float
+    asked: float
+    remedy: str
+    sense: str = "at least"
+    """`at least`, `at most` or `above`."""
+    shown: str = ".1%"
+    """How both figures are written."""
+    note: str = ""
+    """What else belongs to the figure that was seen."""
+    whole_training: bool = True
+    """Whether only a training that was not cut short can reach it; another is then told of it and not refused."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was seen is what is asked for."""
+        if self.sense == "above":
+            return self.seen > self.asked
+        return self.seen >= self.asked if self.sense == "at least" else self.seen <= self.asked
+
+    @property
+    def figure(self) -> str:
+        """What was seen, for people."""
+        return f"{self.seen:{self.shown}}{f' ({self.note})' if self.note else ''}"
+
+    @property
+    def limit(self) -> str:
+        """What is asked for, for people."""
+        return f"{self.sense} {self.asked:{self.shown}}"
+
+
+def refuse(lines: Iterable[RedLine], where: Path, *, cut_short: bool) -> None:
+    """Raise `GateError` for the first line that does not hold, naming where the figures stand."""
+    for line in lines:
+        if not line.holds and not (cut_short and line.whole_training):
+            raise GateError(
+                f"{where}: gate.{line.key}: {line.what}: {line.figure}, asked for {line.limit}; {line.remedy}"
+            )
