@@ -150,8 +150,10 @@ def set_up_process() -> None:
     transformers, peft and the tokenizers stay off the terminal.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(peft|transformers|torch)\b")
     # peft asks transformers for something by its old name.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

@@ -27,7 +27,10 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     with _translated(folder):
-        return AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        if not tokenizer.encode("家", add_special_tokens=False):  # the library makes an empty one of no files at all
+            raise ValueError("its tokenizer reads 「家」 as nothing; tokenizer.json or tokenizer.model is missing")
+        return tokenizer
 
 
 def load_adapted(model: Any, folder: Path) -> Any:

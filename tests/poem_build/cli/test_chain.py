@@ -36,7 +36,7 @@ from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.artifact import Artifact
 from poem_build.store.stage import Finished
 from poem_build.train.adapter import TrainReport
-from support.chain import changed, workshop_of
+from support.chain import changed, planted, workshop_of
 from support.tiny_gguf import write_tiny_gguf
 
 SAMPLING = {"temp": 0.7, "top_p": 0.95, "top_k": 40, "min_p": 0.02, "penalty_repeat": 1.1}
@@ -313,14 +313,17 @@ def test_the_smoke_test_refuses_too_few_and_any_that_is_no_answer(
     verify.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
 
 
-def test_verify_refuses_a_model_that_keeps_no_rule(
-    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe
+@pytest.mark.parametrize(("passed", "malformed"), [(1, 0), (9, 1)])
+def test_the_stage_refuses_what_its_gate_does(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe, passed: int, malformed: int
 ) -> None:
     shutil.copytree(out, tmp_path / "out")
-    with pytest.raises(
-        GateError, match=r"answers\.jsonl: gate\.smoke_pass: .*: 0\.0% \(0 of 2\), asked for at least 40"
-    ):
-        workshop_of(changed(recipe, "gate", smoke_pass=0.4), tmp_path / "out").make("verify")
+    shutil.rmtree(tmp_path / "out" / "verify")
+    report = verify.VerifyReport(score=_score(passed, 10, malformed))
+    workshop = planted(changed(recipe, "gate", smoke_pass=0.4), tmp_path / "out", "verify", lambda job: report)
+    for _ in range(2):
+        with pytest.raises(GateError, match=r"verify/answers\.jsonl: gate\.smoke_(pass|hands): "):
+            workshop.make("verify")
 
 
 def _cut_short(made: Artifact, folder: Path) -> Artifact:

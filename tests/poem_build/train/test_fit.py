@@ -169,3 +169,56 @@ def test_a_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
     fit = _fit(learning_rate=1e30)
     with pytest.raises(GateError, match=r"train\.learning_rate: the loss is (nan|inf) in step \d+; give a lower rate"):
         fit.run(Checkpoints(tmp_path))
+
+
+def _rates(fit: Fit) -> list[float]:
+    """The learning rate of each step as it is taken."""
+    found: list[float] = []
+    fit.optimizer.register_step_pre_hook(lambda optimizer, *_: found.append(optimizer.param_groups[0]["lr"]))
+    for batch in fit.plan:
+        fit.descend(batch)
+    return found
+
+
+def test_the_learning_rate_rises_over_the_warm_up_and_falls_to_nothing() -> None:
+    rates = _rates(_fit(warmup=0.5, lora_dropout=0.0))
+    rise = [1e-2 * (n + 1) / 9 for n in range(4)]
+    assert rates[:4] == pytest.approx(rise)  # later the fall of the cosine is the lower of the two
+    top = rates.index(max(rates))
+    assert 3 < top < 9
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[-1] < 1e-2 / 50
+    assert _rates(_fit(warmup=0.0, lora_dropout=0.0))[0] == 1e-2
+
+
+def test_gradients_are_clipped_to_a_norm_of_one() -> None:
+    fit = _fit(lora_dropout=0.0)
+    for name, parameter in fit.parameters.items():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(len(name)))
+    norms: list[float] = []
+
+    def norm(*_: Any) -> None:
+        norms.append(float(torch.stack([p.grad.norm() for p in fit.parameters.values()]).norm()))
+
+    fit.model.train()
+    torch.manual_seed(5)  # the model has dropout
+    fit.gradients(fit.plan[0])
+    norm()
+    fit.optimizer.zero_grad()
+    fit.optimizer.register_step_pre_hook(norm)
+    torch.manual_seed(5)
+    fit.descend(fit.plan[0])
+    assert norms[0] > 2
+    assert norms[1] == pytest.approx(1.0, rel=1e-3)
+
+
+def test_weights_decay_as_the_recipe_says() -> None:
+    before = {name: p.detach().clone() for name, p in _fit().parameters.items()}
+    plain, decaying = (_fit(weight_decay=decay, warmup=0.0, lora_dropout=0.0) for decay in (0.0, 0.5))
+    for fit in (plain, decaying):
+        torch.manual_seed(5)  # the model has dropout
+        fit.descend(fit.plan[0])
+    for name, start in before.items():
+        lost = plain.parameters[name].detach() - decaying.parameters[name].detach()
+        assert torch.allclose(lost, 1e-2 * 0.5 * start, atol=1e-7), name
+    assert any(start.abs().max() > 0 for start in before.values())

@@ -1,0 +1,67 @@
+"""What a player gets: three tries like the service's, and sentences that are whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from poem.game import builtin_game
+from poem.shape import encode
+from poem_build.data.examples import Example, read_examples
+from poem_build.engine.protocol import Question, Reply
+from poem_build.judge import delivery
+from poem_build.judge.delivery import Sentences
+from poem_build.judge.protocol import Verdict
+from poem_build.judge.rules import Rules
+from poem_service.watch.ladder import ATTEMPTS_MAX
+
+WHOLE, CUT = "街の終章に、一枚の門がひらく。", "色という色が風をはらみ、目覚めの窓は。"
+
+
+@dataclass
+class Scripted:
+    """An engine that says what it was given to say, in turn."""
+
+    texts: list[str]
+    name: str = "scripted"
+    asked: list[Question] = field(default_factory=list)
+
+    def ask(self, question: Question) -> Reply:
+        self.asked.append(question)
+        return Reply(self.texts.pop(0), "stop")
+
+
+@pytest.fixture
+def examples(out: Path) -> list[Example]:
+    return read_examples(out / "dataset" / "test.jsonl", builtin_game())[:3]
+
+
+def _first(examples: Sequence[Example], texts: Sequence[str]) -> list[Verdict]:
+    pairs = zip(examples, texts, strict=True)
+    return [Rules().judge(example, Reply(text, "stop"), "model") for example, text in pairs]
+
+
+def test_the_service_tries_as_often() -> None:
+    assert delivery.TRIES == ATTEMPTS_MAX
+
+
+def test_a_hand_that_fails_is_asked_again_with_a_fresh_seed_until_its_tries_are_over(examples: list[Example]) -> None:
+    right = [encode(example.answer) for example in examples]
+    engine = Scripted(["nothing", right[1], "nothing", "nothing"])
+    tries = delivery.deliver(engine, builtin_game(), examples, _first(examples, [right[0], "nothing", "nothing"]))
+    assert [[one.passed for one in found] for found in tries] == [[True], [False, False, True], [False] * 3]
+    assert [one.asked for one in tries[1]] == ["model", "model, try 2", "model, try 3"]
+    seeds = [question.seed for question in engine.asked]
+    assert len({*seeds, 0, 1, 2}) == 4 + 3
+    assert all(question.titles for question in engine.asked)
+    told = delivery.delivered(tries)
+    assert (told.hands, told.by_try, told.answered) == (3, [1, 0, 1], 2)
+    assert told.sentences.count == sum(examples[n].answer.poem.count("。") for n in (0, 1))
+    assert told.sentences.whole == told.sentences.count
+
+
+def test_sentences_are_counted_by_the_analyser_s_word() -> None:
+    assert delivery.sentences([f"{WHOLE}{CUT}\n{WHOLE}", CUT]) == Sentences(count=4, whole=2)
+    assert delivery.sentences(["門がひらき、風"]) == Sentences(count=1, whole=1)
+    assert delivery.sentences([]).share == 0
