@@ -7,7 +7,6 @@ import click
 
 from poem_build.cli import pipeline
 from poem_build.cli.options import Chosen, host_option, work_options
-from poem_build.data.examples import read_examples
 from poem_build.engine import ollama
 from poem_build.engine.ollama import Ollama
 from poem_build.errors import OllamaError
@@ -92,8 +91,7 @@ def serving_command(chosen: Chosen, as_json: bool, host: str, tried: tuple[str, 
 def _sweep(workshop: Workshop, engine: Ollama, tried: tuple[str, ...], hands: int, as_json: bool) -> None:
     settings = sampling.parse(workshop.recipe.serve, tried)
     workshop.load("register")
-    # Settings that are chosen by the test's hands would be judged by what they were chosen for.
-    examples = read_examples(workshop.load("dataset").path / "valid.jsonl", workshop.game)[:hands]
+    examples = sampling.examples_to_try(workshop.load("dataset").path, workshop.game, hands)
     rows = list(sampling.sweep(engine, workshop.game, examples, settings))
     told = [{"settings": dict(row.settings), **row.served.model_dump()} for row in rows]
     click.echo(json.dumps(told, ensure_ascii=False) if as_json else serving_table.sweep_table(rows))

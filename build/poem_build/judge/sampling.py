@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from poem.game import Game
-from poem_build.data.examples import Example
+from poem_build.data.examples import Example, read_examples
 from poem_build.engine.protocol import Engine
 from poem_build.errors import RecipeError
 from poem_build.judge.serving import Served, play, served
@@ -34,6 +35,11 @@ def parse(serve: Serve, given: Iterable[str]) -> dict[str, list[float]]:
             ) from error
         found[name] = [getattr(one, name) for one in checked]
     return found
+
+
+def examples_to_try(dataset: Path, game: Game, hands: int) -> list[Example]:
+    """Validation hands: settings that the test's hands chose would be judged by what they were chosen for."""
+    return read_examples(dataset / "valid.jsonl", game)[:hands]
 
 
 @dataclass(frozen=True)

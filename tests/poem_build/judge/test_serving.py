@@ -12,6 +12,7 @@ from poem.shape import encode
 from poem_build.cli import pipeline
 from poem_build.cli.main import cli
 from poem_build.data.examples import Example, read_examples
+from poem_build.data.hands import split_of
 from poem_build.engine.protocol import Reply
 from poem_build.errors import OllamaError, RecipeError
 from poem_build.judge import sampling, serving
@@ -85,6 +86,11 @@ def test_a_setting_that_is_given_twice_is_refused(recipe: Recipe) -> None:
 
 def test_settings_are_read_as_a_recipe_would(recipe: Recipe) -> None:
     assert sampling.parse(recipe.serve, ["temperature=0.5,1", "top_k=20"]) == {"temperature": [0.5, 1.0], "top_k": [20]}
+
+
+def test_settings_are_tried_on_validation_hands_that_judge_nothing(out: Path) -> None:
+    found = sampling.examples_to_try(out / "dataset", builtin_game(), 20)
+    assert [split_of(example.hand) for example in found] == ["valid"] * 4
 
 
 def _workshop(recipe: Recipe, out: Path, host: str, log: Path) -> Workshop:

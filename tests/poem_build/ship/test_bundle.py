@@ -45,6 +45,7 @@ def home(tmp_path: Path) -> Path:
     contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
     bundle._write_files(folder, contents, hands=20)
     bundle._write_texts(folder, found, contents, Compose())
+    (folder / "licences" / "model.txt").write_text("mansion-poem:tiny: MIT\n", "utf-8")
     bundle._write_sums(folder)
     return folder
 

@@ -1,5 +1,6 @@
 """What an image says of its licences, by a `docker` of ours that copies out of a folder."""
 
+import json
 import os
 from pathlib import Path
 
@@ -55,3 +56,21 @@ def test_a_copy_that_broke_off_is_an_error_and_no_missing_licence(image: Path) -
     (image / "usr/share/doc.broken").touch()
     with pytest.raises(StackError, match=r"^docker cp c0ffee:/usr/share/doc: unexpected EOF$"):
         notices.of_image("some:image")
+
+
+def test_a_model_s_licence_is_what_its_image_carries(image: Path) -> None:
+    """A model of another base is under other terms than its recipe's."""
+    there = image / "usr/share/mansion-poem/modelfile"
+    there.mkdir(parents=True)
+    (there / "create.json").write_text(json.dumps({"license": "llama3.1\n\nthe terms\n"}), "utf-8")
+    assert notices.of_model("some:image", "mansion-poem:tiny") == "mansion-poem:tiny: llama3.1\n\nthe terms\n"
+
+
+@pytest.mark.parametrize("content", [None, "{}", "[]", "{", '{"license": null}'])
+def test_an_image_that_tells_no_licence_is_not_packed(image: Path, content: str | None) -> None:
+    there = image / "usr/share/mansion-poem/modelfile"
+    there.mkdir(parents=True)
+    if content:
+        (there / "create.json").write_text(content, "utf-8")
+    with pytest.raises(StackError, match=r"^some:image: /usr/share/.*create\.json does not tell the model's licence; "):
+        notices.of_model("some:image", "mansion-poem:tiny")
