@@ -18,7 +18,13 @@ from poem_build.ship.stack import chosen
 @click.option("--out", type=click.Path(path_type=Path), help="Where the file goes.  [artifacts/RECIPE[-GAME]/bundle]")
 @click.option("--gpu", type=click.Choice(["", "nvidia"]), default="", help="What the stand has; the CPU otherwise.")
 @click.option("--stack", type=click.Choice(["", "embedded"]), default="", help="embedded: without Ollama.")
-@click.option("--hands", type=click.IntRange(1), default=5000, show_default=True, help="How many poems the table has.")
+@click.option(
+    "--hands",
+    type=click.IntRange(1),
+    default=5000,
+    show_default=True,
+    help="Poems of the table where none was written beforehand.",
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(
     recipe: str | None, game: Path | None, out: Path | None, gpu: str, stack: str, hands: int, debug: bool

@@ -27,6 +27,15 @@ def build(game: Game, target: Path, hands: int, seed: int, written: Path | None 
     return write_table(target, islice(entries, hands), game.deck)
 
 
+def build_for_stand(game: Game, target: Path, hands: int, seed: int, written: Path | None = None) -> int:
+    """Write the table that a stand deals from: what was written beforehand alone, or composed poems where nothing was.
+
+    A composed poem beside them would be dealt as if somebody had written it, and the service composes one anyway.
+    """
+    given = _given(game, written)
+    return write_table(target, given or islice(_entries(game, hands, seed, None), hands), game.deck)
+
+
 def import_json(deck: Deck, source: Path, target: Path) -> int:
     """Write a table from a precomputed_poems.json, every entry checked; how many it has."""
     return write_table(target, import_entries(source, deck), deck)
@@ -84,12 +93,9 @@ def _entries(game: Game, hands: int, seed: int, written: Path | None) -> Iterato
     if hands > possible:
         raise TableError(f"--hands {hands}: the deck deals only {possible} different hands; give at most that")
     seen: set[str] = set()
-    given = [Entry(one.hand, one.answer, BY_HAND) for one in game.poems]
-    given += import_entries(written, deck) if written else ()
-    for entry in given:
-        if (key := pattern_key(entry.hand)) not in seen:
-            seen.add(key)
-            yield entry
+    for entry in _given(game, written):
+        seen.add(pattern_key(entry.hand))
+        yield entry
     rng = Random(f"table {seed}")
     while len(seen) < possible:
         hand = deal(deck, rng)
@@ -99,6 +105,16 @@ def _entries(game: Game, hands: int, seed: int, written: Path | None) -> Iterato
             composition = compose(game, hand, draw_candidates(deck, rng), rng.getrandbits(32))
             if not composition.waived:  # the table holds what keeps every rule
                 yield Entry(hand, composition.answer, "composer")
+
+
+def _given(game: Game, written: Path | None) -> list[Entry]:
+    """Poems by hand, then those that a teacher left, one a hand."""
+    given = [Entry(one.hand, one.answer, BY_HAND) for one in game.poems]
+    given += import_entries(written, game.deck) if written else ()
+    found: dict[str, Entry] = {}
+    for entry in given:
+        found.setdefault(pattern_key(entry.hand), entry)
+    return list(found.values())
 
 
 def _possible_hands(deck: Deck) -> int:

@@ -151,7 +151,7 @@ def _write_files(folder: Path, contents: Contents, hands: int) -> None:
         elif source.is_file():
             shutil.copyfile(source, files / name)
     written = ROOT / teaching.room(contents.tag) / teaching.TABLE
-    table.build(contents.game, files / "poems.sqlite", hands, 0, written if written.is_file() else None)
+    table.build_for_stand(contents.game, files / "poems.sqlite", hands, 0, written if written.is_file() else None)
 
 
 def _write_images(folder: Path, found: list[Part]) -> None:

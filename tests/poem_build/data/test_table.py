@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +14,7 @@ from poem.pattern import pattern_key
 from poem.rules import check
 from poem.table import Table
 from poem_build.cli.main import cli
+from poem_build.data.table import build_for_stand
 
 DECK = builtin_game().deck
 
@@ -36,6 +38,15 @@ def test_a_table_is_built_exported_and_imported_whole(tmp_path: Path) -> None:
         assert next(tables[0].find(entry.hand)) == entry.answer
     for table in tables:
         table.close()
+
+
+def test_a_stand_deals_what_was_written_and_composed_poems_only_where_nothing_was(tmp_path: Path) -> None:
+    ours, other = builtin_game(), replace(builtin_game(), poems=())
+    assert build_for_stand(ours, tmp_path / "ours.sqlite", 7, 0) == len(ours.poems)
+    assert build_for_stand(other, tmp_path / "other.sqlite", 7, 0) == 7
+    table = Table.open(tmp_path / "ours.sqlite")
+    assert {entry.source for entry in table.entries(DECK)} == {"hand"}
+    table.close()
 
 
 def test_a_bad_entry_is_named_and_the_former_table_stays(tmp_path: Path) -> None:
