@@ -117,6 +117,9 @@ def test_a_model_of_gemmas_shape_goes_through_every_stage(
     assert "The training was cut short" in (out / "fidelity.md").read_text("utf-8")
     fields = json.loads((made["modelfile"].path / "create.json").read_text("utf-8"))
     assert fields["parameters"]["stop"] == ["<end_of_turn>"]
+    ends = json.loads((made["merged"].path / "generation_config.json").read_text("utf-8"))["eos_token_id"]
+    tokenizer = load_tokenizer(made["base"].path)
+    assert set(ends) == {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<end_of_turn>")}
     assert "Gemma Terms of Use" in fields["license"]
 
 
