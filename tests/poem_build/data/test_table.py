@@ -76,7 +76,9 @@ def test_poems_by_hand_come_first_then_those_given_then_composed_ones(tmp_path: 
     _run("build", path, "--hands", by_hand + 40)
     _run("export", path, given)
     composed = [entry for entry in json.loads(given.read_text("utf-8")) if entry["source"] == "composer"]
-    given.write_text(json.dumps([one | {"source": "gemini"} for one in composed[:30]], ensure_ascii=False), "utf-8")
+    again = [entry for entry in json.loads(given.read_text("utf-8")) if entry["source"] == "hand"][:1]
+    theirs = [one | {"source": "gemini"} for one in [*again, *composed[:30]]]
+    given.write_text(json.dumps(theirs, ensure_ascii=False), "utf-8")
     assert _run("build", path, "--hands", by_hand + 60, "--with", given, "--seed", 1)[0] == 0
     assert _coverage(path)["by_source"] == {"hand": by_hand, "gemini": 30, "composer": 30}
     _run("build", path, "--hands", 7)

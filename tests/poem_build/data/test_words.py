@@ -1,4 +1,6 @@
 import json
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -107,6 +109,27 @@ def test_a_budget_that_ends_leaves_what_was_paid_for_and_the_rest_follows(
     after = load_game(folder).sentences
     assert before.wordings.items() <= after.wordings.items()
     assert len(set(server.asked)) == len(server.asked)
+
+
+def test_answers_are_taken_again_in_whatever_order_they_were_taken_first(folder: Path, tmp_path: Path) -> None:
+    """The first card's first answer comes late and is too like the second's, which was taken by then."""
+    write, (first, second, *_) = scribe(), Words(load_game(folder)).asks()
+    theirs = write(second.system, second.user, 0)
+
+    def answer(system: str, question: str, turns: int) -> str:
+        if question == second.user:
+            return theirs
+        mine = write(system, question, turns)
+        if question == first.user and not turns:
+            time.sleep(0.5)
+            return mine.replace(_sentence(json.loads(mine))["text"], _sentence(json.loads(theirs))["text"])
+        return mine
+
+    with gemini(answer) as server:
+        assert _run(folder, tmp_path / "out", server)["aside"] == 0
+        assert len(server.asked) == len(set(server.asked)) + 1
+        shutil.rmtree(folder / "sentences")
+        assert _run(folder, tmp_path / "out", server)["asked"] == 0
 
 
 @pytest.fixture

@@ -160,6 +160,17 @@ async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(server: Gem
     assert paid == pytest.approx(real)
 
 
+async def test_what_is_out_when_another_is_refused_is_waited_for(server: GeminiStandIn, tmp_path: Path) -> None:
+    server.faults = [Fault(hang_s=0.5), Fault(status=403)]
+    with pytest.raises(TeacherError, match="status 403"):
+        await _settle(course_of(server.url, tmp_path, at_once=2), some_asks(2))
+    course = course_of(server.url, tmp_path)
+    journal = course.journal("poems", instructions(GAME))
+    journal.close()
+    await course.teacher.close()
+    assert (len(journal.paid), journal.in_doubt_usd) == (1, 0)
+
+
 async def test_the_fixed_prompt_is_kept_renewed_and_let_go(server: GeminiStandIn, tmp_path: Path) -> None:
     server.slow_s = 0.3
     await _settle(course_of(server.url, tmp_path, cache_ttl_s=1, at_once=1), some_asks(4))
@@ -168,6 +179,7 @@ async def test_the_fixed_prompt_is_kept_renewed_and_let_go(server: GeminiStandIn
     assert server.caches == {}
     paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["models"]["gemini-2.5-flash"]
     assert paid["tokens"]["cached"] > 0
+    assert paid["tokens"]["cached"] + paid["tokens"]["prompt"] == server.prompt_tokens
     assert paid["saved_by_cache_usd"] > 0
 
 
