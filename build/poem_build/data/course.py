@@ -7,7 +7,7 @@ over the answers of a smaller one.
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from poem_build.teacher.pace import Pace
 from poem_build.teacher.protocol import Ask, Teacher
 
 T = TypeVar("T")
+K = TypeVar("K", bound=str)
 LEDGER = "ledger.json"
 """What all questions cost, by what they ask for, by model, and by kind of token."""
 
@@ -67,14 +68,26 @@ class Course:
 
     async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
         """As many answers as are wanted, or all, with a bar on a terminal."""
-        with bar(what, wanted) as advance:
+        return (await self.settle_groups(asking, {what: (asks, wanted)}))[what]
+
+    async def settle_groups(
+        self, asking: Asking[T], groups: Mapping[K, tuple[Iterator[Ask], int | None]]
+    ) -> dict[K, list[Settled[T]]]:
+        """The same for several groups of questions: one after the other, or all in the same batches."""
+        total = sum(wanted or 0 for _, wanted in groups.values()) or None
+        with bar(" ".join(map(str, groups)), total) as advance:
 
             def seen(one: Settled[T]) -> None:
-                advance(one.answer is not None or wanted is None)
+                advance(one.answer is not None or total is None)
 
             if self.batch:
-                return await settle_in_batches(asking, asks, wanted, seen)
-            return await settle_all(asks, wanted, asking.settle, self.spec.at_once, seen)
+                found = await settle_in_batches(asking, list(groups.values()), seen)
+                return dict(zip(groups, found, strict=True))
+            at_once = self.spec.at_once
+            return {
+                name: await settle_all(asks, wanted, asking.settle, at_once, seen)
+                for name, (asks, wanted) in groups.items()
+            }
 
     def close(self, what: str, journal: Journal, settled: Sequence[Settled[Any]]) -> dict[str, Any]:
         """Write what one kind of question cost beside what others did, and what was put aside; what it cost."""

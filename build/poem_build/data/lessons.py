@@ -11,13 +11,14 @@ from typing import Any
 from poem.hand import Answer
 from poem.table import Entry
 from poem_build.data.course import Course
+from poem_build.data.examples import Example
 from poem_build.data.exchange import read_answers
 from poem_build.data.groups import groups_of
 from poem_build.data.hands import Split
 from poem_build.data.phases import sizes
 from poem_build.data.poems import instructions, poem_asks, read_poem, read_table_poem
 from poem_build.data.sampler import Sampler, check_quotas, coverage
-from poem_build.data.taught import examples_of, write_taught
+from poem_build.data.taught import write_taught
 from poem_build.recipe.teaching import Quotas
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
@@ -62,7 +63,7 @@ async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Ta
     with closing(course.journal("poems", instructions(course.game))) as journal:
         journal.note("begins", hands=hands, **note)
         asking = course.asking(journal, read_poem)
-        settled = {split: await course.settle(asking, asks, size, split) for split, (asks, size) in splits.items()}
+        settled = await course.settle_groups(asking, splits)
         return _leave(course, journal, settled, asking.asked, note)
 
 
@@ -94,7 +95,7 @@ def _leave(
     game = course.game
     paid = course.close("poems", journal, [one for some in settled.values() for one in some])
     groups, _ = groups_of(game.deck, course.folder)
-    splits = {split: examples_of(some) for split, some in settled.items()}
+    splits = {split: _examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
     reached = coverage(plays, game.deck, groups, course.spec.quotas)
     aside = sum(one.answer is None for some in settled.values() for one in some)
@@ -112,6 +113,15 @@ def _leave(
     course.poems.mkdir(parents=True, exist_ok=True)
     write_taught(course.poems, game, splits, told)
     return Taught(len(plays), aside, asked, reached, paid)
+
+
+def _examples_of(settled: list[Settled[Answer]]) -> list[Example]:
+    """The answers that were taken, with their questions."""
+    return [
+        Example(one.ask.play.hand, one.ask.play.candidates, one.answer)
+        for one in settled
+        if one.ask.play and one.answer
+    ]
 
 
 async def teach_table(course: Course, hands: int) -> Taught:

@@ -6,26 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from poem.game import Game
-from poem.hand import Answer
 from poem_build.data.examples import Example, read_examples, write_examples
 from poem_build.data.hands import SPLITS, Split
 from poem_build.errors import DatasetError
 from poem_build.store.digest import sha256
 from poem_build.store.folder import write_text
-from poem_build.teacher.asking import Settled
 
 FOLDER = "teacher/poems"
 """Among the artifacts."""
 FILE = "teacher.json"
-
-
-def examples_of(settled: list[Settled[Answer]]) -> list[Example]:
-    """The answers that were taken, with their questions."""
-    return [
-        Example(one.ask.play.hand, one.ask.play.candidates, one.answer)
-        for one in settled
-        if one.ask.play and one.answer
-    ]
 
 
 def write_taught(folder: Path, game: Game, splits: Mapping[Split, list[Example]], told: Mapping[str, Any]) -> None:

@@ -24,46 +24,58 @@ _LOOK_EVERY_S = (1.0, 60.0)
 
 
 async def settle_in_batches(
-    asking: Asking[T], asks: Iterator[Ask], wanted: int | None, seen: Callable[[Settled[T]], None]
-) -> list[Settled[T]]:
-    """As many answers as are wanted, or all; questions that are put aside are replaced by further ones.
+    asking: Asking[T],
+    groups: Sequence[tuple[Iterator[Ask], int | None]],
+    seen: Callable[[Settled[T]], None],
+) -> list[list[Settled[T]]]:
+    """For each group of questions as many answers as are wanted, or all; what is put aside is replaced by the next.
 
-    Raises `TeacherError` for a teacher that has no batches, one that brought no answer, or a purse too small.
+    All that is missing goes out together, since a batch may take a day. Raises `TeacherError` for a teacher that has
+    no batches, one that brought no answer, or a purse too small.
     """
     gemini = asking.teacher
     if not isinstance(gemini, Gemini):
         raise TeacherError(f"--batch: {gemini.name} has no batches here; leave it out")
-    settled: list[Settled[T]] = []
-    good = 0
-    while wanted is None or good < wanted:
-        some = list(islice(asks, SIZE if wanted is None else wanted - good))
-        if not some:
-            break
-        by_key = {ask.key: ask for ask in some}
+    settled: list[list[Settled[T]]] = [[] for _ in groups]
+    while True:
+        missing = [
+            list(islice(asks, None if wanted is None else wanted - sum(one.answer is not None for one in there)))
+            for (asks, wanted), there in zip(groups, settled, strict=True)
+        ]
+        everything = [ask for some in missing for ask in some]
+        if not everything:
+            return settled
+        await _answer(gemini, asking, everything)
+        for there, some in zip(settled, missing, strict=True):
+            for ask in some:
+                one = asking.known(ask)
+                assert one is not None
+                there.append(one)
+                seen(one)
+
+
+async def _answer(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> None:
+    """Have every question answered, or put aside."""
+    by_key = {ask.key: ask for ask in asks}
+    await _resume(gemini, asking, by_key)
+    while pending := [ask for ask in asks if asking.known(ask) is None]:
+        asking.purse.check(sum(_most(asking, ask) for ask in pending))
+        for start in range(0, len(pending), SIZE):
+            await _submit(gemini, asking, pending[start : start + SIZE])
         await _resume(gemini, asking, by_key)
-        while pending := [ask for ask in some if asking.known(ask) is None]:
-            await _submit(gemini, asking, pending[:SIZE])
-            await _resume(gemini, asking, by_key)
-        for ask in some:
-            one = asking.known(ask)
-            assert one is not None
-            settled.append(one)
-            good += one.answer is not None
-            seen(one)
-    return settled
+
+
+def _most(asking: Asking[T], ask: Ask) -> float:
+    return asking.terms.price.most(ask, asking.turns(ask), asking.terms.max_tokens, batch=True)
 
 
 async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> None:
     """Send the questions, after they and the batch's name are in the journal."""
-    journal, terms = asking.journal, asking.terms
-    turns = [asking.turns(ask) for ask in asks]
-    both = list(zip(asks, turns, strict=True))
-    most = [terms.price.most(ask, said, terms.max_tokens, batch=True) for ask, said in both]
-    asking.purse.check(sum(most))
-    requests = [gemini.inlined(ask, said) for ask, said in both]
+    journal = asking.journal
+    requests = [gemini.inlined(ask, asking.turns(ask)) for ask in asks]
     name = digest_of([[ask.key for ask in asks], len(journal.notes)])[:32]
-    for ask, usd in zip(asks, most, strict=True):
-        journal.asked(ask.key, usd)
+    for ask in asks:
+        journal.asked(ask.key, _most(asking, ask))
     journal.note("batch", name=name, keys=[ask.key for ask in asks])
     asking.asked += len(asks)
     batches = gemini.client.aio.batches
@@ -114,6 +126,6 @@ def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: 
             told = one.error.message if one is not None and one.error else "no answer"
             asking.journal.failed(key, f"batch: {told}")
         else:
-            asking.take(key, asks.get(key), said_of(one.response), batch=True)
+            asking.purse.spent += asking.take(key, asks.get(key), said_of(one.response), batch=True)
             taken += 1
     return taken

@@ -205,6 +205,31 @@ async def test_a_batch_that_half_failed_is_asked_for_the_rest(
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
 
 
+async def test_groups_go_out_in_the_same_batch_and_what_is_put_aside_is_replaced(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+    asks, write = some_asks(12), server.write
+    bad = asks[0].user
+    server.write = lambda system, question, turns: "{}" if question == bad else write(system, question, turns)
+    course = course_of(server.url, tmp_path, batch=True)
+    journal = course.journal("poems", instructions(GAME))
+    found = await course.settle_groups(
+        course.asking(journal, read_poem), {"one": (iter(asks[:6]), 4), "other": (iter(asks[6:]), 3)}
+    )
+    journal.close()
+    await course.teacher.close()
+    assert [one.answer is not None for one in found["one"]] == [False, True, True, True, True]
+    assert len(found["other"]) == 3
+    assert [len(batch["answers"]) for batch in server.batches.values()] == [7, 1, 1, 1]  # three tries, and another hand
+
+
+async def test_a_batch_that_may_cost_too_much_is_not_sent(server: GeminiStandIn, tmp_path: Path) -> None:
+    with pytest.raises(TeacherError, match=r"--max-cost: \$0\.0010, .* allow no batch that may cost"):
+        await _settle(course_of(server.url, tmp_path, batch=True, most_usd=0.001), some_asks(5))
+    assert server.batches == {}
+
+
 async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
     server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
