@@ -1,6 +1,6 @@
-"""Players against the service while a real Ollama is stopped, started and killed under them.
+"""Players against the service while a real Ollama is stopped, started and killed under them, and the service replaced.
 
-    python bench/service_ollama.py [--rounds 6] [--players 4] [--model mansion-poem:latest]
+    python bench/service_ollama.py [--rounds 8] [--players 4] [--model mansion-poem:latest]
 
 Starts an `ollama` of its own on a free port, with the models of the usual place or of OLLAMA_MODELS. Prints
 one line of JSON; exits 1 if there was an error, a broken rule or a late poem, or the model did not come back.
@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 
@@ -65,7 +66,7 @@ def _children(pid: int) -> list[int]:
 
 async def run(rounds: int, players: int, model: str) -> dict[str, object]:
     """End it in each way while players play, and start it again; what they got, how soon the model was back."""
-    ollama, rng = Ollama(), Random(3)
+    ollama, rng, port = Ollama(), Random(3), free_port()
     tallies: list[Tally] = []
     memory: list[float] = []
     back_s: list[float] = []
@@ -73,20 +74,28 @@ async def run(rounds: int, players: int, model: str) -> dict[str, object]:
     environ["POEM_DEADLINE_S"] = str(DEADLINE_S)
     started = time.monotonic()
     await ollama.start()
+    serving = AsyncExitStack()
     try:
-        async with service(environ) as (url, pid), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        url, pid = await serving.enter_async_context(service(environ, port))
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             for n in range(rounds):
                 back_s.append(await _until_model(client))
                 playing = asyncio.create_task(_for_a_while(client, players, n))
                 await asyncio.sleep(rng.uniform(0.2, 0.5) * ROUND_S)
-                await ollama.end(how := ("stop", "kill", "runner")[n % 3])
-                await asyncio.sleep(1.0)
-                if how != "runner":
-                    await ollama.start()
+                how = ("stop", "service", "kill", "runner")[n % 4]
+                if how == "service":
+                    await serving.aclose()  # SIGTERM, and waited for
+                    _, pid = await serving.enter_async_context(service(environ, port))
+                else:
+                    await ollama.end(how)
+                    await asyncio.sleep(1.0)
+                    if how != "runner":
+                        await ollama.start()
                 tallies += await playing
                 memory.append(resident_mb(pid))
             back_s.append(await _until_model(client))
     finally:
+        await serving.aclose()
         await ollama.end("kill")
     return {
         **figures(tallies, memory, time.monotonic() - started),
@@ -98,7 +107,10 @@ async def run(rounds: int, players: int, model: str) -> dict[str, object]:
 async def _until_model(client: httpx.AsyncClient) -> float:
     started = time.monotonic()
     async with asyncio.timeout(120):
-        while (await client.get("/ready")).json()["answers_from"] != "model":
+        while True:
+            ready = (await client.get("/ready")).json()
+            if ready["answers_from"] == "model" or ready["reason"] == "quality":  # there, whatever it is worth
+                break
             await asyncio.sleep(0.05)
     return time.monotonic() - started
 
@@ -114,7 +126,7 @@ async def _for_a_while(client: httpx.AsyncClient, players: int, n: int) -> list[
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--players", type=int, default=4)
     parser.add_argument("--model", default="mansion-poem:latest")
     options = parser.parse_args()
