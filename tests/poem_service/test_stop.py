@@ -34,14 +34,18 @@ async def test_whoever_waits_for_the_model_has_the_fallback_at_once(ollama: Olla
     async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=60)) as (found, client):
         await until(found, ModelState.READY)
         ollama.behave = FAULTS["hang_amid"]
+        growing = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(8)), headers=STREAM))
+        while not (found.writer.slots.ahead and ollama.calls[-1]["stream"]):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # some of it is shown
         asking = [asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(n)))) for n in range(3)]
         watching = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(9)), headers=STREAM))
-        while found.writer.slots.ahead < 4:
+        while found.writer.slots.ahead < 5:
             await asyncio.sleep(0.01)
         started = time.monotonic()
         found.drain()
         answers = await asyncio.gather(*asking)
-        watched = events((await watching).text)
+        watched, grown = events((await watching).text), events((await growing).text)
         assert time.monotonic() - started < 2
         late = await client.post("/api/generate-poem", json=sent(a_hand(4)))
         ready = await client.get("/ready")
@@ -49,6 +53,10 @@ async def test_whoever_waits_for_the_model_has_the_fallback_at_once(ollama: Olla
     assert {a.status_code for a in answers} == {200}
     assert watched[-1][0] == "done"
     assert watched[-1][1]["source"] == "composed"
+    names = [name for name, _ in grown]
+    at = names.index("replace")
+    assert "delta" in names[:at]
+    assert "".join(fields["text"] for name, fields in grown[at + 1 :] if name == "delta") == grown[-1][1]["poem"]
     assert (ready.status_code, ready.json()["reason"], ready.json()["answers_from"]) == (503, "stopping", "table")
     assert ready.headers["connection"] == "close"
 

@@ -218,6 +218,8 @@ class Writer:
         since = time.monotonic()
         found = fall_back(self.game, course.hand, course.candidates, course.seed, self._table)
         course.spend(found.source, since)
+        if course.audience:
+            course.audience.withdraw(reason)  # of an answer that was cut by a stop or by a fault of ours
         return self._end(course, found, reason)
 
     def _end(self, course: _Course, found: Fallback, reason: Reason | None) -> Outcome:
