@@ -124,7 +124,7 @@ def test_what_cannot_be_begun_is_one_line(
 def _killed(server: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int) -> None:
     """Run the command again and again, killing it at any moment, then to its end."""
     environ = {**os.environ, **_environ(server)}
-    command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", str(hands), "--json"]
+    command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", str(hands), "--json", "--force"]
     rng = Random(0)
     journal = out / "teacher" / "poems-gemini-gemini-2.5-flash.jsonl"
     for _ in range(kills):
@@ -159,7 +159,8 @@ def test_a_kill_loses_nothing_and_pays_for_nothing_twice(
     real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
     assert paid["usd"] - 1e-6 <= real <= paid["usd"] + paid["in_doubt_usd"] + 1e-6
     undisturbed = tmp_path / "undisturbed"
-    assert _run("--recipe", fast, "--out", undisturbed, "--hands", hands, **_environ(server)).exit_code == 0
+    done = _run("--recipe", fast, "--out", undisturbed, "--hands", hands, "--force", **_environ(server))
+    assert done.exit_code == 0, done.output
     for split in SPLITS:
         name = f"{split}.jsonl"
         assert (room / "poems" / name).read_bytes() == (undisturbed / "teacher" / "poems" / name).read_bytes()
