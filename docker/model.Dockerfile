@@ -42,7 +42,7 @@ RUN --mount=type=cache,target=/tmp/.cache/pip \
     torch="$(grep '^torch==' constraints.txt)" \
  && pip install --no-deps --index-url "${TORCH_INDEX}" "$torch"
 RUN --mount=type=cache,target=/tmp/.cache/pip --mount=type=bind,from=llama,target=/from-llama \
-    pip install --constraint constraints.txt --find-links /from-llama/wheels ".[build]" \
+    pip install --constraint constraints.txt --find-links /from-llama/wheels ".[build,teacher]" \
  && pip uninstall --yes mansion-poem
 COPY game game
 COPY build build
