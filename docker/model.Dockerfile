@@ -1,6 +1,6 @@
 # The images that hold a model: `model` (on Ollama; the default) and `embedded` (the service with the model in it).
 # MODEL_FROM chooses where it comes from: `trained` makes it here, `artifacts` takes artifacts/<recipe>[-<game>] as it
-# lies. The build context `game` is the folder of a game, and GAME_NAME its name; without them it is the built-in one.
+# lies. GAME_DIR is the folder of a game in the build context, and GAME_NAME its name; without them it is the built-in one.
 # Stages that stand in build.Dockerfile or service.Dockerfile too are the same there, word for word.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG OLLAMA_BASE_IMAGE=ollama/ollama:0.33.0
@@ -56,7 +56,8 @@ ENTRYPOINT ["poem-build"]
 CMD ["--help"]
 
 FROM scratch AS game
-COPY game/poem/builtin /
+ARG GAME_DIR=game/poem/builtin
+COPY ${GAME_DIR} /
 
 FROM build AS trained
 ARG RECIPE

@@ -22,8 +22,8 @@ from support.process import ROOT
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.values(), EMBEDDED))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_GAME_DIGEST"}
-"""What the image's labels say of the artifacts; a stand has no reason to."""
+SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_GAME_DIGEST", "GAME_DIR"}
+"""What the image is made of and its labels say of the artifacts; a stand has no reason to."""
 BY_GPU = {"RENDER_GROUP", "POEM_DEAL"}
 """What a GPU gives another default: whose devices they are, and that its model may write for any cards."""
 OF_THE_CONTAINER = {"POEM_HOST", "POEM_GPU", "POEM_GGUF", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"}

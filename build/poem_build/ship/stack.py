@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -177,8 +178,18 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
         env = {"MODEL_FROM": "trained"}
         if containers.image(f"{REPOSITORY}:{choice.tag}") is None:
             _say(f"{error.args[0].split(';')[0]}: the image build makes the model, which takes its time")
+    if choice.game:
+        env["GAME_DIR"] = _carried(choice.game, choice.tag)
     compose = Compose(gpu, stack, {**choice.env, **env})
     return compose, compose.config()
+
+
+def _carried(game: Path, tag: str) -> str:
+    """The game's folder as an image build can see it: copied beside the artifacts, told from the checkout on."""
+    copy = ROOT / "artifacts" / tag / "game"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(game, copy)
+    return str(copy.relative_to(ROOT))
 
 
 def _more(choice: Choice, base: str | None, asked: Asked | None) -> list[str]:
