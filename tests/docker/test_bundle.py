@@ -93,7 +93,7 @@ def test_a_flipped_byte_and_a_cut_archive_are_refused_by_name(at: Stand, archive
 
 
 def test_a_start_that_was_interrupted_goes_on(at: Stand, built: Built) -> None:
-    """Killed while it loads; the next one does the rest, and ends with a hand that the model wrote."""
+    """Killed while it loads; the next one does the rest, and ends with a hand that somebody wrote beforehand."""
     for image in at.docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
         at.docker("image", "rm", image)
     command = ["nsenter", f"--net=/proc/{at.process.pid}/ns/net", "./start"]
@@ -111,13 +111,14 @@ def test_a_start_that_was_interrupted_goes_on(at: Stand, built: Built) -> None:
     started = at.script("start")
     assert started.returncode == 0, started.stdout
     assert READY in started.stdout
-    assert started.stdout.splitlines()[-1] == f"モデルが答えています（{MODELS[built.kind]}）"
+    told = f"前もって書かれた詩が答えています（モデル {MODELS[built.kind]} も控えています）"
+    assert started.stdout.splitlines()[-1] == told
 
 
 def test_it_serves_from_its_own_files_and_opened_the_page(at: Stand) -> None:
     page = at.sh("curl", "--silent", "--fail", "http://127.0.0.1:3001/ready").stdout
     assert '"answers_from":"model"' in page
-    assert '"table":{"poems":50,"stale_cards":[]}' in page
+    assert f'"table":{{"poems":{len(builtin_game().poems)},"stale_cards":[]}}' in page
     assert (at.home.parent / "opened").read_text().split() == ["http://localhost:3001"]
 
 

@@ -159,7 +159,9 @@ def running(built: Built, *, cut_off: bool) -> Iterator[Stack]:
     """The stack from images that are there, under a project name and a port of its own; gone at the end."""
     project = "mansion-poem-test"
     port = free_port()
-    compose = Compose("", built.kind, built.compose.env | {"COMPOSE_PROJECT_NAME": project, "POEM_PORT": str(port)})
+    # Any cards, so that the model is asked: what is prepared is answered from the table.
+    ours = {"COMPOSE_PROJECT_NAME": project, "POEM_PORT": str(port), "POEM_DEAL": "any"}
+    compose = Compose("", built.kind, built.compose.env | ours)
     if cut_off:
         compose.files += ["-f", str(CUT_OFF)]
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from poem_service.doctor.examine import examine, how_served, play_one
 from poem_service.doctor.report import as_text, support_file
 from poem_service.doctor.visit import StrangerError
-from poem_service.errors import EngineError
+from poem_service.errors import EngineError, Reason
 from poem_service.record.remedies import REMEDIES
 
 
@@ -48,7 +48,8 @@ def _hand(environ: Mapping[str, str], wait_s: float) -> int:
         sys.stderr.write("poem-service: サービスが答えません。起動してから、もう一度試してください。\n")
         return 1
     played, ready = found
-    how = how_served(played, ready) + (f"（{REMEDIES[played.reason][0]}）" if played.reason else "")
+    why = f"（{REMEDIES[played.reason][0]}）" if played.reason and played.reason is not Reason.PREPARED else ""
+    how = how_served(played, ready) + why
     _print(f"「{played.answer.title}」\n\n{played.answer.poem}\n\n{how}")
     return 0
 

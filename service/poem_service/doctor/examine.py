@@ -214,7 +214,7 @@ def _hand(report: Report, played: Played, ready: Mapping[str, Any]) -> None:
     if played.violations:
         remedy = "この詩を添えて、開発者に知らせてください（--support）。"
         report.add("hand", State.BAD, f"{seen}。決まりに反しています: {played.violations[0]}", remedy)
-    elif played.source != "model" and ready["answers_from"] == "model":
+    elif played.source != "model" and ready["answers_from"] == "model" and played.reason is not Reason.PREPARED:
         meaning, remedy = REMEDIES[played.reason or Reason.STARTING]
         report.add("hand", State.NOTE, f"{seen}。{meaning}", remedy)
     else:
@@ -250,6 +250,9 @@ def how_served(played: Played, ready: Mapping[str, Any]) -> str:
     match played.source:
         case "model":
             return f"モデルが答えています（{ready['model']}）"
+        case "table" if played.reason is Reason.PREPARED:
+            spare = f"（モデル {ready['model']} も控えています）" if ready["answers_from"] == "model" else ""
+            return f"前もって書かれた詩が答えています{spare}"
         case "table":
             return "控えの表から答えています"
         case "composed":

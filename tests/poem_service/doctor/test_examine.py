@@ -236,6 +236,13 @@ async def test_a_model_that_breaks_the_rules_is_told_with_the_hand() -> None:
     assert REMEDIES[Reason.RULES][0] in seen(report, "hand")
 
 
+async def test_a_stand_that_deals_what_is_prepared_is_well() -> None:
+    async with OllamaStandIn() as ollama:
+        report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url, POEM_DEAL="prepared"))
+    assert found(report)["hand"] is State.OK
+    assert "前もって書かれた詩が答えています（モデル mansion-poem:latest も控えています）" in seen(report, "hand")
+
+
 def test_every_reason_has_its_remedy() -> None:
     assert REMEDIES.keys() == set(Reason)
     assert all(remedy.endswith("。") for _, remedy in REMEDIES.values())
