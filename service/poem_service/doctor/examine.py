@@ -10,7 +10,7 @@ from typing import Any
 
 from poem.deck import Deck
 from poem.errors import PoemError
-from poem.game import builtin_game
+from poem.game import Game, builtin_game
 from poem.table import Table
 from poem_service.doctor.report import Report, State
 from poem_service.doctor.visit import Played, StrangerError, Visit, find_service, start_service
@@ -33,8 +33,9 @@ async def examine(environ: Mapping[str, str], wait_s: float) -> Report:
         report.add("settings", State.BAD, str(error), f"この値を直して、{START_AGAIN}")
         return report
     _settings(report, environ)
-    deck = _deck(report, settings)
-    can_start = _table(report, settings, deck) and deck is not None
+    game = _game(report, settings)
+    deck = game.deck if game else None
+    can_start = _table(report, settings, game) and game is not None
     async with AsyncExitStack() as stack:
         visit = await _service(report, stack, settings, deck, can_start)
         if visit is not None:
@@ -69,7 +70,7 @@ def _settings(report: Report, environ: Mapping[str, str]) -> None:
         report.add("settings", State.OK, ", ".join(given) if given else "すべて既定のまま")
 
 
-def _deck(report: Report, settings: Settings) -> Deck | None:
+def _game(report: Report, settings: Settings) -> Game | None:
     try:
         game = game_of(settings)
     except PoemError as error:
@@ -85,18 +86,20 @@ def _deck(report: Report, settings: Settings) -> Deck | None:
         report.add("deck", State.NOTE, seen, "そのままでも遊べます。気になるところだけ、ファイルを直してください。")
     else:
         report.add("deck", State.OK, seen)
-    return deck
+    return game
 
 
-def _table(report: Report, settings: Settings, deck: Deck | None) -> bool:
+def _table(report: Report, settings: Settings, game: Game | None) -> bool:
+    deck = (game or builtin_game()).deck
     if settings.table is None:
-        report.add("table", State.OK, "なし（モデルが答えないときは、その場で組み立てます）")
+        by_hand = f"{len(game.poems)} 篇（ゲームの poems.jsonl）" if game and game.poems else None
+        report.add("table", State.OK, by_hand or "なし（モデルが答えないときは、その場で組み立てます）")
         return True
     rebuild = "poem-build table build で作り直すか、元のファイルに戻して、起動し直してください。"
     try:
         with closing(Table.open(settings.table)) as table:
-            stale = table.stale_cards(deck or builtin_game().deck)
-            usable = sum(1 for _ in table.entries(deck or builtin_game().deck))  # reads the whole file
+            stale = table.stale_cards(deck)
+            usable = sum(1 for _ in table.entries(deck))  # reads the whole file
             seen = f"{len(table)} 篇（{settings.table}）"
     except (PoemError, sqlite3.Error, ValueError) as error:
         report.add("table", State.BAD, f"{settings.table}: {error}", rebuild)

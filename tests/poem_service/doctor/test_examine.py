@@ -239,6 +239,7 @@ async def test_a_model_that_breaks_the_rules_is_told_with_the_hand() -> None:
 async def test_a_stand_that_deals_what_is_prepared_is_well() -> None:
     async with OllamaStandIn() as ollama:
         report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url, POEM_DEAL="prepared"))
+    assert seen(report, "table") == f"{len(builtin_game().poems)} 篇（ゲームの poems.jsonl）"
     assert found(report)["hand"] is State.OK
     assert "前もって書かれた詩が答えています（モデル mansion-poem:latest も控えています）" in seen(report, "hand")
 
