@@ -19,7 +19,7 @@ name = "mini"
 summary = "the chain at its smallest"
 licence = "MIT"
 params = "2M"
-status = "experimental"
+status = "written"
 [base]
 path = "{base}"
 family = "chatml"

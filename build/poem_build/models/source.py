@@ -79,6 +79,8 @@ def override(recipe: Recipe, given: str) -> Recipe:
         raise RecipeError(f"--base {given}: no such folder or GGUF file, and no model's id (owner/name@revision)")
     base = Base.model_validate(recipe.base.model_dump() | source)  # without where the recipe's own comes from
     change: dict[str, Any] = {"base": base, "pretrain": None}
+    if base != recipe.base:
+        change["shape"] = None
     if base != recipe.base and recipe.licence != family(base.family).licence:
         change |= {"licence": licence.name_of(base), "notice": ""}
     return recipe.model_copy(update=change)

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.section import Count, Fraction, Positive, Section
+from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -81,6 +82,12 @@ class Pretrain(Section):
     context: Positive
     seed: int = 0
     phases: Annotated[list[Phase], Field(min_length=1)]
+
+    @property
+    def shape(self) -> Shape:
+        """Of the model that is made: Qwen2's, with tied embeddings."""
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "context")
+        return Shape(architecture="Qwen2ForCausalLM", tied=True, **{name: getattr(self, name) for name in sizes})
 
 
 class Dataset(Section):
@@ -152,8 +159,11 @@ class Recipe(Section):
     notice: str = ""
     """What every copy of the model has to carry along besides the licence's name."""
     params: str
-    status: Literal["supported", "experimental"]
+    status: Literal["proved here", "shape proved", "written"]
+    """Run here on the real weights; on a small model of its architecture; or on neither."""
     base: Base
+    shape: Shape | None = None
+    """Of the base, where that is not at hand; `models.shapes` finds it wherever it is told."""
     pretrain: Pretrain | None = None
     dataset: Dataset
     teacher: Teaching = Teaching()

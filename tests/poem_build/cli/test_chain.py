@@ -387,7 +387,7 @@ def test_recipes_are_listed_for_machines() -> None:
         "base": "tiny-base",
         "params": tiny.params,
         "licence": "MIT",
-        "status": "supported",
+        "status": "proved here",
     }
 
 

@@ -1,0 +1,72 @@
+"""How large a base is, told by its files or by the recipe alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from poem_build.errors import ModelFileError
+from poem_build.models import source
+from poem_build.models.shapes import of_folder, of_gguf, shape_of
+from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.shape import Shape
+from support.tiny_gguf import write_tiny_gguf
+
+CONFIGS = {
+    "Qwen2Config": {},
+    "MixtralConfig": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "GptOssConfig": {"num_local_experts": 8, "num_experts_per_tok": 4, "head_dim": 64, "num_hidden_layers": 4},
+    "Gemma3TextConfig": {"head_dim": 256, "num_hidden_layers": 6, "sliding_window": 64},
+    "GPT2Config": {"num_key_value_heads": None},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_folder_tells_its_shape_and_the_shape_its_parameters(name: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 5000, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 1024}
+    if name != "GPT2Config":
+        sizes["intermediate_size"] = 768
+    config = getattr(transformers, name)(**{k: v for k, v in (sizes | CONFIGS[name]).items() if v is not None})
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path))
+    shape = of_folder(tmp_path)
+    assert shape.parameters == pytest.approx(sum(p.numel() for p in model.parameters()), rel=0.01)
+    assert (shape.hidden_size, shape.layers, shape.experts) == (512, config.num_hidden_layers, shape.experts)
+    assert shape.window == (getattr(config, "sliding_window", 0) or 0) * ("sliding_attention" in str(config))
+    assert shape.full_every == {"GptOssConfig": 2, "Gemma3TextConfig": 6}.get(name, 1)
+
+
+def test_a_gguf_tells_its_shape(tmp_path: Path) -> None:
+    shape = of_gguf(write_tiny_gguf(tmp_path / "model.gguf"))
+    assert (shape.architecture, shape.layers > 0, shape.gated) == ("llama", True, True)
+
+
+def test_what_is_at_hand_tells_more_than_the_recipe(tmp_path: Path) -> None:
+    tiny = load_recipe("tiny")
+    assert tiny.pretrain is not None
+    assert shape_of(tiny) == tiny.pretrain.shape == of_folder(Path(str(tiny.base.path)))
+    other = source.override(tiny, "somebody/model")
+    assert shape_of(other) is None
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    with pytest.raises(ModelFileError, match=r"config\.json: does not tell the model's shape: .+; give a whole model"):
+        shape_of(source.override(tiny, str(tmp_path)))
+
+
+def test_a_window_bounds_the_cache_of_all_layers_but_the_full_ones() -> None:
+    gemma = load_recipe("gemma-3-270m").shape
+    assert gemma is not None
+    assert gemma.kv_values(100) == 2 * 256 * 18 * 100
+    assert gemma.kv_values(2048) == 2 * 256 * (3 * 2048 + 15 * 512)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_s_count_of_parameters_is_that_of_its_shape(name: str) -> None:
+    recipe = load_recipe(name)
+    shape: Shape | None = shape_of(recipe)
+    assert shape is not None
+    number, unit = recipe.params[:-1], recipe.params[-1]
+    assert shape.parameters / {"M": 1e6, "B": 1e9}[unit] == pytest.approx(float(number), rel=0.02)
