@@ -14,7 +14,7 @@ from poem_build.recipe.schema import load_recipe, recipe_names
 from poem_build.recipe.shape import Shape
 from support.tiny_gguf import write_tiny_gguf
 
-CONFIGS = {
+CONFIGS: dict[str, dict[str, int | None]] = {
     "Qwen2Config": {},
     "MixtralConfig": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "GptOssConfig": {"num_local_experts": 8, "num_experts_per_tok": 4, "head_dim": 64, "num_hidden_layers": 4},
@@ -25,7 +25,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_folder_tells_its_shape_and_the_shape_its_parameters(name: str, tmp_path: Path) -> None:
-    sizes = {"vocab_size": 5000, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, int | None] = {"vocab_size": 5000, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
     sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 1024}
     if name != "GPT2Config":
         sizes["intermediate_size"] = 768
