@@ -12,9 +12,13 @@ BESIDE = {"errors", "progress"}
 """Modules beside the rooms, which all of these may use."""
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {
-    "cli": {"ship", "report", "judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
+    "cli": {
+        *("ship", "report", "evaluation", "judge", "export", "engine", "train", "data", "teacher", "models", "store"),
+        "recipe",
+    },
     "ship": {"judge", "export", "engine", "data", "models", "store", "recipe"},
-    "report": {"judge", "export", "engine", "data", "teacher", "store", "recipe"},
+    "report": {"evaluation", "judge", "export", "engine", "data", "teacher", "store", "recipe"},
+    "evaluation": {"judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
     "judge": {"export", "engine", "data", "models", "store", "recipe"},
     "export": {"engine", "data", "models", "store", "recipe"},
     "engine": {"models", "recipe"},

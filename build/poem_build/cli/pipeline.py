@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from poem_build.data import dataset
+from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError
+from poem_build.evaluation.assemble import Stages, assemble, former_of
+from poem_build.evaluation.report import FILE, Evaluation, read_evaluation, write_evaluation
 from poem_build.export import convert, merge, modelfile, quantize
 from poem_build.export.modelfile import MODELFILE
 from poem_build.judge import evaluate, fidelity, serving, verify
 from poem_build.models import source
+from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
 from poem_build.report import fidelity_table, serving_table
 from poem_build.ship import register
@@ -56,6 +60,7 @@ def names(workshop: Workshop) -> list[str]:
 
 def make(workshop: Workshop, name: str) -> Artifact:
     """The stage's artifact, and the pages that tell of it beside the stages' folders."""
+    former = _evaluation(workshop) if name == "eval" else None
     if name == "register":
         register.forget_if_gone(workshop)
     try:
@@ -65,6 +70,8 @@ def make(workshop: Workshop, name: str) -> Artifact:
             write_fidelity(workshop)  # it shows why
         if name == "serving" and (refused := workshop.look(name).artifact):
             write_serving(workshop, refused)
+        if name == "eval" and (refused := workshop.look(name).artifact):
+            write_report(workshop, refused, former)
         raise
     if name == "modelfile":  # it names the GGUF relative to where it stands
         shutil.copyfile(made.path / MODELFILE, workshop.out / MODELFILE)
@@ -75,7 +82,43 @@ def make(workshop: Workshop, name: str) -> Artifact:
             write_fidelity(workshop)
     if name == "serving":
         write_serving(workshop, made)
+    if name == "eval":
+        write_report(workshop, made, former)
     return made
+
+
+def write_report(workshop: Workshop, made: Artifact, before: Evaluation | None) -> None:
+    """Write `report.json` beside the answers; `before` is what stood there, of this build or the former one.
+
+    It is no part of the stage's result: gates ask anew each time, and what earlier stages tell goes into it.
+    """
+    found = {name: workshop.look(name).artifact for name in ("dataset", "train", "quantize", "fidelity")}
+    examples, train, gguf, faithful = found.values()
+    assert examples is not None  # the stage has read both
+    assert gguf is not None
+    former = None
+    if before is not None:
+        former = before.former if before.provenance.gguf == gguf.files[SERVED] else former_of(before)
+    report = assemble(
+        workshop.recipe,
+        read_origin(gguf.path),
+        Stages(
+            evaluated=made,
+            gguf=gguf,
+            dataset=examples.report(DatasetReport),
+            train=train.report(adapter.TrainReport) if train else None,
+            fidelity=faithful.report(fidelity.FidelityReport) if faithful else None,
+        ),
+        former,
+    )
+    write_evaluation(made.path / FILE, report)
+
+
+def _evaluation(workshop: Workshop) -> Evaluation | None:
+    """The report that stands there; None where there is none that can be read."""
+    with contextlib.suppress(ArtifactError):
+        return read_evaluation(workshop.out / "eval" / FILE)
+    return None
 
 
 def write_serving(workshop: Workshop, made: Artifact) -> None:

@@ -20,6 +20,8 @@ from poem_build.engine.embedded import apart
 from poem_build.engine.llama import Llama
 from poem_build.engine.protocol import Question
 from poem_build.errors import ArtifactError, GateError, ModelFileError, RecipeError
+from poem_build.evaluation.report import FILE as REPORT
+from poem_build.evaluation.report import read_evaluation
 from poem_build.export import quantization
 from poem_build.export.parity import random_texts
 from poem_build.judge import evaluate, verify
@@ -237,9 +239,13 @@ def test_a_model_below_its_gate_is_refused_and_what_it_wrote_is_kept(
         with pytest.raises(
             GateError, match=r"answers\.jsonl: gate\.eval_pass: hands within all rules at the first try"
         ):
-            workshop.make("eval")
+            pipeline.make(workshop, "eval")
     kept = workshop.look("eval").artifact
     assert kept is not None
+    told = read_evaluation(kept.path / REPORT)
+    assert (told.verdict.passed, told.verdict.reasons[0].gate) == (False, "eval_pass")
+    assert told.provenance.gguf == chain["gguf"].files[SERVED]
+    assert told.former is None
     report = kept.report(evaluate.EvalReport)
     again = [n * count for n, count in enumerate(report.delivered.by_try)]
     failed = report.delivered.hands - report.delivered.answered

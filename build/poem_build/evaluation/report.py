@@ -1,0 +1,287 @@
+"""What `eval/report.json` holds: the verdict with its reasons, every figure with its interval, where it comes from.
+
+Pages, the history and the phases of the teacher read this; `format` goes up when a field changes its
+meaning. What has not been measured is an empty list or null, never a zero.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from poem_build.errors import ArtifactError
+from poem_build.judge.figures import Figures
+from poem_build.store.folder import write_text
+
+FILE = "report.json"
+MODEL = "model"
+"""The writer that the report is about: the quantized model, its answer's shape constrained, as it is served."""
+Unit = Literal["share", "points", "nats", "perplexity", "seconds", "tokens/s", "characters", "ratio"]
+
+
+class Figure(Figures):
+    """A measured value with the 95 % interval of its bootstrap."""
+
+    name: str
+    """What is measured, the same in every report: `pass.delivered`, `conceal.lemma`, `speed.answer` …"""
+    writer: str
+    """Of whose poems; empty where it is no writer's."""
+    what: str
+    """In words."""
+    value: float
+    low: float
+    high: float
+    unit: Unit
+    better: Literal["higher", "lower", ""]
+    count: int
+    """Of what the value is of: hands, mostly."""
+    gate: str = ""
+    """The key of `[gate]` that has a word on it."""
+
+
+class Reason(Figures):
+    """One red line of the recipe, or one thing that a reader has to know."""
+
+    gate: str
+    """The key of `[gate]`; `regression`, `below-composer`, `judge` for what no number of the recipe stands behind."""
+    what: str
+    seen: str
+    asked: str
+    holds: bool
+    remedy: str = ""
+
+
+class Outcome(Figures):
+    """Whether the model goes on stage."""
+
+    passed: bool
+    below_composer: bool
+    """Its poems are worse than the composer's beyond the interval: the service's `POEM_WRITER=auto` asks no model."""
+    cut_short: bool
+    """The training was cut short: gates that only a whole one passes are told and not asked."""
+    reasons: list[Reason]
+    """Those that do not hold come first."""
+
+
+class Provenance(Figures):
+    """From what, by what, where and when."""
+
+    made_at: str
+    seconds: float
+    recipe: str
+    params: str
+    base: str
+    licence: str
+    game: str
+    game_digest: str
+    prompt_version: str
+    hands: int
+    hands_version: str
+    """Of the set of held-out hands: its number and a digest of the hands that were played."""
+    teacher: str
+    """Whoever wrote what the model learnt from."""
+    gguf: str
+    """SHA-256."""
+    steps: int
+    """Of the training."""
+    device: str
+    packages: dict[str, str]
+    judges: list[str]
+    """`rules`, `lexicon`, and the language models that judged, by kind and model."""
+    cost_yen: float
+
+
+class RuleRate(Figures):
+    """The share of a writer's answers that keep one rule of the game."""
+
+    rule: str
+    writer: str
+    kept: Figure
+
+
+class GroupRate(Figures):
+    """How a writer fares with the hands that hold a card of one category, or of one strength."""
+
+    kind: Literal["category", "strength"]
+    group: str
+    """The category's name, or the strength with its sign."""
+    writer: str
+    passed: Figure
+    concealed: Figure | None
+
+
+class Samples(Figures):
+    """One measurement of every poem of a writer, for a plot."""
+
+    name: Literal["length", "first_token", "answer", "tokens_per_second"]
+    writer: str
+    unit: Unit
+    values: list[float]
+
+
+class Losses(Figures):
+    """How the training went, in nats an answer token."""
+
+    steps: int
+    train: list[float]
+    """In twentieths of the steps."""
+    valid: list[tuple[int, float]]
+    """(steps done, loss)."""
+    kept_step: int
+
+
+class Quantized(Figures):
+    """A GGUF beside the f16 one."""
+
+    name: str
+    bytes: int
+    perplexity: float
+    kl_divergence: float
+    same_top_token: float
+    served: bool
+
+
+class Duel(Figures):
+    """Two writers, hand by hand, each pair of poems read in both orders."""
+
+    first: str
+    second: str
+    judge: str
+    aspect: str
+    """`overall`, `unity` or `voice`."""
+    won: int
+    """By the first."""
+    tied: int
+    """Ties, and answers that another order turned over."""
+    lost: int
+    share: Figure
+    """Of the duels that the first won, ties by half."""
+
+
+class Strength(Figures):
+    """A writer's Bradley–Terry score: nats above the mean of the writers."""
+
+    writer: str
+    judge: str
+    aspect: str
+    score: float
+    low: float
+    high: float
+
+
+class OrderBias(Figures):
+    """How often a judge takes the poem that stands first; half of the time if its place is nothing to it."""
+
+    judge: str
+    first: Figure
+    overturned: Figure
+    """The share of pairs whose verdict another order turned over."""
+    biased: bool
+    """Whether the interval of `first` leaves out one half."""
+    unread: int
+    """Answers that nobody could read, tries and all."""
+
+
+class Matrix(Figures):
+    """Any writer against any."""
+
+    writers: list[str]
+    duels: list[Duel]
+    scores: list[Strength]
+    bias: list[OrderBias]
+
+
+class Reality(Figures):
+    """A card of a hand with the wording that was picked."""
+
+    card_id: str
+    wording_id: str
+    category: str
+    condition_text: str
+    strength: int
+    poem_text: str
+
+
+class Broken(Figures):
+    """A rule that a poem breaks, and where: characters `start` to `end` of `part`; null where it is no one place."""
+
+    rule: str
+    part: Literal["title", "poem"]
+    found: str
+    start: int | None
+    end: int | None
+
+
+class Specimen(Figures):
+    """A poem beside its hand."""
+
+    writer: str
+    hand: list[Reality]
+    title: str
+    poem: str
+    """As it came where it is no answer."""
+    broken: list[Broken]
+    tries: int
+    """It took; with the last one's text if none kept the rules."""
+    beside: str
+    """Another's poem for the same hand, where there is one."""
+    beside_writer: str
+
+
+class Ratio(Figures):
+    """The student's mean score over the teacher's on the same held-out hands."""
+
+    mean: float
+    low: float
+    high: float
+    hands: int
+    judge: str
+
+
+class Former(Figures):
+    """The build before this one."""
+
+    made_at: str
+    gguf: str
+    passed: bool
+    hands_version: str
+    figures: list[Figure]
+
+
+class Evaluation(Figures):
+    """A report."""
+
+    format: Literal[1] = 1
+    verdict: Outcome
+    provenance: Provenance
+    figures: list[Figure]
+    rules: list[RuleRate]
+    groups: list[GroupRate]
+    samples: list[Samples]
+    losses: Losses | None
+    quantized: list[Quantized]
+    matrix: Matrix | None
+    poems: list[Specimen]
+    teacher_ratio: Ratio | None
+    former: Former | None
+
+    def figure(self, name: str, writer: str = MODEL) -> Figure | None:
+        """The figure of that name, if it was measured of that writer."""
+        return next((one for one in self.figures if (one.name, one.writer) == (name, writer)), None)
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write the report, whole or not at all."""
+    write_text(path, evaluation.model_dump_json(indent=1) + "\n")
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The report in a file. Raises `ArtifactError` for one that is not there, damaged or of another format."""
+    try:
+        return Evaluation.model_validate_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}; `poem-build eval` makes it") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ArtifactError(f"{path}: {where}: {first['msg']}; `poem-build eval` makes it anew") from error
