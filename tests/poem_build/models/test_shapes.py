@@ -25,7 +25,12 @@ CONFIGS: dict[str, dict[str, int | None]] = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_folder_tells_its_shape_and_the_shape_its_parameters(name: str, tmp_path: Path) -> None:
-    sizes: dict[str, int | None] = {"vocab_size": 5000, "hidden_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes: dict[str, int | None] = {
+        "vocab_size": 5000,
+        "hidden_size": 512,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     sizes |= {"num_key_value_heads": 2, "max_position_embeddings": 1024}
     if name != "GPT2Config":
         sizes["intermediate_size"] = 768
