@@ -5,6 +5,7 @@ BuildError
 ├── DatasetError    a line of a data set breaks its form or the rules of the game
 ├── ArtifactError   what an earlier stage left is missing, unfinished or damaged
 ├── ModelFileError  a model, adapter or GGUF file is not what it should be
+├── PlanError       a machine has not the memory or the disk that the work takes
 ├── GateError       a stage ran, and what it made is not good enough to go on
 ├── UnfinishedError a model's answer did not end within the tokens it has
 ├── OllamaError     Ollama is not there, refused, or gave back something else
@@ -32,6 +33,10 @@ class ArtifactError(BuildError):
 
 class ModelFileError(BuildError):
     """A model, adapter or GGUF file is not what it should be."""
+
+
+class PlanError(BuildError):
+    """A machine has not the memory or the disk that the work takes."""
 
 
 class GateError(BuildError):

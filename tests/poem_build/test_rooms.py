@@ -13,17 +13,18 @@ BESIDE = {"errors", "progress"}
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {
     "cli": {
-        *("ship", "report", "evaluation", "judge", "export", "engine", "train", "data", "teacher", "models", "store"),
-        "recipe",
+        *("ship", "report", "evaluation", "judge", "export", "engine", "train", "data", "plan", "teacher", "models"),
+        *("store", "recipe"),
     },
     "ship": {"judge", "export", "engine", "data", "models", "store", "recipe"},
     "report": {"evaluation", "judge", "export", "engine", "data", "teacher", "store", "recipe"},
     "evaluation": {"judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
     "judge": {"export", "engine", "data", "models", "store", "recipe"},
-    "export": {"engine", "data", "models", "store", "recipe"},
+    "export": {"engine", "data", "plan", "models", "store", "recipe"},
     "engine": {"models", "recipe"},
     "train": {"data", "teacher", "models", "store", "recipe"},
     "data": {"teacher", "models", "store", "recipe"},
+    "plan": {"teacher", "models", "recipe"},
     "teacher": {"store", "recipe"},
     "models": {"store", "recipe"},
     "store": {"recipe"},

@@ -1,38 +1,80 @@
 """A base and its adapter → one model folder, in the base's own number format.
 
-peft's default merge: (W.float() + (B.float() @ A.float()) * lora_alpha / r).to(dtype of W).
+peft's default merge, (W.float() + (B.float() @ A.float()) * lora_alpha / r).to(dtype of W), a few rows at a time; what
+that formula does not say (DoRA, an adapted head, …) is peft's to merge, with the whole model in memory.
 """
 
 import shutil
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
-from poem_build.models import family
+from poem_build.errors import ModelFileError
+from poem_build.export import edits, streaming
+from poem_build.models import family, tensors
 from poem_build.models.files import CHAT_TEMPLATE, LICENCES
-from poem_build.models.load import load_adapted, load_model, load_tokenizer
+from poem_build.models.load import load_adapted, load_model, load_tokenizer, translated
 from poem_build.models.origin import read_origin, write_origin
+from poem_build.plan.machine import check_disk, check_memory
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage
 
+_LIBRARIES = 500_000_000
+"""Bytes that Python, PyTorch and transformers take before there is a model."""
+
 
 class MergeReport(Report):
-    """The number format of the merged weights."""
+    """The number format of the merged weights, how many tensors have changed, and why peft merged them if it did."""
 
+    version: ClassVar[int] = 2
     dtype: str
+    changed: int | None
+    """None where that cannot be told."""
+    by_peft: str = ""
 
 
 def run(job: Job) -> MergeReport:
     """Merge; the folder holds weights, config, the base's tokenizer and licence files untouched, and our template."""
     base, adapter, talk = job.path("base"), job.path("adapter"), family.family(job.recipe.base.family)
-    merged = load_adapted(load_model(base, "auto"), adapter).merge_and_unload()
-    _stop_at(merged.generation_config, load_tokenizer(base), talk.stop)
-    merged.save_pretrained(job.folder)
+    merged = merge_weights(base, adapter, job.folder)
+    generation = merged.model.generation_config
+    _stop_at(generation, load_tokenizer(base), talk.stop)
+    generation.save_pretrained(job.folder)
     for pattern in (*talk.tokenizer_files, *LICENCES):
         for path in base.glob(pattern):
             shutil.copy(path, job.folder)
     (job.folder / CHAT_TEMPLATE).write_text(talk.chat_template, "utf-8")
     write_origin(job.folder, read_origin(adapter))
-    return MergeReport(dtype=str(merged.dtype).removeprefix("torch."))
+    return merged.report
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was written, and the architecture, without weights."""
+
+    model: Any
+    report: MergeReport
+
+
+def merge_weights(base: Path, adapter: Path, target: Path) -> Merged:
+    """Write weights and config of the base with its adapter.
+
+    Raises `ModelFileError` for an adapter of another base, a tensor that is missing, and an adapter that changes
+    nothing; `PlanError` if disk or memory have no room.
+    """
+    layout = edits.lay_out(base, adapter)
+    model, found = layout.model, streaming.sources(base, layout)
+    dtype = str(model.dtype).removeprefix("torch.")
+    if unplain := layout.unplain or found.unplain:
+        changed = _by_peft(base, adapter, model, target, unplain)
+    else:
+        changed = streaming.stream(found, dtype, target)
+        model.config.architectures = [type(model).__name__]
+        model.config.save_pretrained(target)
+    if changed == 0:
+        raise ModelFileError(f"{adapter}: changes nothing of its base: no weight is another; train it again, longer")
+    return Merged(model, MergeReport(dtype=dtype, changed=changed, by_peft=unplain))
 
 
 STAGE = Stage(
@@ -46,6 +88,23 @@ STAGE = Stage(
     modules=family.modules,
     packages=("torch", "transformers", "peft"),
 )
+
+
+def _by_peft(base: Path, adapter: Path, skeleton: Any, target: Path, unplain: str) -> int | None:
+    """The whole model in memory; how many tensors have become others."""
+    sizes = [tensor.numel() * tensor.element_size() for tensor in skeleton.state_dict().values()]
+    added = sum(place.size for place in tensors.in_file(adapter / edits.WEIGHTS).values())
+    largest = 2 * max(tensor.numel() * 4 for tensor in skeleton.state_dict().values())
+    remedy = "merge it on a larger machine, or train a plain LoRA, which needs next to none"
+    check_memory(sum(sizes) + added + largest + _LIBRARIES, f"merge by peft ({unplain})", remedy)
+    check_disk(sum(sizes), "merge", target)
+    with translated(adapter):
+        merged = load_adapted(load_model(base, "auto"), adapter).merge_and_unload()
+        merged.save_pretrained(target)
+    before, after = tensors.places(base), tensors.places(target)
+    if not before:
+        return None
+    return sum(name not in before or not streaming.same(before[name], place) for name, place in after.items())
 
 
 def _stop_at(generation: Any, tokenizer: Any, stop: Sequence[str]) -> None:

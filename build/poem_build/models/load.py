@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.errors import ModelFileError
+from poem_build.models import tensors
 
 
 def load_model(folder: Path, dtype: str) -> Any:
@@ -18,15 +19,30 @@ def load_model(folder: Path, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     _refuse_quantized(folder)
-    with _translated(folder):
+    with translated(folder):
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+
+
+def skeleton(folder: Path) -> Any:
+    """The model of a folder without its weights: modules, shapes and the number format that it is stored in."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    _refuse_quantized(folder)
+    with translated(folder):
+        config = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, dtype=config.dtype or _first_float(folder))
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+        return model
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The folder's tokenizer; raises `ModelFileError` if it holds none, or a damaged one."""
     from transformers import AutoTokenizer
 
-    with _translated(folder):
+    with translated(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         if not tokenizer.encode("家", add_special_tokens=False):  # the library makes an empty one of no files at all
             raise ValueError("its tokenizer reads 「家」 as nothing; tokenizer.json or tokenizer.model is missing")
@@ -37,8 +53,16 @@ def load_adapted(model: Any, folder: Path) -> Any:
     """The model with the folder's adapter on it; raises `ModelFileError` if the two do not fit."""
     from peft import PeftModel
 
-    with _translated(folder):
+    with translated(folder):
         return PeftModel.from_pretrained(model, folder)
+
+
+def _first_float(folder: Path) -> Any:
+    """What transformers takes for the number format where the config tells none."""
+    import torch
+
+    kinds = [place.dtype for place in tensors.places(folder).values() if place.dtype in tensors.FLOATS]
+    return getattr(torch, tensors.FLOATS[kinds[0]]) if kinds else None
 
 
 def _refuse_quantized(folder: Path) -> None:
@@ -55,9 +79,12 @@ def _refuse_quantized(folder: Path) -> None:
 
 
 @contextmanager
-def _translated(folder: Path) -> Iterator[None]:
+def translated(folder: Path) -> Iterator[None]:
+    """Whatever the libraries raise of a folder, as one line that names it."""
     try:
         yield
+    except ModelFileError:
+        raise
     except Exception as error:  # tokenizers, for one, raises nothing narrower
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(f"{folder}: cannot be loaded: {told}; make or fetch it again") from error

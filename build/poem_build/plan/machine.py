@@ -1,0 +1,44 @@
+"""This machine → the memory and disk that are free on it, and one line for work that they are too small for."""
+
+import shutil
+from pathlib import Path
+
+from poem_build.errors import PlanError
+
+GIGA = 1e9
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def free_memory() -> int:
+    """Bytes that a process may still take: what the machine has free, or less where a container is allowed less."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP / "memory.max").read_text("ascii"))
+        used = int((_CGROUP / "memory.current").read_text("ascii"))
+        cached = dict(line.split() for line in (_CGROUP / "memory.stat").read_text("ascii").splitlines())
+    except (OSError, ValueError):  # no container, or "max"
+        return free
+    return min(free, limit - used + int(cached.get("inactive_file", 0)))
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that are free where the folder is, or will be."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def check_memory(needed: int, what: str, remedy: str) -> None:
+    """Raise `PlanError` if the work needs more bytes of memory than are free."""
+    if needed > (free := free_memory()):
+        raise PlanError(f"{what}: needs {needed / GIGA:.1f} GB of memory, {free / GIGA:.1f} are free; {remedy}")
+
+
+def check_disk(needed: int, what: str, folder: Path) -> None:
+    """Raise `PlanError` if the work writes more bytes than are free at the folder."""
+    if needed > (free := free_disk(folder)):
+        raise PlanError(
+            f"{what}: writes {needed / GIGA:.1f} GB to {folder}, {free / GIGA:.1f} are free there; free some, or give "
+            "another --out"
+        )
