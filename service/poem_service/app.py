@@ -7,14 +7,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Route
 
 from poem_service.errors import RequestError
 from poem_service.service import Service
-from poem_service.settings import Settings
 from poem_service.web import handlers
+from poem_service.web.dist import GameFiles, game_csp
 from poem_service.web.middleware import BearerKey, Envelope
-from poem_service.web.page import GAME_CSP, GameFiles, page, page_csp
+from poem_service.web.page import page, page_csp
 
 EXPOSED = ["X-Poem-Source", "X-Poem-Reason", "X-Request-ID", "X-Deal-Seed", "Server-Timing"]
 
@@ -32,19 +32,21 @@ def build_app(service: Service) -> Starlette:
             Route("/metrics", handlers.metrics),
             Route("/stand", handlers.stand, methods=["GET", "POST"]),
             Route("/openapi.json", handlers.openapi),
-            *_front(service.settings),
+            *([] if service.settings.game_dist else [Route("/", page)]),
         ],
         middleware=list(_layers(service)),
         exception_handlers={RequestError: handlers.refuse, HTTPException: handlers.refuse},
         lifespan=_lifespan,
     )
     app.state.service = service
+    if service.settings.game_dist:  # whatever no route is for
+        app.router.default = GameFiles(service.settings.game_dist, service.settings.game_sources)
     return app
 
 
 def _layers(service: Service) -> list[Middleware]:
     settings = service.settings
-    csp = GAME_CSP if settings.game_dist else page_csp()
+    csp = game_csp(sources=settings.game_sources) if settings.game_dist else page_csp()
     layers = [Middleware(Envelope, metrics=service.metrics, csp=csp, leaving=lambda: service.writer.stopping)]
     if settings.allowed_origins:
         allowed = list(settings.allowed_origins)
@@ -61,12 +63,6 @@ def _layers(service: Service) -> list[Middleware]:
     if settings.api_keys:
         layers.append(Middleware(BearerKey, keys=settings.api_keys))
     return layers
-
-
-def _front(settings: Settings) -> list[BaseRoute]:
-    if settings.game_dist:
-        return [Mount("/", GameFiles(settings.game_dist))]
-    return [Route("/", page)]
 
 
 @asynccontextmanager

@@ -35,6 +35,7 @@ class Settings:
     table: Path | None = None
     log_db: Path | None = None
     game_dist: Path | None = None
+    game_sources: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     max_active: int = 1
     gpu: Literal["any", "expected"] = "any"
@@ -193,6 +194,14 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _sources(text: str) -> tuple[str, ...]:
+    sources = tuple(entry.strip().rstrip("/") for entry in text.split(",") if entry.strip())
+    for source in sources:
+        if not re.fullmatch(r"(?:https?|wss?)://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?", source):
+            raise ValueError(source)
+    return sources
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(entry.strip(), strict=False) for entry in text.split(",") if entry.strip())
 
@@ -239,6 +248,11 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "POEM_TABLE": ("table", _file, "the path of a table file that is there"),
     "POEM_LOG_DB": ("log_db", _new_file, "a file path in a folder that is there"),
     "POEM_GAME_DIST": ("game_dist", _folder, "a folder that holds an index.html"),
+    "POEM_GAME_SOURCES": (
+        "game_sources",
+        _sources,
+        "origins such as https://fonts.gstatic.com that the game's own files may load from, comma-separated",
+    ),
     "POEM_ALLOWED_ORIGINS": ("allowed_origins", _origins, "origins such as https://example.jp, comma-separated, or *"),
     "POEM_MAX_ACTIVE": ("max_active", _active, "a whole number from 1 to 1024"),
     "POEM_GPU": ("gpu", _choice("any", "expected"), "any, or expected: a model without a GPU is then reported as lost"),

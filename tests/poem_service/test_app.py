@@ -10,12 +10,15 @@ from random import Random
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from poem.composer import compose
 from poem.game import builtin_game
 from poem.hand import deal_cards, draw_candidates
 from poem.table import Entry, write_table
+from poem_service.app import build_app
 from poem_service.settings import Settings
+from poem_service.web.middleware import BearerKey
 from poem_service.web.page import page_text
 from support.served import a_hand, sent, serving
 
@@ -113,18 +116,6 @@ async def test_the_page_is_one_file_with_nothing_from_outside() -> None:
     assert "https://" not in response.text
 
 
-async def test_the_game_s_own_files_and_its_routes(tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text("<p>the game</p>")
-    (tmp_path / "app.js").write_text("1")
-    async with serving(Settings(engine="none", game_dist=tmp_path)) as (_, client):
-        assert (await client.get("/")).text == "<p>the game</p>"
-        assert (await client.get("/app.js")).text == "1"
-        assert (await client.get("/play/5")).text == "<p>the game</p>"
-        assert (await client.get("/api/nothing")).status_code == 404
-        assert (await client.get("/../../etc/passwd")).text == "<p>the game</p>"
-        assert (await client.get("/health")).json() == {"status": "ok"}
-
-
 async def test_only_allowed_origins_are_allowed() -> None:
     settings = Settings(engine="none", allowed_origins=("https://game.example.jp",))
     async with serving(settings) as (_, client):
@@ -138,6 +129,14 @@ async def test_only_allowed_origins_are_allowed() -> None:
     assert "X-Poem-Source" in good.headers["access-control-expose-headers"]
     assert "access-control-allow-origin" not in bad.headers
     assert preflight.status_code == 200
+
+
+async def test_every_path_is_guarded_by_the_key_or_open_on_purpose() -> None:
+    async with serving(NONE) as (service, _):
+        paths = {route.path for route in build_app(service).routes if isinstance(route, Route)}
+    open_ = {path for path in paths if not path.startswith(BearerKey.GUARDED)}
+    assert open_ == {"/", "/health", "/ready", "/stand"}
+    assert len(paths) > 8
 
 
 async def test_a_key_is_asked_for_where_one_is_set() -> None:

@@ -18,6 +18,10 @@ FLAGS = (
 )
 
 
+class NavigatingError(Exception):
+    """The page that was asked is leaving; the next one may be asked again."""
+
+
 class Page:
     """One tab."""
 
@@ -32,6 +36,8 @@ class Page:
         while True:
             message = await self._socket.receive_json()
             if message.get("id") == wanted:
+                if any(sign in str(message.get("error")) for sign in ("context", "navigated")):
+                    raise NavigatingError(message["error"])
                 assert "error" not in message, message
                 found: dict[str, Any] = message["result"]
                 return found
@@ -46,7 +52,10 @@ class Page:
     async def until(self, script: str, limit_s: float = 20) -> None:
         """Return once the expression is true."""
         async with asyncio.timeout(limit_s):
-            while not await self.run(f"Boolean({script})"):
+            while True:
+                with suppress(NavigatingError):
+                    if await self.run(f"Boolean({script})"):
+                        return
                 await asyncio.sleep(0.05)
 
     def _note(self, message: dict[str, Any]) -> None:

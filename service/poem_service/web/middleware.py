@@ -80,17 +80,20 @@ class Envelope:
 
 
 class BearerKey:
-    """Asks for `Authorization: Bearer <key>`, one of the keys, on everything but the page and the probes."""
+    """Asks for `Authorization: Bearer <key>`, one of the keys, wherever the game is played or told about.
 
-    OPEN = frozenset({"/", "/health", "/ready", "/stand"})
-    """The stand's page asks for itself."""
+    Open are the probes, the page or the game's own files, which a browser loads without a key, and the stand's page,
+    which asks for itself.
+    """
+
+    GUARDED = ("/api/", "/v1/", "/metrics", "/openapi.json")
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = scope["type"] == "http" and scope["path"] not in self.OPEN and scope["method"] != "OPTIONS"
+        asked = scope["type"] == "http" and scope["path"].startswith(self.GUARDED) and scope["method"] != "OPTIONS"
         if asked and not has_key(Headers(scope=scope), self._keys):
             await error_response(401, MESSAGES[401], {"WWW-Authenticate": "Bearer"})(scope, receive, send)
             return

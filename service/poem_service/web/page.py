@@ -1,23 +1,15 @@
-"""`GET /`: our own page as one response, or the game's built files with `index.html` for unknown paths."""
+"""`GET /`: our own page as one response. The game's own files, where they are served instead: `dist`."""
 
 import base64
 import hashlib
 import re
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
-GAME_CSP = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "media-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
-)
 
 
 @cache
@@ -46,18 +38,3 @@ def inline_digests(text: str) -> dict[str, list[str]]:
 async def page(_: Request) -> Response:
     """The page."""
     return Response(page_text(), media_type="text/html", headers={"Cache-Control": "no-cache"})
-
-
-class GameFiles(StaticFiles):
-    """The game's build; a path it lacks is one of the game's own routes, unless it is the API's."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(directory=folder, html=True)
-
-    async def get_response(self, path: str, scope: Scope) -> Response:
-        try:
-            return await super().get_response(path, scope)
-        except HTTPException as error:
-            if error.status_code != 404 or path.startswith(("api/", "v1/")):
-                raise
-            return await super().get_response("index.html", scope)
