@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 EXTRAS := service,embedded,build,teacher,dev
 
 # What works with Docker runs before any set-up: the machine's own Python, standard library only.
-GAME_ARGS = $(if $(GAME),--game $(GAME))
+# Folders are quoted: their paths may hold blanks.
+GAME_ARGS = $(if $(GAME),--game "$(GAME)")
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_ARGS) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
 TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
@@ -21,7 +22,7 @@ $(READY): pyproject.toml constraints.txt build/environment.py
 	@touch $(READY)
 
 demo: setup
-	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(GAME_ARGS) $(if $(BASE),--base $(BASE)) $(if $(ONCE),--once)
+	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(GAME_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(ONCE),--once)
 
 real: setup
 	@$(BIN)/python -m poem_build.cli.real $(GAME_ARGS) $(if $(STEPS),--steps $(STEPS))
@@ -40,7 +41,7 @@ up:
 	@$(DOCKER_STACK) up $(STACK_ARGS)
 
 image:
-	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base $(BASE)) $(TEACHER_ARGS)
+	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base "$(BASE)") $(TEACHER_ARGS)
 
 rollback:
 	@$(DOCKER_STACK) rollback

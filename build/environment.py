@@ -6,6 +6,7 @@ of the package index brings 2.5 GB of CUDA along, which a machine without an NVI
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,8 @@ def main() -> int:
     else:
         say("PyTorch from the package index, CUDA included: about 2.6 GB")
     say(f"everything else ({options.extras}): about 0.6 GB; {ABOUT}")
-    hook = f"-DLLAVA_BUILD=OFF -DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'build' / 'llama.cpp.cmake'}"
-    flags = " ".join(filter(None, (hook, os.environ.get("CMAKE_ARGS"))))
+    hook = f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'build' / 'llama.cpp.cmake'}"
+    flags = " ".join(filter(None, ("-DLLAVA_BUILD=OFF", shlex.quote(hook), os.environ.get("CMAKE_ARGS"))))
     run([*install, "--editable", f"{ROOT}[{options.extras}]"], CMAKE_ARGS=flags)
     say("llama.cpp's converter: 77 MB")
     run([python, "-m", "poem_build.models.converter"])

@@ -85,8 +85,8 @@ def load_game(folder: Path) -> Game:
     deck = Deck(with_terms(cards, terms), phrases)
     poems = tuple(_poems(folder / "poems.jsonl", deck, warnings))
     content = [deck.digest, terms, values, instructions, [[p.hand.ids(), p.answer.poem, p.held_out] for p in poems]]
-    written = sorted((folder / "sentences").rglob("*.json"))
-    content += [[str(path.relative_to(folder)), read_json(path)] for path in written]
+    written = {_spelt(path.relative_to(folder)): path for path in (folder / "sentences").rglob("*.json")}
+    content += [[name, read_json(path)] for name, path in sorted(written.items())]
     return Game(
         name=_name(folder, deck),
         deck=deck,
@@ -138,6 +138,11 @@ def load_files(cards: Path | None = None, catchphrases: Path | None = None) -> G
 def _name(folder: Path, deck: Deck) -> str:
     name = unicodedata.normalize("NFKC", folder.resolve().name).lower()
     return _NOT_IN_NAME.sub("-", name).strip("-") or f"game-{deck.digest[:8]}"
+
+
+def _spelt(path: Path) -> str:
+    """One spelling for every machine: a Mac may have decomposed the letters, Windows has other separators."""
+    return unicodedata.normalize("NFC", path.as_posix())
 
 
 def _instructions(path: Path) -> str:

@@ -70,10 +70,9 @@ class Table:
     @classmethod
     def open(cls, path: Path) -> "Table":
         """The table in a file. Raises `TableError` if that is none."""
-        uri = f"{path.absolute().as_uri()}?mode=ro"
         try:
             with ExitStack() as on_error:
-                db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+                db = _connect(path)
                 on_error.callback(db.close)
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != VERSION:
@@ -135,6 +134,26 @@ class Table:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """The file for reading. One in WAL mode wants files beside it even so; where none can be made, it does without."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    try:
+        db.execute("PRAGMA user_version")  # the first look into it
+        return db
+    except sqlite3.OperationalError as error:
+        db.close()
+        wal = path.with_name(f"{path.name}-wal")
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not path.is_file():
+            raise
+        if wal.exists() and wal.stat().st_size:
+            raise TableError(
+                f"{path}: {wal.name} beside it holds changes and cannot be read where nothing may be written; "
+                f"run `sqlite3 {path.name} 'PRAGMA journal_mode = DELETE'` where the folder can be written"
+            ) from error
+    return sqlite3.connect(f"{uri}&immutable=1", uri=True, check_same_thread=False)
 
 
 def write_table(path: Path, entries: Iterable[Entry], deck: Deck) -> int:

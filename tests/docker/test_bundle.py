@@ -39,12 +39,12 @@ def packed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def at(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """The bundle unpacked beside an empty engine; what opens a page only writes down which."""
-    folder = tmp_path_factory.mktemp("stand")
+    folder = tmp_path_factory.mktemp("a stand")
     subprocess.run(["tar", "xf", str(packed)], cwd=folder, check=True)
     home = next(folder.glob("mansion-poem-*"))
     tools = folder / "tools"
     tools.mkdir()
-    (tools / "xdg-open").write_text(f'#!/bin/sh\necho "$1" >>{folder}/opened\n')
+    (tools / "xdg-open").write_text(f'#!/bin/sh\necho "$1" >>"{folder}/opened"\n')
     (tools / "xdg-open").chmod(0o755)
     with stand.stand(folder / "engine", home) as found:
         found.env = {"PATH": f"{tools}:{os.environ['PATH']}"}

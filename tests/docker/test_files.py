@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -15,12 +16,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from poem_build.ship.containers import EMBEDDED, OVERRIDES, Compose
+from poem_build.ship import containers
+from poem_build.ship.containers import EMBEDDED, OVERRIDES, PODMAN, Compose
 from poem_service.settings import VARIABLES
 from support.process import ROOT
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
-COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.values(), EMBEDDED))]
+COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.values(), EMBEDDED, PODMAN))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_GAME_DIGEST", "GAME_DIR"}
 """What the image is made of and its labels say of the artifacts; a stand has no reason to."""
@@ -31,8 +33,10 @@ OF_THE_CONTAINER = {"POEM_HOST", "POEM_GPU", "POEM_GGUF", "POEM_OPENAI_URL", "PO
 
 
 def variables(text: str) -> dict[str, str]:
-    """Name → default of every variable that a Compose file asks for."""
-    return {name: default or "" for name, default in re.findall(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}", text)}
+    """Name → default of every variable that a Compose file asks for, or hands on as it is."""
+    asked = re.findall(r"\$\{([A-Z_]+)(?::[-?]([^}]*))?\}", text)
+    handed_on = re.findall(r"(?m)^ +([A-Z_]+): *(?:#.*)?$", text)
+    return {name: default or "" for name, default in asked} | dict.fromkeys(handed_on, "")
 
 
 def variables_of(block: str) -> list[str]:
@@ -139,6 +143,36 @@ def test_compose_understands_every_combination(gpu: str, stack: str, profile: st
         case "amd":
             assert [device["source"] for device in services["ollama"]["devices"]] == ["/dev/kfd", "/dev/dri"]
             assert services["ollama"]["group_add"] == ["105", "44"]
+
+
+@pytest.mark.parametrize("value", [None, "10.3.0"])
+def test_an_amd_card_may_be_given_another_s_name(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ROCm finds no card at all where the variable is there and empty."""
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    monkeypatch.delenv("HSA_OVERRIDE_GFX_VERSION", raising=False)
+    given = {"HSA_OVERRIDE_GFX_VERSION": value} if value else {}
+    compose = Compose("amd", "", {"RENDER_GROUP": "105", **given})
+    assert compose.config()["services"]["ollama"]["environment"]["HSA_OVERRIDE_GFX_VERSION"] == value
+
+
+@pytest.mark.parametrize("answers", ["Podman Engine", "Docker Engine"])
+def test_podman_is_not_asked_for_what_it_refuses(answers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker` answers as either engine does; what a file means it asks the real command."""
+    docker = shutil.which("docker")
+    if docker is None:
+        pytest.skip("the docker command is not there")
+    (tmp_path / "docker").write_text(f'#!/bin/sh\n[ "$1" = version ] && exec echo "{answers}:"\nexec {docker} "$@"\n')
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    containers.is_podman.cache_clear()
+    try:
+        networks = Compose().config()["networks"]
+    finally:
+        containers.is_podman.cache_clear()
+    assert networks["model"]["internal"]
+    refused = "com.docker.network.bridge.enable_ip_masquerade" in networks["front"].get("driver_opts", {})
+    assert refused == (answers == "Docker Engine")
 
 
 def test_the_prover_has_what_registering_imports() -> None:

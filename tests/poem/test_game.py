@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,20 @@ def _line(**change: Any) -> str:
     poem = builtin_game().poems[0]
     entry = {"pairs": poem.hand.ids(), "title": poem.answer.title, "poem": poem.answer.poem, "held_out": False}
     return json.dumps(entry | change, ensure_ascii=False)
+
+
+def test_names_that_a_mac_has_decomposed_are_the_same_game(folder: Path) -> None:
+    """As a copy by way of one brings them to a machine that tells both spellings apart."""
+    told = []
+    for form in ("NFC", "NFD"):
+        shutil.rmtree(folder / "sentences", ignore_errors=True)
+        (folder / "sentences" / "wordings").mkdir(parents=True)
+        for n, name in enumerate(("ガ.json", "か.json", "ギ.json")):
+            path = folder / "sentences" / "wordings" / unicodedata.normalize(form, name)
+            path.write_text(json.dumps({f"access-01-{'abc'[n]}": {"光": []}}), "utf-8")
+        told.append(load_game(folder))
+    assert told[0].digest == told[1].digest
+    assert told[0].sentences == told[1].sentences
 
 
 def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> None:

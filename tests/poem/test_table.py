@@ -1,14 +1,20 @@
 """The table: what goes in comes out, what does not belong is named."""
 
 import json
+import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
+import poem
 from poem.composer import compose
 from poem.deck import Card, Deck
 from poem.errors import TableError
@@ -182,6 +188,33 @@ def test_a_table_of_another_version_is_refused(path: Path) -> None:
     db.close()
     with pytest.raises(TableError, match="table version 9, not 1"):
         Table.open(path)
+
+
+READ_ONLY = """
+mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 77
+exec "$2" -c "from pathlib import Path; from poem.table import Table; print(len(Table.open(Path('$1/table.sqlite3'))))"
+"""
+
+
+@pytest.mark.parametrize("left", ["nothing", "changes"])
+def test_a_table_in_wal_mode_is_read_where_nothing_may_be_written(path: Path, left: str) -> None:
+    """Seen with a table that somebody's viewer had opened, in a folder that a container mounts read-only."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA user_version=1")
+    if left == "changes":
+        path.with_name("table.sqlite3-wal").write_bytes(b"not merged yet")
+    env = os.environ | {"PYTHONPATH": str(Path(poem.__file__).parents[1])}
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", READ_ONLY, "sh", str(path.parent), sys.executable]
+    if shutil.which("unshare") is None:
+        pytest.skip("no `unshare` here")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this user may mount nothing")
+    if left == "nothing":
+        assert (done.stdout, done.stderr) == ("20\n", "")
+    else:
+        assert "table.sqlite3-wal beside it holds changes" in done.stderr
 
 
 def test_a_card_of_another_deck_with_a_known_id_is_not_ours(table: Table) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ OLDEST_COMPOSE = (2, 24)
 """`!reset` and `!override`, which docker/compose.embedded.yaml needs, came with it."""
 OVERRIDES = {"nvidia": "docker/compose.nvidia.yaml", "amd": "docker/compose.amd.yaml"}
 EMBEDDED = "docker/compose.embedded.yaml"
+PODMAN = "docker/compose.podman.yaml"
 
 
 def reachable() -> bool:
@@ -32,6 +34,12 @@ def check_engine() -> None:
     found = tuple(int(part) for part in version.split("-")[0].split("+")[0].split(".")[:2])
     if found < OLDEST_COMPOSE:
         raise StackError(f"docker compose: {version} is older than {'.'.join(map(str, OLDEST_COMPOSE))}; update it")
+
+
+@cache
+def is_podman() -> bool:
+    """Whether Podman answers to `docker`: by its socket, or under its name."""
+    return shutil.which("docker") is not None and "podman" in _run("version").stdout.lower()
 
 
 def ask(*args: str) -> str:
@@ -67,6 +75,7 @@ class Compose:
             raise StackError(f"GPU: {gpu} is for Ollama; the embedded stack runs on the CPU")
         self.env = {**_groups(gpu), **(env or {})}
         overrides = [EMBEDDED] if stack else [OVERRIDES[gpu]] if gpu else []
+        overrides += [PODMAN] if is_podman() else []
         self.files = [part for name in ("compose.yaml", *overrides) for part in ("-f", name)]
         self.holder = "service" if stack else "ollama"
         """The service whose image has the model in it."""

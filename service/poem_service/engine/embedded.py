@@ -134,6 +134,11 @@ def _generate(model: "Model", ask: Ask, stop: threading.Event, emit: Emit) -> No
         emit(None)
 
 
+def _cores() -> int:
+    """How many this process may use; macOS and Windows tell only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Model:
     """What llama.cpp holds; used by the worker thread only, but for `facts`."""
 
@@ -146,7 +151,7 @@ class Model:
         self._lib: Any = llama_cpp
         # Threads spin while they wait for each other: on a core that is also wanted elsewhere, an answer of 3 s
         # was seen to take 68 s. Half of the cores is what the machine can spare.
-        threads = max(1, len(os.sched_getaffinity(0)) // 2)
+        threads = max(1, _cores() // 2)
         try:
             self._llama: Any = llama_cpp.Llama(
                 str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, swa_full=True, verbose=False

@@ -59,7 +59,7 @@ def server_config(app: Starlette, host: str, port: int) -> uvicorn.Config:
         app,
         host=host,
         port=port,
-        loop="uvloop",
+        loop="auto",  # uvloop where it is; there is none for Windows
         http="httptools",
         log_config=None,
         access_log=False,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def part(name: str, image: str) -> Part:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A bundle whose image archives hold nothing an engine could load."""
-    folder = tmp_path / "mansion-poem-tiny"
+    folder = tmp_path / "持ち出し その一" / "mansion-poem-tiny"  # a path with a blank
     for name in ("licences", "images"):
         (folder / name).mkdir(parents=True)
     found = [part("ollama", "mansion-poem-model:tiny"), part("service", "mansion-poem-service:0.1.0")]
@@ -129,6 +130,12 @@ def test_the_page_is_one_page_with_nothing_left_open(home: Path) -> None:
     assert "http://localhost:3001" in text
     assert "mansion-poem-tiny" in text
     assert "https://" not in text
+
+
+def test_a_mac_spells_no_name_otherwise(home: Path) -> None:
+    names = [str(path.relative_to(home)) for path in home.rglob("*")]
+    assert [name for name in names if not unicodedata.is_normalized("NFD", name)] == []
+    assert [name for name in names if not name.isascii()] == [bundle.PAGE]
 
 
 def test_the_script_for_windows_has_its_line_ends(home: Path) -> None:

@@ -54,6 +54,19 @@ async def test_the_grammar_gives_every_answer_its_form(engine: EmbeddedEngine) -
         assert all(text.endswith("。") for text in paragraphs(answer.poem))
 
 
+async def test_a_machine_that_does_not_tell_which_cores_are_ours_is_fine(
+    gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """macOS and Windows have no `sched_getaffinity`."""
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    engine = EmbeddedEngine(gguf)
+    await engine.load()
+    try:
+        assert decode(await text_of(engine, ask())).poem
+    finally:
+        await engine.aclose()
+
+
 async def test_the_same_seed_gives_the_same_answer(engine: EmbeddedEngine) -> None:
     first = await text_of(engine, ask(4))
     assert await text_of(engine, ask(4)) == first
