@@ -105,7 +105,7 @@ def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
     recipe, workshop = chosen.recipe, chosen.workshop()
     base = (pipeline.make(workshop, "base") if recipe.base.brought else workshop.load("base")).path
     change = {"max_steps": args.steps, "batch": args.batch, "dtype": args.dtype}
-    spec = Train(**(recipe.train.model_dump() | change))
+    spec = Train(**(recipe.training.model_dump() | change))
     tokenizer, talk = load_tokenizer(base), family(recipe.base.family)
     chats = read_chats(args.data / "dataset" / "train.jsonl")[: args.steps * args.batch]
     tokens = [talk.tokens(tokenizer, chat) for chat in chats]

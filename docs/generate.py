@@ -5,6 +5,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from poem_build.cli.main import cli
+from poem_build.recipe.schema import load_recipe, recipe_names
 from poem_service.settings import VARIABLES, Settings
 
 README = Path(__file__).parents[1] / "README.md"
@@ -20,12 +21,22 @@ def generated(text: str) -> str:
     )
     for mark, content in {
         "help": f"```\n{commands}\n```",
+        "recipes": _recipes(),
         "settings": f"| variable | default | what is allowed |\n|---|---|---|\n{rows}",
     }.items():
         before, _, rest = text.partition(f"<!-- {mark} -->")
         after = rest.partition(f"<!-- /{mark} -->")[2]
         text = f"{before}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{after}"
     return text
+
+
+def _recipes() -> str:
+    """The table of the recipes."""
+    rows = (
+        f"| `{r.name}` | {r.summary} | {r.params} | {r.licence} | {r.status} |"
+        for r in map(load_recipe, recipe_names())
+    )
+    return "\n".join(("| recipe | what it is | parameters | licence | status |", "|---|---|---|---|---|", *rows))
 
 
 def _shown(value: object) -> str:

@@ -37,7 +37,7 @@ def real(steps: int | None, game: Path | None, port: int, host: str, debug: bool
         refuse_taken(port)
         chosen = choose_work(RECIPE, str(fetch(Path("artifacts") / "downloads")), game, None)
         if steps:
-            train = chosen.recipe.train.model_copy(update={"max_steps": steps})
+            train = chosen.recipe.training.model_copy(update={"max_steps": steps})
             chosen = replace(chosen, recipe=chosen.recipe.model_copy(update={"train": train}))
         show(chosen, port, host, once=True)
 

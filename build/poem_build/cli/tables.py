@@ -22,7 +22,7 @@ from poem_build.cli.options import (
 from poem_build.data import table
 from poem_build.data.values import VALUES, draft_values
 from poem_build.judge.language import content_lemmas
-from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.schema import Recipe, load_recipe, recipe_names
 
 
 @click.command("recipes")
@@ -32,15 +32,17 @@ def recipes_command(as_json: bool, debug: bool) -> None:
     """List the recipes."""
     with one_line_errors(debug):
         found = [load_recipe(name) for name in recipe_names()]
-    rows = [
-        {"name": r.name, "base": r.base.name, "params": r.params, "licence": r.licence, "status": r.status}
-        for r in found
-    ]
     if as_json:
-        click.echo(json.dumps({"recipes": rows}, ensure_ascii=False))
-    else:
-        for row, one in zip(rows, found, strict=True):
-            click.echo(f"{row['name']:16} {row['params']:>6}  {row['licence']:10} {row['status']:10} {one.summary}")
+        click.echo(json.dumps({"recipes": [_row(one) for one in found]}, ensure_ascii=False))
+        return
+    names, licences = (max(map(len, column)) for column in zip(*((r.name, r.licence) for r in found), strict=True))
+    for one in found:
+        click.echo(f"{one.name:{names}} {one.params:>7}  {one.licence:{licences}}  {one.status:12}  {one.summary}")
+
+
+def _row(recipe: Recipe) -> dict[str, object]:
+    told = recipe.model_dump(mode="json", include={"name", "params", "licence", "status", "summary", "shape"})
+    return told | {"base": recipe.base.name, "family": recipe.base.family, "trained": recipe.train is not None}
 
 
 def _deck_options(command: Command) -> Command:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
+from poem_build.recipe.presets import completed
 from poem_build.recipe.section import Count, Fraction, Positive, Section
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
@@ -167,9 +168,17 @@ class Recipe(Section):
     pretrain: Pretrain | None = None
     dataset: Dataset
     teacher: Teaching = Teaching()
-    train: Train
+    train: Train | None = None
+    """Without it the base is served as it is, with the prompt alone."""
     serve: Serve
     gate: Gate
+
+    @property
+    def training(self) -> Train:
+        """How it is trained. Raises `RecipeError` where nothing is."""
+        if self.train is None:
+            raise RecipeError(f"recipe {self.name}: has no [train]: its base is served as it is; nothing to train")
+        return self.train
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
@@ -204,7 +213,7 @@ def load_recipe(name: str) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not TOML: {error}") from error
     try:
-        recipe = Recipe.model_validate(content)
+        recipe = Recipe.model_validate(completed(content, Train.model_fields))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

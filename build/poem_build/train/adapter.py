@@ -40,7 +40,7 @@ class TrainReport(Report):
 
 def run(job: Job) -> TrainReport:
     """Train the adapter, from its last checkpoint if a process was killed at it; loss.png shows how it went."""
-    recipe, spec, base = job.recipe, job.recipe.train, job.path("base")
+    recipe, spec, base = job.recipe, job.recipe.training, job.path("base")
     talk, tokenizer = family.family(recipe.base.family), load_tokenizer(base)
     train, valid = (
         [talk.tokens(tokenizer, chat) for chat in read_chats(job.path("dataset", f"{split}.jsonl"))]

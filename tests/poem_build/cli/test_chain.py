@@ -67,13 +67,13 @@ def test_the_merge_is_the_formula(chain: dict[str, Artifact], out: Path, recipe:
     adapter = load_file(out / "adapter" / "adapter_model.safetensors")
     name = "model.layers.0.mlp.down_proj"
     a, b = (adapter[f"base_model.model.{name}.lora_{side}.weight"] for side in "AB")
-    scale = recipe.train.lora_alpha / recipe.train.r
+    scale = recipe.training.lora_alpha / recipe.training.r
     expected = (base[f"{name}.weight"].float() + (b.float() @ a.float()) * scale).to(torch.bfloat16)
     assert torch.equal(merged[f"{name}.weight"], expected)
     assert not torch.equal(merged[f"{name}.weight"], base[f"{name}.weight"])
     changed = (merged["model.embed_tokens.weight"] != base["model.embed_tokens.weight"]).any(dim=1)
     tokenizer = load_tokenizer(out / "base-2")
-    new = {i for text in recipe.train.new_tokens for i in tokenizer.encode(text)}
+    new = {i for text in recipe.training.new_tokens for i in tokenizer.encode(text)}
     assert set(changed.nonzero().flatten().tolist()) == new
 
 
@@ -394,7 +394,13 @@ def test_recipes_are_listed_for_machines() -> None:
         "params": tiny.params,
         "licence": "MIT",
         "status": "proved here",
+        "summary": tiny.summary,
+        "shape": None,
+        "family": "chatml",
+        "trained": True,
     }
+    assert rows["qwen2.5-72b"]["base"] == "Qwen/Qwen2.5-72B-Instruct@main"
+    assert not rows["qwen2.5-72b"]["trained"]
 
 
 def test_the_deck_command_counts(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def gemma(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Re
     recipe = source.override(load_recipe("gemma-3-270m"), str(tiny_gguf))
     few = {
         "dataset": recipe.dataset.model_copy(update={"train": 8, "valid": 2, "test": 4, "handwritten": 0}),
-        "train": recipe.train.model_copy(
+        "train": recipe.training.model_copy(
             update={"r": 4, "lora_alpha": 8, "max_steps": 3, "evaluate_every": 2, "dtype": "float32"}
         ),
         "gate": recipe.gate.model_copy(

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 
 from poem_build.errors import RecipeError
+from poem_build.recipe import presets
 from poem_build.recipe.gate import luck
 from poem_build.recipe.names import artifacts_folder, ollama_model
-from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
+from poem_build.recipe.shape import Shape
 from poem_build.store.artifact import Manifest
 from poem_build.store.digest import sha256
 
@@ -35,7 +37,7 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ("r = 8\n", "", "train.r: Field required"),
         ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
-        ('family = "chatml"', 'family = "other"', "base: family: there is no 'other'; families are chatml, gemma"),
+        ('family = "chatml"', 'family = "other"', "base: family: there is no 'other'; families are chatml, gemma, "),
         (
             "smoke_hands = 2\nsmoke_pass = 0.0",
             "smoke_hands = 3\nsmoke_pass = 0.3",
@@ -58,6 +60,56 @@ def test_a_bad_recipe_names_file_and_field(tmp_path: Path, recipe_file: Path, ol
         load_recipe(str(bad))
     assert str(caught.value).startswith(f"{bad}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_that_says_its_shape_is_trained_as_its_size_asks(tmp_path: Path) -> None:
+    small, middle, large = (load_recipe(name).training for name in ("qwen2.5-3b", "elyza-llama2-7b", "qwen2.5-32b"))
+    assert (small.r, small.lora_alpha, small.lora_dropout, small.learning_rate) == (8, 16, 0.1, 2e-4)
+    assert (middle.r, middle.lora_alpha, middle.lora_dropout) == (16, 32, 0.1)
+    assert (large.r, large.lora_alpha, large.lora_dropout) == (32, 64, 0.05)
+    for train, micro_batches in ((small, 2), (middle, 4), (large, 8)):
+        assert train.micro_batch is not None
+        assert train.batch == micro_batches * train.micro_batch
+    text = (RECIPES / "qwen2.5-7b.toml").read_text("utf-8")
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace("[train]\n", "[train]\nr = 5\nmicro_batch = 3\n[gate]\neval_hands = 7\n"), "utf-8")
+    recipe = load_recipe(str(own))
+    assert (recipe.training.r, recipe.training.micro_batch, recipe.training.batch) == (5, 3, 12)
+    assert (recipe.gate.eval_hands, recipe.gate.smoke_hands) == (7, 10)
+    own.write_text(text.replace("kv_heads = 4", "kv_heads = 3"), "utf-8")
+    with pytest.raises(RecipeError, match=r"shape: kv_heads: must divide heads"):
+        load_recipe(str(own))
+
+
+@pytest.mark.parametrize(
+    ("size", "bits", "method", "rate", "micro_batch", "offload"),
+    [
+        (1.5, 16, "lora", 2e-4, 32, "none"),
+        (7.6, 8, "lora", 2e-4, 32, "none"),
+        (22.5, 8, "lora", 2e-4, 8, "optimizer"),
+        (32.8, 4, "qlora", 1e-4, 8, "none"),
+        (70.6, 4, "qlora", 1e-4, 4, "optimizer"),
+        (140.6, 4, "qlora", 1e-4, 4, "layers"),
+    ],
+)
+def test_presets_are_the_table_s(
+    size: float, bits: int, method: str, rate: float, micro_batch: int, offload: str
+) -> None:
+    told = {"vocab_size": 1, "hidden_size": 1000, "intermediate_size": round(size * 1e9 / 3000), "layers": 1}
+    shape = Shape.model_validate(told | {"architecture": "A", "heads": 1, "kv_heads": 1, "head_dim": 1, "context": 1})
+    found = presets.training(shape, {})
+    expected = {"bits": bits, "method": method, "learning_rate": rate, "micro_batch": micro_batch, "offload": offload}
+    assert {name: found[name] for name in expected} == expected
+    assert presets.training(shape, {"method": "full"})["schedule"] == "cosine"
+    assert presets.training(shape, {"method": "qlora"})["bits"] == 4
+    assert found.get("gradient_checkpointing", False) == (size > 20)
+
+
+def test_nothing_is_trained_without_the_table_that_says_how() -> None:
+    recipe = load_recipe("llama-3.1-70b")
+    assert recipe.train is None
+    with pytest.raises(RecipeError, match=r"recipe llama-3\.1-70b: has no \[train\]: its base is served as it is"):
+        _ = recipe.training
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:

@@ -26,7 +26,7 @@ class Length(Report):
 
 
 def first_work(job: Job) -> Length:
-    text = f"r {job.recipe.train.r}"
+    text = f"r {job.recipe.training.r}"
     (job.folder / "sub").mkdir()
     (job.folder / "sub" / "file.txt").write_text(text, "utf-8")
     return Length(length=len(text))
@@ -107,7 +107,7 @@ def test_equal_content_is_the_same_input_whoever_made_it(tmp_path: Path) -> None
 def test_an_input_counts_by_the_files_that_are_read_of_it(tmp_path: Path) -> None:
     def two_files(job: Job) -> Length:
         (job.folder / "read.txt").write_text("same", "utf-8")
-        (job.folder / "other.txt").write_text(f"r {job.recipe.train.r}", "utf-8")
+        (job.folder / "other.txt").write_text(f"r {job.recipe.training.r}", "utf-8")
         return Length(length=0)
 
     stages = replace(FIRST, work=two_files), replace(SECOND, work=lambda _: Length(length=1), inputs={"first": ("r*",)})

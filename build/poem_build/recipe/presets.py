@@ -1,0 +1,109 @@
+"""A recipe's own tables → the same with what they leave out, by the size of the model and the way it is trained.
+
+Where a recipe gives a value, that one counts; where there is no `[train]` nothing is trained.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from poem_build.recipe.shape import Shape
+
+T = TypeVar("T")
+_DATASET = {"train": 5000, "valid": 200, "test": 200, "handwritten": 4, "seed": 2}
+_SERVE = {"num_ctx": 2048, "num_predict": 512, "temperature": 0.8, "top_p": 0.95, "top_k": 40}
+_GATE = {
+    **{"token_parity_texts": 1000, "smoke_hands": 10, "smoke_pass": 0.4},
+    **{"eval_hands": 100, "eval_pass": 0.9, "base_pass_at_most": 0.5},
+}
+_ADAPTERS = (
+    (20, {"r": 32, "lora_alpha": 64, "lora_dropout": 0.05, "gradient_checkpointing": True}),
+    (7, {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1}),
+    (0, {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1}),
+)
+"""From so many thousand millions of parameters on."""
+_ACCUMULATION = ((20, 8), (7, 4), (0, 2))
+"""Micro batches in a step."""
+_MICRO_BATCHES = (
+    (70, {16: 1, 8: 2, 4: 4}),
+    (32, {16: 2, 8: 4, 4: 8}),
+    (20, {16: 4, 8: 8, 4: 16}),
+    (14, {16: 8, 8: 16, 4: 32}),
+    (7, {16: 16, 8: 32, 4: 64}),
+    (0, {16: 32, 8: 64, 4: 128}),
+)
+"""Examples in memory at once, by the bits of the weights."""
+_BITS = ((32, 4), (7, 8), (0, 16))
+"""In which the frozen weights are held."""
+_RATES = {
+    "full": {"learning_rate": 5e-5, "schedule": "cosine"},
+    "lora": {"learning_rate": 2e-4, "schedule": "linear"},
+    "qlora": {"learning_rate": 1e-4, "schedule": "constant"},
+    "unsloth": {"learning_rate": 1e-4, "schedule": "constant"},
+    "dpo": {"learning_rate": 5e-6, "schedule": "linear"},
+}
+"""By the method; a constant rate warms up too."""
+_OFFLOAD = ((40, "layers"), (20, "optimizer"))
+"""What leaves the GPU from so many gigabytes of weights on; with `optimizer` the gradients too."""
+_EPOCHS = 2
+_NOTICES = {
+    "Gemma Terms of Use": """
+Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
+This model was modified: a LoRA adapter trained by mansion-poem is merged into the weights, which are quantized.
+Whoever is given a copy, in an image or a bundle too, must be given this notice and those terms, and is bound by the
+use restrictions in them (section 3.2 and the Prohibited Use Policy at ai.google.dev/gemma/prohibited_use_policy).""",
+    "Llama 2 Community License": """
+Llama 2 is licensed under the LLAMA 2 Community License, Copyright (c) Meta Platforms, Inc. All Rights Reserved.""",
+    "Llama 3.1 Community License": """
+Built with Llama. Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, Inc. All
+Rights Reserved.""",
+}
+"""What every copy has to carry, by the licence's name."""
+
+
+def completed(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The recipe's content with what it leaves out; `known` are the fields that `[train]` has.
+
+    A recipe without `[shape]` has to say everything itself; one with a wrong one is told so by whoever validates it.
+    """
+    if "shape" not in given:
+        return dict(given)
+    try:
+        shape = Shape.model_validate(given["shape"])
+    except ValidationError:
+        return {"params": "", **given}
+    defaults: dict[str, Any] = {"dataset": _DATASET, "serve": _SERVE, "gate": _GATE}
+    if isinstance(train := given.get("train"), Mapping):
+        defaults["train"] = {key: value for key, value in training(shape, train).items() if key in known}
+    content = {"params": count(shape.parameters), "notice": _NOTICES.get(str(given.get("licence")), ""), **given}
+    for name, values in defaults.items():
+        if isinstance(table := given.get(name, {}), Mapping):
+            content[name] = {**values, **table}
+    return content
+
+
+def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model of that shape is trained, as far as the given `[train]` does not say it."""
+    size = shape.parameters / 1e9
+    bits = given.get("bits") or (4 if given.get("method") == "qlora" else _of(_BITS, size))
+    method = given.get("method", "qlora" if bits == 4 else "lora")
+    micro_batch = given.get("micro_batch") or _of(_MICRO_BATCHES, size).get(bits, 1)
+    return {
+        **{"method": method, "bits": bits, "epochs": _EPOCHS},
+        **_RATES.get(str(method), _RATES["lora"]),
+        **_of(_ADAPTERS, size),
+        "micro_batch": micro_batch,
+        "batch": micro_batch * _of(_ACCUMULATION, size),
+        "offload": _of((*_OFFLOAD, (0, "none")), size * bits / 8),
+    }
+
+
+def count(parameters: int) -> str:
+    """`494M`, `7.6B`: as models are named."""
+    return f"{parameters / 1e9:.1f}B" if parameters >= 0.95e9 else f"{parameters / 1e6:.0f}M"
+
+
+def _of(table: Sequence[tuple[int, T]], size: float) -> T:
+    """The row of the first bound that the size, rounded, reaches: 6.7 is a model of 7."""
+    return next(row for bound, row in table if round(size) >= bound)
