@@ -13,7 +13,7 @@ from itertools import combinations, islice, pairwise
 from random import Random
 
 from poem import shape
-from poem.deck import Card, Wording, giveaway_terms
+from poem.deck import Banned, Card, Wording, giveaway_terms
 from poem.errors import CompositionError
 from poem.game import Game
 from poem.hand import Answer, Hand, Pair
@@ -53,6 +53,9 @@ _OFF_LENGTH = 0.08
 """For each character outside the wanted length."""
 _WANTED_LENGTH = range(208, _FITTING.stop)
 
+_CARDS_KEPT = 1024
+"""What was found for a card is kept; strangers may send others for ever, each of some 20 KB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Composition:
@@ -85,7 +88,7 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
     copied = [pair.wording.poem_text for pair in pairs if len(pair.wording.poem_text) >= PHRASE]
     terms = [term for pair in pairs for term in giveaway_terms(pair.card)]
     for waived in (False, True):
-        banned = copied if waived else terms + copied
+        banned = Banned(copied if waived else terms + copied)
         if drafts := _drafts(game, pairs, candidates, banned, waived, rng):
             best = max(drafts, key=lambda draft: draft.score)
             return Composition(Answer(best.title, _broken(best.sentences, best.layout)), waived)
@@ -93,7 +96,7 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
 
 
 def _drafts(
-    game: Game, pairs: Sequence[Pair], candidates: Sequence[str], banned: Sequence[str], waived: bool, rng: Random
+    game: Game, pairs: Sequence[Pair], candidates: Sequence[str], banned: Banned, waived: bool, rng: Random
 ) -> list[_Draft]:
     """Drafts of the right length without a banned text, on the first thread that gives any."""
     spoken = [_voices(game, pair, waived) for pair in pairs]
@@ -104,7 +107,7 @@ def _drafts(
             sentences = (opening, *_body(thread, spoken, fused, rng), closing)
             text = "".join(sentence.text for sentence in sentences)
             defined = text.count(_DEFINITION)
-            if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not any(term in text for term in banned):
+            if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not banned.within(text):
                 found.append(_judge(title, sentences, len(text), rng))
                 if len(found) == _DRAFTS:
                     break
@@ -231,13 +234,13 @@ def _told(game: Game, pair: Pair) -> Voices:
     return own or _of_kind(pair.card)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_CARDS_KEPT)
 def _of_kind(card: Card) -> Voices:
     theme = store().theme_of(card)
     return theme.voices if theme else {}
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_CARDS_KEPT)
 def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool) -> Voices:
     """What the store says of a card that nobody has written for, without what gives it away unless that is waived.
 
@@ -245,11 +248,11 @@ def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool)
     """
     known = store()
     worth = values or known.values_of(card, wording) or tuple(known.values)
-    terms = () if waived else giveaway_terms(card)
+    terms = Banned(() if waived else giveaway_terms(card))
     found: dict[str, tuple[Sentence, ...]] = {}
     for key, thread in known.threads.items():
         for sentences in (_of_kind(card).get(key, ()), [s for value in worth for s in thread.values.get(value, ())]):
-            if kept := tuple(s for s in sentences if not any(term in s.text for term in terms)):
+            if kept := tuple(s for s in sentences if not terms.within(s.text)):
                 found[key] = kept
                 break
     return found

@@ -107,6 +107,31 @@ def giveaway_terms(card: Card) -> tuple[str, ...]:
     return tuple(dict.fromkeys([card.condition_text, *runs]))
 
 
+class Banned:
+    """Texts that must not occur, and whether one does.
+
+    A stranger's cards bring hundreds of terms. By their first two characters those are found that need a look.
+    """
+
+    _FEW = 200
+    """So many are looked for one by one: that is faster."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = tuple(texts)
+        self._by_head: dict[str, list[str]] = {}
+        if len(self._texts) > self._FEW:
+            for text in self._texts:
+                self._by_head.setdefault(text[:2], []).append(text)
+        self._heads = frozenset(self._by_head)
+
+    def within(self, text: str) -> bool:
+        """Whether any of them occurs in the text."""
+        if not self._by_head:
+            return any(banned in text for banned in self._texts)
+        heads = {*text, *map(str.__add__, text, text[1:])}.intersection(self._heads)
+        return any(banned in text for head in heads for banned in self._by_head[head])
+
+
 def parse_cards(content: Any, file: str, warnings: list[str]) -> tuple[Card, ...]:
     """The cards of a parsed `cards.json`; `file` is what messages call it.
 

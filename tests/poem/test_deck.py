@@ -1,11 +1,14 @@
 import json
+import timeit
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from poem.deck import Card, Wording, giveaway_terms
+from poem.deck import Banned, Card, Wording, giveaway_terms
 from poem.errors import DeckError, GameError
 from poem.game import builtin_game, load_files
 
@@ -213,3 +216,20 @@ def test_a_deck_survives_being_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(_cards()), "utf-8")
     (tmp_path / "b.json").write_text(json.dumps(deck.catchphrases), "utf-8")
     assert load_files(tmp_path / "a.json", tmp_path / "b.json").deck == deck
+
+
+def test_hundreds_of_banned_texts_are_found_as_one_by_one_and_cost_little() -> None:
+    """As many as five hostile cards bring: 133 runs of kanji each, and a text of one character."""
+    rng = Random(3)
+    kanji = [chr(code) for code in range(0x4E00, 0x4E00 + 300)]
+    terms = ["".join(rng.choices(kanji, k=rng.choice((2, 2, 3)))) for _ in range(5 * 133)] + ["巣"]
+    texts = ["".join(rng.choices(kanji, k=40)) for _ in range(300)] + ["", "水", "巣", "鳥の巣", "巣箱"]
+    few, many = Banned(terms[-20:]), Banned(terms)
+    assert [many.within(text) for text in texts] == [any(term in text for term in terms) for text in texts]
+    assert [few.within(text) for text in texts] == [any(term in text for term in terms[-20:]) for text in texts]
+    clean = "".join(chr(code) for code in range(0x6000, 0x6000 + 60))
+
+    def cost(look: Callable[[], object]) -> float:
+        return min(timeit.repeat(look, number=50, repeat=7))
+
+    assert cost(lambda: many.within(clean)) * 2 < cost(lambda: any(term in clean for term in terms))
