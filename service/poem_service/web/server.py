@@ -12,6 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from poem_service.service import Service
+from poem_service.web import connection
 
 LEAVING_S = 2.0
 """Between SIGTERM and the closing of the port: a balancer sees `/ready` and looks away, kept connections end."""
@@ -60,11 +61,12 @@ def server_config(app: Starlette, host: str, port: int) -> uvicorn.Config:
         host=host,
         port=port,
         loop="auto",  # uvloop where it is; there is none for Windows
-        http="httptools",
+        http=connection.Connection,
+        timeout_keep_alive=connection.KEEP_ALIVE_S,
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
-        proxy_headers=False,
+        proxy_headers=False,  # the application has them read, where proxies are trusted
         timeout_graceful_shutdown=int(GRACE_S),
     )

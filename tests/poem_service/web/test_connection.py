@@ -1,0 +1,106 @@
+"""Clients that stop halfway, and those who keep a connection, on a real port."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from poem_service.settings import Settings
+from poem_service.web import connection
+from support.served import serving
+
+KEPT_S = connection.KEEP_ALIVE_S
+WHOLE = b"GET /health HTTP/1.1\r\nhost: stand\r\n\r\n"
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(Settings(engine="none")) as (_, client):
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEADER_S", 0.4)
+    monkeypatch.setattr(connection, "KEEP_ALIVE_S", 1.5)
+
+
+async def answer_of(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    return await reader.readexactly(len(b'{"status":"ok"}'))
+
+
+@pytest.mark.parametrize("before", [b"", WHOLE], ids=["the first", "the second"])
+async def test_half_a_header_is_not_waited_for(before: bytes) -> None:
+    """Nor does it help to send a byte now and then."""
+    async with connected() as (reader, writer):
+        if before:
+            writer.write(before)
+            await answer_of(reader)
+        started = time.monotonic()
+        writer.write(WHOLE[:25])
+        dripping = asyncio.create_task(drip(writer))
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        dripping.cancel()
+        assert 0.3 < time.monotonic() - started < 1.4
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    while True:
+        await asyncio.sleep(0.1)
+        writer.write(b"x")
+
+
+async def test_a_connection_is_kept_for_as_long_as_it_should() -> None:
+    assert KEPT_S > 60  # the balancers' minute
+    async with connected() as (reader, writer):
+        for _ in range(3):
+            writer.write(WHOLE)
+            assert await answer_of(reader) == b'{"status":"ok"}'
+            await asyncio.sleep(0.6)  # more than a header may take
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+
+
+async def test_nobody_sends_a_header_without_end() -> None:
+    async with connected() as (reader, writer):
+        writer.write(WHOLE[:-2] + b"x: " + b"y" * (connection.HEADER_BYTES_MAX + 1))
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_refused_body_is_not_read_for_ever() -> None:
+    async with connected() as (reader, writer):
+        writer.write(b"POST /nothing HTTP/1.1\r\nhost: stand\r\ncontent-length: 1000000\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404")
+        dripping = asyncio.create_task(drip(writer))
+        async with asyncio.timeout(5):
+            await reader.read()
+        dripping.cancel()
+
+
+async def test_an_answer_that_nobody_reads_ends_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "UNREAD_S", 0.3)
+    async with connected() as (_, writer):
+        writer.write(b"GET /api/cards HTTP/1.1\r\nhost: stand\r\n\r\n" * 500)
+        async with asyncio.timeout(5):
+            while not writer.transport.is_closing():  # aborted from the other side
+                writer.write(b" ")
+                await asyncio.sleep(0.05)
+
+
+async def test_a_slow_answer_outlasts_the_start_of_the_next_request() -> None:
+    """Half a request behind one that is under way ends nothing before that one's answer is there."""
+    async with connected() as (reader, writer):
+        writer.write(b"POST /api/generate-poem HTTP/1.1\r\nhost: stand\r\ncontent-length: 2\r\n\r\n{")
+        await asyncio.sleep(0.7)
+        writer.write(b"}" + WHOLE[:25])
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400")
