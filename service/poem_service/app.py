@@ -8,10 +8,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from poem_service.errors import RequestError
 from poem_service.service import Service
 from poem_service.web import handlers
+from poem_service.web.access import trusted_hosts
 from poem_service.web.dist import GameFiles, game_csp
 from poem_service.web.middleware import BearerKey, Envelope
 from poem_service.web.page import page, page_csp
@@ -48,6 +50,8 @@ def _layers(service: Service) -> list[Middleware]:
     settings = service.settings
     csp = game_csp(sources=settings.game_sources) if settings.game_dist else page_csp()
     layers = [Middleware(Envelope, metrics=service.metrics, csp=csp, leaving=lambda: service.writer.stopping)]
+    if settings.trusted_proxies:  # who asks is then whom they name
+        layers.append(Middleware(ProxyHeadersMiddleware, trusted_hosts=trusted_hosts(settings.trusted_proxies)))
     if settings.allowed_origins:
         allowed = list(settings.allowed_origins)
         headers = ["Content-Type", "Authorization"]

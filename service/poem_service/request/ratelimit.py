@@ -2,58 +2,61 @@
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from poem_service.settings import Network
+from poem.environment import address_of
 
 ADDRESSES_MAX = 10_000
+TOLD_PER_MINUTE = 60
+UNKNOWN = "unknown"
 
 
 @dataclass(slots=True)
 class _Bucket:
+    size: float
     tokens: float
     at: float
+
+    def take(self, now: float) -> bool:
+        self.tokens = min(self.size, self.tokens + (now - self.at) * self.size / 60)
+        self.at = now
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
 
 
 class RateLimit:
     """So many a minute for each address; the least recently seen address is forgotten first."""
 
     def __init__(self, per_minute: int) -> None:
+        self.untold = 0
+        """How many requests over the limit were not logged."""
         self._size = float(per_minute)
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        told = float(min(per_minute, TOLD_PER_MINUTE))
+        self._told = _Bucket(told, told, 0.0)
 
     def allows(self, address: str, now: float) -> bool:
-        bucket = self._buckets.pop(address, None) or _Bucket(self._size, now)
-        bucket.tokens = min(self._size, bucket.tokens + (now - bucket.at) * self._size / 60)
-        bucket.at = now
+        bucket = self._buckets.pop(address, None) or _Bucket(self._size, self._size, now)
         self._buckets[address] = bucket
         if len(self._buckets) > ADDRESSES_MAX:
             self._buckets.popitem(last=False)
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        return bucket.take(now)
+
+    def tells(self, now: float) -> bool:
+        """Whether a request over the limit has its line and its row: a few a minute have, whoever asks."""
+        if self._told.take(now):
+            return True
+        self.untold += 1
+        return False
 
 
-def client_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:
-    """Who asks: the peer, or the last address that our own proxies did not add themselves.
-
-    An IPv6 caller is known by its /64, since a single host has all of that.
-    """
-    address = _parsed(peer)
-    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-    while address is not None and hops and any(address in network for network in trusted):
-        address = _parsed(hops.pop())
+def bucket_of(client: str) -> str:
+    """Whose requests are counted together: an IPv6 caller is known by its /64, since a single host has all of that."""
+    address = address_of(client)
     if address is None:
-        return peer
+        return UNKNOWN
     if address.version == 6:
-        return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(ipaddress.IPv6Network((int(address), 64), strict=False))
     return str(address)
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None

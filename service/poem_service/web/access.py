@@ -1,16 +1,18 @@
-"""A request → whether it carries a key, or comes from this very machine."""
+"""A request → whether it carries a key, or comes from this very machine; and whose word on that is believed."""
 
 import base64
 import binascii
 import hmac
-import ipaddress
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from poem.environment import address_of
+from poem_service.variables import Network
+
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
+FORWARDED = frozenset({"forwarded", "x-real-ip", "via"})
 
 
 def has_key(headers: Headers, keys: Sequence[str], *, basic: bool = False) -> bool:
@@ -28,13 +30,19 @@ def has_key(headers: Headers, keys: Sequence[str], *, basic: bool = False) -> bo
 
 
 def is_local(scope: Scope, headers: Headers) -> bool:
-    """Whether the caller sits at this machine: not a proxy for somebody, nor a page that guessed our address."""
-    if any(name in headers for name in FORWARDED):
+    """Whether the caller sits at this machine: not a proxy for somebody, nor a page that guessed our address.
+
+    A proxy that adds none of the usual headers looks like it; behind such a one a key is needed.
+    """
+    if any(name in FORWARDED or name.startswith("x-forwarded-") for name in headers):
         return False
     host = headers.get("host", "").rpartition("@")[2]
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(scope["client"][0] if scope.get("client") else "")
-    except ValueError:
-        return False
-    return address.is_loopback and name.lower() in LOCAL_NAMES
+    address = address_of(scope["client"][0] if scope.get("client") else "")
+    return address is not None and address.is_loopback and name.lower() in LOCAL_NAMES
+
+
+def trusted_hosts(trusted: Sequence[Network]) -> list[str]:
+    """The proxies as the web server is told of them: an IPv4 one calls itself `::ffff:…` on a socket for both."""
+    mapped = [f"::ffff:{net.network_address}/{96 + net.prefixlen}" for net in trusted if net.version == 4]
+    return [*map(str, trusted), *mapped]

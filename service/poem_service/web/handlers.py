@@ -18,7 +18,7 @@ from poem_service.record.log import request_id
 from poem_service.record.metrics import CONTENT_TYPE
 from poem_service.record.outcome import Outcome
 from poem_service.request.intake import read_hand
-from poem_service.request.ratelimit import client_address
+from poem_service.request.ratelimit import bucket_of
 from poem_service.request.writer import Audience
 from poem_service.service import Service
 from poem_service.web import stand as stand_page
@@ -32,6 +32,8 @@ TOO_LATE = "送信が途中で止まりました。もう一度お試しくだ�
 BODY_S = 10.0
 SEEN = "poem_service.seen"
 """Where a handler leaves in the scope what the request's one line of log should tell."""
+UNTOLD = "poem_service.untold"
+"""Is in the scope of a request that has no line: one of a flood."""
 BAD_FROM = "from は any か prepared にしてください。"
 BAD_SEED = "seed は十八桁までの整数にしてください。"
 MESSAGES = {
@@ -48,10 +50,11 @@ T = TypeVar("T")
 async def generate_poem(request: Request) -> Response:
     """The game's endpoint: JSON, or events for a client that accepts them."""
     service = _service(request)
+    limited = _is_over_the_limit(request, service)
     hand = read_hand(await _body(request, service.body_bytes_max), service.deck, service.settings.deck_policy)
     if "text/event-stream" in request.headers.get("accept", ""):
-        return EventStream(lambda audience: _outcome(request, hand, audience))
-    outcome = await _unless_gone(request, _outcome(request, hand))
+        return EventStream(lambda audience: _outcome(request, hand, limited, audience))
+    outcome = await _unless_gone(request, _outcome(request, hand, limited))
     if outcome is None:
         request.scope[LEFT] = True
         return Response(status_code=204)  # nobody is there to read it
@@ -134,14 +137,15 @@ def error_response(status: int, message: str, headers: Any = None) -> Response:
     return Response(body, status, headers=headers, media_type="application/json")
 
 
-async def _outcome(request: Request, hand: Hand, audience: Audience | None = None) -> Outcome:
+async def _outcome(request: Request, hand: Hand, limited: bool, audience: Audience | None = None) -> Outcome:
     service = _service(request)
-    if service.rate_limit and not service.rate_limit.allows(_address(request, service), time.monotonic()):
+    if limited:
         outcome = service.writer.without_model(hand, Reason.RATE_LIMITED, audience)
     else:
         outcome = await service.writer.write(hand, audience)
     outcome.request_id = request_id.get()
-    service.keep(outcome)
+    if UNTOLD not in request.scope:
+        service.keep(outcome)
     request.scope[SEEN] = {
         "source": outcome.source,
         "reason": outcome.reason,
@@ -200,9 +204,14 @@ async def _gone(request: Request, working: "asyncio.Task[Any]") -> None:
     working.cancel()
 
 
-def _address(request: Request, service: Service) -> str:
-    peer = request.client.host if request.client else ""
-    return client_address(peer, request.headers.get("x-forwarded-for", ""), service.settings.trusted_proxies)
+def _is_over_the_limit(request: Request, service: Service) -> bool:
+    """Counts it, whatever it holds; of a flood most leave nothing but their count."""
+    limit, now = service.rate_limit, time.monotonic()
+    if limit is None or limit.allows(bucket_of(request.client.host if request.client else ""), now):
+        return False
+    if not limit.tells(now):
+        request.scope[UNTOLD] = True
+    return True
 
 
 def _service(request: Request) -> Service:

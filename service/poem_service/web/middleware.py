@@ -14,7 +14,7 @@ from poem_service.record.log import request_id
 from poem_service.record.metrics import Metrics
 from poem_service.web.access import has_key
 from poem_service.web.events import LEFT
-from poem_service.web.handlers import MESSAGES, SEEN, error_response
+from poem_service.web.handlers import MESSAGES, SEEN, UNTOLD, error_response
 
 log = logging.getLogger("poem_service.access")
 
@@ -74,8 +74,9 @@ class Envelope:
             status = CLIENT_LEFT if LEFT in scope else status
             self._metrics.count_answer(status)
             ms = round((time.monotonic() - started) * 1000, 2)
-            seen = {"method": scope["method"], "path": scope["path"], "status": status, "ms": ms}
-            log.info("request", extra={"seen": seen | scope.get(SEEN, {})})
+            if UNTOLD not in scope:
+                seen = {"method": scope["method"], "path": scope["path"], "status": status, "ms": ms}
+                log.info("request", extra={"seen": seen | scope.get(SEEN, {})})
             request_id.reset(token)
 
 

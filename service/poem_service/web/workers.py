@@ -10,17 +10,26 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
+from poem_service.errors import SettingsError
+
 log = logging.getLogger("poem_service.web.workers")
 
 RESTART_S = 1.0
+EVERYWHERE = "::"
 
 Work = Callable[[list[socket.socket]], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """The socket that all of them accept from."""
+    """The socket that all of them accept from; `::` takes IPv4 too, as it does for Ollama and Docker."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.create_server((host, port), family=family, backlog=2048)
+    both = host == EVERYWHERE and socket.has_dualstack_ipv6()
+    try:
+        bound = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
+    except OSError as error:
+        raise SettingsError(
+            f"POEM_PORT: {port} on {host}: {error.strerror}; stop what listens there, or give another"
+        ) from error
     bound.set_inheritable(True)
     return bound
 

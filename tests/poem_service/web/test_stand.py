@@ -103,3 +103,19 @@ def test_a_key_is_a_key(value: str, basic: bool, opens: bool) -> None:
 )
 def test_this_machine_is_known_by_address_and_name(peer: str, headers: dict[str, str], local: bool) -> None:
     assert is_local({"client": (peer, 1)} if peer else {}, Headers(headers)) is local
+
+
+async def test_nobody_forges_this_machine() -> None:
+    """Neither past a proxy that is trusted nor by a caller who is believed to be one."""
+    trusted = Settings.from_env({"POEM_TRUSTED_PROXIES": "127.0.0.1"}).trusted_proxies
+    async with serving(Settings(engine="none", trusted_proxies=trusted)) as (_, client):
+        assert (await client.get("/stand")).status_code == 200
+        for name in ("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "forwarded", "x-real-ip", "via"):
+            assert (await client.get("/stand", headers={name: "127.0.0.1"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("address", "local"), [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("::ffff:10.0.0.1", False)]
+)
+def test_this_machine_is_known_on_a_socket_for_both_kinds(address: str, local: bool) -> None:
+    assert is_local({"client": (address, 1)}, Headers({"host": "localhost:3001"})) is local
