@@ -6,7 +6,8 @@ from click.testing import CliRunner
 
 from poem_build.cli.main import cli
 from poem_build.recipe.schema import load_recipe, recipe_names
-from poem_service.settings import VARIABLES, Settings
+from poem_service.settings import Settings
+from poem_service.variables import VARIABLES
 
 README = Path(__file__).parents[1] / "README.md"
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from importlib import metadata
+from typing import NoReturn
 
 from poem.errors import PoemError
 from poem_service.errors import ServiceError
@@ -24,8 +25,15 @@ def main() -> None:
             raise SystemExit(replay.command(os.environ, asked))
         serve()
     except (ServiceError, PoemError) as error:
-        sys.stderr.write(f"poem-service: {error}\n")
-        raise SystemExit(2) from None
+        _refuse(str(error))
+    except OSError as error:  # a file or an address that nobody could foresee to be closed to us
+        where = f"{error.filename}: " if error.filename else ""
+        _refuse(f"{where}{error.strerror or error}; correct the path, its rights or the address")
+
+
+def _refuse(told: str) -> NoReturn:
+    sys.stderr.write(f"poem-service: {told}\n")
+    raise SystemExit(2) from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ from poem_service.record.log import log_to_stderr
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.web.server import Server, server_config
-from poem_service.web.workers import bind, supervise
+from poem_service.web.workers import EVERYWHERE, bind, supervise
 
 
 def serve() -> None:
@@ -30,4 +30,6 @@ def work(sockets: list[socket] | None = None) -> None:
     log_to_stderr()
     gc.collect()
     gc.freeze()  # the deck and the word files stay for ever; no collection needs to walk them
+    if sockets is None and settings.host == EVERYWHERE:  # uvicorn's own would leave IPv4 out
+        sockets = [bind(settings.host, settings.port)]
     Server(server_config(build_app(service), settings.host, settings.port), service).run(sockets)

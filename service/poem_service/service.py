@@ -17,6 +17,7 @@ from poem.table import Table
 from poem_service.engine.choose import choose
 from poem_service.game import game_of
 from poem_service.record.generation_log import GenerationLog
+from poem_service.record.log import lines_lost
 from poem_service.record.metrics import Metrics
 from poem_service.record.outcome import Outcome
 from poem_service.record.recent import Recent
@@ -66,6 +67,8 @@ class Service:
 
     async def start(self) -> None:
         """Start what runs beside the requests."""
+        for name in self.settings.idle:
+            log.warning("%s is set and has no effect with POEM_ENGINE=%s", name, self.settings.engine)
         for warning in self.game.warnings:
             log.warning("the game's files: %s", warning)
         if self.settings.deal == "prepared" and not self.dealer.prepared:
@@ -168,6 +171,12 @@ class Service:
         metrics.watch(
             "poem_gpu_lost", "1 if a GPU is expected and the model is loaded without one", lambda: self.gpu_lost
         )
+        metrics.watch_total(
+            "poem_untold",
+            "Poems over the limit that the log has no line and no row of",
+            lambda: self.rate_limit.untold if self.rate_limit else 0,
+        )
+        metrics.watch_total("poem_log_lines_lost", "Lines that standard error did not take", lines_lost)
         metrics.watch_total(
             "poem_log_rows_lost",
             "Rows the generation log could not keep",

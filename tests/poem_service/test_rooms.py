@@ -9,17 +9,18 @@ PACKAGE = Path(poem_service.__file__).parent
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {
     "__main__": {"doctor", "run", "errors"},
-    "run": {"app", "web", "service", "record", "settings", "errors"},
-    "doctor": {"app", "web", "service", "game", "request", "engine", "record", "settings", "errors"},
-    "app": {"web", "service", "settings", "errors"},
-    "web": {"service", "request", "watch", "record", "settings", "errors"},
-    "service": {"game", "request", "watch", "engine", "record", "settings", "errors"},
-    "request": {"watch", "engine", "record", "settings", "errors"},
+    "run": {"app", "web", "service", "record", "settings", "variables", "errors"},
+    "doctor": {"app", "web", "service", "game", "request", "engine", "record", "settings", "variables", "errors"},
+    "app": {"web", "service", "settings", "variables", "errors"},
+    "web": {"service", "request", "watch", "record", "settings", "variables", "errors"},
+    "service": {"game", "request", "watch", "engine", "record", "settings", "variables", "errors"},
+    "request": {"watch", "engine", "record", "settings", "variables", "errors"},
     "watch": {"engine", "errors"},
-    "game": {"settings", "errors"},
-    "engine": {"record", "settings", "errors"},
+    "game": {"settings", "variables", "errors"},
+    "engine": {"record", "settings", "variables", "errors"},
     "record": {"errors"},
-    "settings": {"errors"},
+    "settings": {"variables", "errors"},
+    "variables": set(),
     "errors": set(),
 }
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from poem_service.errors import SettingsError
-from poem_service.settings import VARIABLES, Settings
+from poem_service.settings import Settings
+from poem_service.variables import VARIABLES
 
 BAD = {
     "POEM_PORT": "0",
@@ -31,6 +32,7 @@ BAD = {
     "POEM_ALLOWED_ORIGINS": "example.jp",
     "POEM_MAX_ACTIVE": "0",
     "POEM_GPU": "yes",
+    "POEM_GPU_LAYERS": "-2",
     "POEM_OPENAI_URL": "localhost:8080",
     "POEM_OPENAI_KEY": "short",
     "POEM_API_KEY": "クリップ",
@@ -60,6 +62,7 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "POEM_ALLOWED_ORIGINS": ("https://a.example.jp", "allowed_origins", ("https://a.example.jp",)),
     "POEM_MAX_ACTIVE": ("7", "max_active", 7),
     "POEM_GPU": ("expected", "gpu", "expected"),
+    "POEM_GPU_LAYERS": ("12", "gpu_layers", 12),
     "POEM_OPENAI_URL": ("http://10.1.2.4:8080", "openai_url", "http://10.1.2.4:8080"),
     "POEM_OPENAI_KEY": ("of-the-server", "openai_key", "of-the-server"),
     "POEM_API_KEY": ("the-old-one,the-new-one", "api_keys", ("the-old-one", "the-new-one")),

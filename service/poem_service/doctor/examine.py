@@ -17,7 +17,8 @@ from poem_service.doctor.visit import Played, StrangerError, Visit, find_service
 from poem_service.errors import EngineError, Reason, SettingsError
 from poem_service.game import game_of
 from poem_service.record.remedies import REMEDIES
-from poem_service.settings import VARIABLES, Settings
+from poem_service.settings import Settings
+from poem_service.variables import VARIABLES
 
 SLOW_S = 20.0
 """A poem that takes longer keeps a queue of players waiting."""

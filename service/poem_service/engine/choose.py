@@ -69,4 +69,4 @@ async def _embedded(settings: Settings) -> Engine:
     from poem_service.engine.embedded import EmbeddedEngine
 
     assert settings.gguf is not None
-    return EmbeddedEngine(settings.gguf)
+    return EmbeddedEngine(settings.gguf, settings.gpu_layers)

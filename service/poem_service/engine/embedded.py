@@ -22,6 +22,7 @@ from poem.prompt import Prompt
 from poem.shape import answer_grammar
 from poem_service.engine.protocol import Ask, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, Reason, UnavailableError
+from poem_service.variables import ALL_LAYERS
 
 CONTEXT = 4096
 ANSWER_TOKENS_MAX = 1024
@@ -42,8 +43,9 @@ class EmbeddedEngine:
 
     name = "embedded"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, layers: int | None = None) -> None:
         self._path = path
+        self._layers = ALL_LAYERS if layers is None else layers
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="llama")
         self._model: Model | None = None
         self._closing = threading.Event()
@@ -61,12 +63,12 @@ class EmbeddedEngine:
     async def load(self) -> None:
         stamp = _stamp(self._path)
         try:
-            await _bears(self._path)
+            await _bears(self._path, self._layers)
         except UnavailableError as error:
             if error.reason is Reason.MODEL_MISSING:
                 self._refused = stamp, error  # not tried again until the file is another
             raise
-        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path)
+        self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path, self._layers)
 
     async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         model = self._model
@@ -94,10 +96,10 @@ class EmbeddedEngine:
         self._worker.shutdown(wait=False, cancel_futures=True)
 
 
-async def _bears(path: Path) -> None:
+async def _bears(path: Path, layers: int) -> None:
     """Raise `UnavailableError` if llama.cpp does not load the file, or dies of it, in a process of its own."""
     trial = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "poem_service.engine.trial", str(path)),
+        *(sys.executable, "-m", "poem_service.engine.trial", str(path), str(layers)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, "GGML_NO_BACKTRACE": "1"},
@@ -142,7 +144,7 @@ def _cores() -> int:
 class Model:
     """What llama.cpp holds; used by the worker thread only, but for `facts`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, layers: int) -> None:
         import llama_cpp
         from jinja2.exceptions import TemplateError
 
@@ -154,7 +156,13 @@ class Model:
         threads = max(1, _cores() // 2)
         try:
             self._llama: Any = llama_cpp.Llama(
-                str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, swa_full=True, verbose=False
+                str(path),
+                n_ctx=CONTEXT,
+                n_threads=threads,
+                n_threads_batch=threads,
+                n_gpu_layers=layers,
+                swa_full=True,
+                verbose=False,
             )
             metadata: dict[str, str] = self._llama.metadata
             self._template = ChatTemplate(metadata["tokenizer.chat_template"])
@@ -165,7 +173,15 @@ class Model:
         self._vocab = llama_cpp.llama_model_get_vocab(self._llama.model)
         self._context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
         self._sampling = {name: type(default)(metadata.get(key, default)) for name, (key, default) in SAMPLING.items()}
-        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", Training.of(metadata))
+        share = self._gpu_share(layers)
+        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", Training.of(metadata), vram_share=share)
+
+    def _gpu_share(self, layers: int) -> float:
+        """Of the layers, the output's among them, the share that is on a GPU; none where llama.cpp sees no GPU."""
+        if not self._lib.llama_supports_gpu_offload():
+            return 0.0
+        there = int(self._lib.llama_model_n_layer(self._llama.model)) + 1
+        return 1.0 if layers == ALL_LAYERS else min(layers, there) / there
 
     def answer(self, ask: Ask) -> Iterator[bytes]:
         """The raw bytes of an answer, token by token, under the grammar, to its end."""

@@ -18,12 +18,12 @@ TOKENS = 48
 """Enough for the title and into the poem: every literal of the grammar but the last has been spelt then."""
 
 
-def main(path: Path) -> int:
+def main(path: Path, layers: int) -> int:
     """Load it and let it begin an answer."""
     game = builtin_game()
     deck = game.deck
     try:
-        answer = Model(path).answer(Ask.of(game, deal(deck, Random(0)), draw_candidates(deck, Random(0)), 0))
+        answer = Model(path, layers).answer(Ask.of(game, deal(deck, Random(0)), draw_candidates(deck, Random(0)), 0))
         for n, _ in enumerate(answer):
             if n >= TOKENS:
                 break
@@ -34,4 +34,4 @@ def main(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -16,7 +16,7 @@ from poem_service.doctor.examine import examine
 from poem_service.doctor.report import Report, State, as_text, support_file, without_secrets
 from poem_service.errors import Reason
 from poem_service.record.remedies import REMEDIES
-from poem_service.settings import SECRETS
+from poem_service.variables import SECRETS
 from support.ollama_stand_in import OllamaStandIn, slow_drip, too_short
 from support.process import ROOT, free_port, service
 from support.served import a_hand

@@ -6,11 +6,12 @@ from contextlib import aclosing
 import httpx
 import pytest
 
+from poem.environment import ollama_url
 from poem.game import builtin_game
 from poem.hand import Answer
 from poem.rules import check
 from poem_service.engine.ollama import OllamaEngine
-from poem_service.settings import Settings, ollama_url
+from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from support.served import a_hand, events, sent, serving, until
 
