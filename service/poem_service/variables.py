@@ -19,7 +19,7 @@ def _port(text: str) -> int:
 
 
 def _deadline(text: str) -> float:
-    return _within(float(text), 1.0, 85.0)
+    return _within(float(narrow(text)), 1.0, 85.0)
 
 
 def _active(text: str) -> int:

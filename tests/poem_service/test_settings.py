@@ -1,6 +1,8 @@
 """Every variable: what it takes, and how a bad value is refused."""
 
 import ipaddress
+import json
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +13,7 @@ import pytest
 
 from poem_service.errors import SettingsError
 from poem_service.settings import Settings
-from poem_service.variables import VARIABLES
+from poem_service.variables import ALL_LAYERS, VARIABLES
 
 BAD = {
     "POEM_PORT": "0",
@@ -113,21 +115,46 @@ def test_a_bad_value_is_refused_with_name_value_and_what_is_allowed(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "url"),
+    ("name", "text", "value"),
     [
-        ("127.0.0.1", "http://127.0.0.1:11434"),
-        ("0.0.0.0:11434", "http://127.0.0.1:11434"),
-        (":11500", "http://127.0.0.1:11500"),
-        ("ollama:11434", "http://ollama:11434"),
-        ("http://ollama", "http://ollama:80"),
-        ("https://ollama.example.jp/", "https://ollama.example.jp:443"),
-        ("[::1]:11434", "http://[::1]:11434"),
-        ("HTTP://stand", "http://stand:80"),
-        ("https://us:pa@ollama.example.jp", "https://us:pa@ollama.example.jp:443"),
+        ("POEM_PORT", '"３００２"  # the stand', 3002),
+        ("POEM_DEADLINE_S", "'１２．５'", 12.5),
+        ("POEM_ENGINE", "Ollama", "ollama"),
+        ("POEM_HOST", "[::1]/", "::1"),
+        ("POEM_HOST", "::", "::"),
+        ("OLLAMA_HOST", '"::1"', "http://[::1]:11434"),
+        ("POEM_OPENAI_URL", "http://localhost:1234/v1/ # LM Studio", "http://localhost:1234/v1"),
+        ("POEM_API_KEY", '"a-long-key" # new', ("a-long-key",)),
+        ("POEM_MODEL", "'mansion-poem:tiny'\r", "mansion-poem:tiny"),
+        ("POEM_GPU_LAYERS", "ALL", ALL_LAYERS),
+        ("POEM_WORKERS", "１", 1),
     ],
 )
-def test_ollama_host_takes_the_forms_that_ollama_takes(text: str, url: str) -> None:
-    assert Settings.from_env({"OLLAMA_HOST": text}).ollama_url == url
+def test_a_value_is_understood_as_people_write_it(name: str, text: str, value: object) -> None:
+    assert getattr(Settings.from_env({name: text}), VARIABLES[name][0]) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("https://example.jp/", "https://example.jp"),
+        ("HTTPS://Example.JP", "https://example.jp"),
+        ("https://example.jp:443", "https://example.jp"),
+        ("http://localhost:80", "http://localhost"),
+        ("http://localhost:5173/", "http://localhost:5173"),
+        ("https://例え.jp", "https://xn--r8jz45g.jp"),
+        ("http://[::1]:5173", "http://[::1]:5173"),
+    ],
+)
+async def test_an_origin_is_allowed_as_a_browser_sends_it(text: str, sent: str) -> None:
+    settings = Settings.from_env({"POEM_ALLOWED_ORIGINS": f"https://other.jp {text}", "POEM_ENGINE": "none"})
+    assert settings.allowed_origins == ("https://other.jp", sent)
+
+
+@pytest.mark.parametrize("text", ["https://*.example.jp", "example.jp", "https://example.jp/game", "null", "*.jp"])
+def test_an_origin_that_no_browser_sends_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"^POEM_ALLOWED_ORIGINS: "):
+        Settings.from_env({"POEM_ALLOWED_ORIGINS": text})
 
 
 @pytest.mark.parametrize(("engine", "needs"), [("embedded", "POEM_GGUF"), ("openai", "POEM_OPENAI_URL")])
@@ -145,10 +172,35 @@ def test_the_embedded_engine_takes_one_at_a_time(engine: str, tmp_path: Path) ->
     assert Settings.from_env(environ | {"POEM_ENGINE": "ollama"}).max_active == 2
 
 
-def test_keys_do_not_show() -> None:
-    settings = Settings.from_env({"POEM_API_KEY": "a-secret-key", "POEM_OPENAI_KEY": "another-key"})
-    assert "secret" not in repr(settings)
-    assert "another" not in repr(settings)
+def test_nothing_secret_shows() -> None:
+    environ = {
+        "POEM_API_KEY": "a-secret-key",
+        "POEM_OPENAI_KEY": "another-secret",
+        "OLLAMA_HOST": "http://us:secret@stand:11434",
+        "POEM_OPENAI_URL": "https://us:secret@api.example.jp",
+    }
+    assert "secret" not in repr(Settings.from_env(environ))
+    for name in ("OLLAMA_HOST", "POEM_OPENAI_URL"):
+        for spoilt in ("ftp://us:secret@h", "http://us:sec ret@h:99999", "us:secret@h:x", "http://h?key=secret"):
+            with pytest.raises(SettingsError) as refusal:
+                Settings.from_env({name: spoilt})
+            assert "ret" not in str(refusal.value)
+
+
+def test_what_has_no_effect_is_told_and_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    (gguf := tmp_path / "model.gguf").touch()
+    environ = {"POEM_ENGINE": "ollama", "POEM_GGUF": str(gguf), "POEM_OPENAI_KEY": "a-secret-key"}
+    assert Settings.from_env(environ).idle == ("POEM_GGUF", "POEM_OPENAI_KEY")
+    assert Settings.from_env({"POEM_GGUF": str(gguf), "POEM_GPU_LAYERS": "7"}).idle == ()
+    for engine in ("openai", "none"):
+        environ = {"POEM_ENGINE": engine, "POEM_GPU": "expected", "POEM_OPENAI_URL": "http://h"}
+        with pytest.raises(
+            SettingsError, match=f"^POEM_GPU: expected cannot be looked after with POEM_ENGINE={engine}"
+        ):
+            Settings.from_env(environ)
+    environ = {"POEM_GGUF": str(gguf), "POEM_GPU": "expected", "POEM_GPU_LAYERS": "0"}
+    with pytest.raises(SettingsError, match=r"^POEM_GPU_LAYERS: 0 puts nothing on the GPU"):
+        Settings.from_env(environ)
 
 
 def test_all_values_land(tmp_path: Path) -> None:
@@ -189,3 +241,65 @@ def test_a_game_s_folder_and_its_files_are_not_both_given(tmp_path: Path) -> Non
     environ = {"POEM_GAME": str(tmp_path), "POEM_DECK": str(tmp_path / "cards.json")}
     with pytest.raises(SettingsError, match="POEM_GAME: is set beside POEM_DECK or POEM_CATCHPHRASES; give the folder"):
         Settings.from_env(environ)
+
+
+PATHS = [name for name, bad in BAD.items() if bad.startswith("/no/such")]
+
+
+@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "/" + "x" * 5000, "/dev/null/x"])
+def test_a_path_of_any_kind_is_one_line(name: str, path: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_env({name: path})
+    assert str(refusal.value).startswith(f"{name}: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_path_that_is_closed_to_us_is_one_line(tmp_path: Path) -> None:
+    """As under umask 077 or SELinux: seen by another user than the one who owns it."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "index.html").touch()
+    (unread := tmp_path / "unread").touch()
+    tmp_path.chmod(0o755)
+    unread.chmod(0o000)
+    closed.chmod(0o000)
+    paths = dict.fromkeys(PATHS, str(closed / "x")) | {"POEM_GGUF": str(unread), "POEM_GAME": str(closed)}
+    script = (
+        "import json, os, sys\n"
+        "from poem_service.settings import Settings\n"
+        "from poem_service.errors import SettingsError\n"
+        "paths = json.loads(sys.argv[1])\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "for name, path in paths.items():\n"
+        "    try: Settings.from_env({name: path}); print('none')\n"
+        "    except SettingsError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", script, json.dumps(paths)]
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    closed.chmod(0o755)
+    assert done.stderr == ""
+    told = done.stdout.splitlines()
+    assert [line.split(": ")[0] for line in told] == list(paths)
+    assert all("Permission denied; give " in line for line in told)
+
+
+def test_what_cannot_be_opened_later_is_one_line_too(tmp_path: Path) -> None:
+    """The port of somebody else, with workers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "poem_service"],
+            env={"POEM_PORT": port, "POEM_ENGINE": "none", "POEM_WORKERS": "2", "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    remedy = "stop what listens there, or give another"
+    assert done.stderr == f"poem-service: POEM_PORT: {port} on 127.0.0.1: Address already in use; {remedy}\n"

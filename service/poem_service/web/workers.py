@@ -27,9 +27,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
-        raise SettingsError(
-            f"POEM_PORT: {port} on {host}: {error.strerror}; stop what listens there, or give another"
-        ) from error
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        told = f"POEM_PORT: {port} on {host}: {why}; stop what listens there, or give another"
+        raise SettingsError(told) from error
     bound.set_inheritable(True)
     return bound
 

@@ -167,3 +167,35 @@ async def test_the_service_serves_by_it(gguf: Path) -> None:
         ready = (await client.get("/ready")).json()
     assert set(reasons) <= {None, "rules"}  # a random model keeps the form and hardly the length
     assert (ready["engine"], ready["model"]) == ("embedded", "tiny.gguf")
+
+
+async def test_a_gpu_that_is_expected_and_not_there_is_told(gguf: Path) -> None:
+    """llama.cpp is built without one here, however many layers are asked for."""
+    settings = Settings.from_env({"POEM_ENGINE": "embedded", "POEM_GGUF": str(gguf), "POEM_GPU": "expected"})
+    async with serving(settings) as (service, client):
+        await until(service, ModelState.READY, ModelState.TOO_SLOW)
+        ready = (await client.get("/ready")).json()
+    assert ready["vram_share"] == 0
+    assert ready["gpu_lost"] is True
+
+
+@pytest.mark.parametrize(("layers", "share"), [(None, 1.0), (1, 1 / 2), (99, 1.0), (0, 0.0)])
+async def test_layers_are_a_setting(
+    layers: int | None, share: float, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The share is of the layers that are there, one and the output's; the library is told as many as were asked."""
+    asked: list[int] = []
+    real = llama_cpp.Llama
+
+    def counting(path: str, **options: int) -> object:
+        asked.append(options["n_gpu_layers"])
+        return real(path, **options)
+
+    monkeypatch.setattr(llama_cpp, "Llama", counting)
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: True)
+    engine = EmbeddedEngine(gguf, layers)
+    await engine.load()
+    facts = await engine.inspect()
+    await engine.aclose()
+    assert asked == [-1 if layers is None else layers]
+    assert facts.vram_share == pytest.approx(share)

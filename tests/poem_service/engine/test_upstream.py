@@ -1,6 +1,7 @@
 """Answers are read whole, and every error of the HTTP library has a place in our one table."""
 
 import asyncio
+import base64
 import gzip
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
@@ -114,3 +115,49 @@ def test_what_it_means_for_the_ladder(kind: type[Exception], reason: Reason) -> 
 def test_a_status_has_its_reason(status: int, reason: Reason) -> None:
     assert refusal(status, "x" * 999).reason is reason
     assert len(refusal(status, "x" * 999).seen) < 300
+
+
+@asynccontextmanager
+async def listening(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server of one answer, and the heads that it was sent."""
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(answer), answer))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
+async def test_a_proxy_of_the_environment_is_for_far_servers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with listening(b'"near"') as (near, _), listening(b'"proxy"') as (proxy, asked):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        async with aclosing(Upstream(f"http://localhost:{near}")) as there:
+            assert await there.get_json("/") == "near"
+        async with aclosing(Upstream("http://model.example.invalid")) as there:
+            assert await there.get_json("/v1/models") == "proxy"
+        assert asked[0].startswith(b"GET http://model.example.invalid/v1/models ")
+        monkeypatch.setenv("NO_PROXY", ".example.invalid")
+        async with aclosing(Upstream("http://model.example.invalid")) as there:
+            with pytest.raises(UnavailableError):
+                await there.get_json("/v1/models")
+        assert len(asked) == 1
+
+
+async def test_a_password_in_the_url_is_sent_and_never_said() -> None:
+    async with listening(b"1") as (port, heads):
+        there = Upstream(f"http://us:s%2Fcret@127.0.0.1:{port}")
+        assert await there.get_json("/") == 1
+        await there.aclose()
+    assert b"authorization: basic " + base64.b64encode(b"us:s/cret").lower() in heads[0].lower()
+    with pytest.raises(EngineError) as refused:
+        await there.get_json("/")
+    await there.aclose()
+    assert "cret" not in str(refused.value) + there.url
+    assert "cret" not in str(translate(ValueError("http://us:s/cret@h is no URL")))
