@@ -10,6 +10,7 @@ BuildError
 ├── UnfinishedError a model's answer did not end within the tokens it has
 ├── OllamaError     Ollama is not there, refused, or gave back something else
 ├── TeacherError    a teacher, its journal, its prices or its answers are not what is needed
+├── WriterError     whoever is to write poems for a report is unknown, or does not answer
 ├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
 """
@@ -53,6 +54,10 @@ class OllamaError(BuildError):
 
 class TeacherError(BuildError):
     """A teacher refuses, costs more than is allowed, or its journal, prices or answers are not what is needed."""
+
+
+class WriterError(BuildError):
+    """Whoever is to write poems for a report is unknown, or does not answer."""
 
 
 class StackError(BuildError):

@@ -33,20 +33,28 @@ def teacher_of(spec: Teaching, game: Game, host: str, environ: Mapping[str, str]
     `<NAME>_API_KEY` holds the key, `<NAME>_BASE_URL` another address: an OpenAI-shaped server of one's own needs that
     alone.
     """
-    if spec.name == "composer":
-        return Composer(game)
-    if spec.name == "ollama":
-        return Ollama(spec, host)
-    prefix = spec.name.upper()
-    key, address = environ.get(f"{prefix}_API_KEY", "").strip(), environ.get(f"{prefix}_BASE_URL", "").strip()
-    if not key and not (spec.name == "openai" and address):
-        raise TeacherError(f"{prefix}_API_KEY: not set; export the key, it is written nowhere")
-    if not key.isascii() or not key.isprintable():
-        raise TeacherError(f"{prefix}_API_KEY: holds characters that no key has; export it again")
+    key, address = credentials(spec, environ)
     match spec.name:
+        case "composer":
+            return Composer(game)
+        case "ollama":
+            return Ollama(spec, host)
         case "gemini":
             return Gemini(spec, key, address or None)
         case "anthropic":
             return Anthropic(spec, key, address or ADDRESSES["anthropic"])
         case "openai":
             return OpenAI(spec, key, address or ADDRESSES["openai"])
+
+
+def credentials(spec: Teaching, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Key and address of whoever the recipe names; empty where none is needed. Raises `TeacherError` without a key."""
+    if spec.name in ("composer", "ollama"):
+        return "", ""
+    prefix = spec.name.upper()
+    key, address = environ.get(f"{prefix}_API_KEY", "").strip(), environ.get(f"{prefix}_BASE_URL", "").strip()
+    if not key and not (spec.name == "openai" and address):
+        raise TeacherError(f"{prefix}_API_KEY: not set; export the key, it is written nowhere")
+    if not key.isascii() or not key.isprintable():
+        raise TeacherError(f"{prefix}_API_KEY: holds characters that no key has; export it again")
+    return key, address

@@ -2,7 +2,7 @@
 
 import click
 
-from poem_build.cli import datasets, pages, stages, tables, teacher
+from poem_build.cli import datasets, evaluation, pages, stages, tables, teacher
 from poem_build.cli.options import set_up_process
 
 
@@ -12,7 +12,14 @@ def cli() -> None:
     """From the cards to a model that Ollama serves, stage by stage."""
 
 
-for command in (*stages.COMMANDS, *datasets.COMMANDS, *tables.COMMANDS, *pages.COMMANDS, *teacher.COMMANDS):
+for command in (
+    *stages.COMMANDS,
+    *datasets.COMMANDS,
+    *evaluation.COMMANDS,
+    *tables.COMMANDS,
+    *pages.COMMANDS,
+    *teacher.COMMANDS,
+):
     cli.add_command(command)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from poem_build.data import dataset
 from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError
+from poem_build.evaluation import stage
 from poem_build.evaluation.assemble import Stages, assemble, former_of
 from poem_build.evaluation.report import FILE, Evaluation, read_evaluation, write_evaluation
 from poem_build.export import convert, merge, modelfile, quantize
 from poem_build.export.modelfile import MODELFILE
-from poem_build.judge import evaluate, fidelity, serving, verify
+from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
 from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
@@ -36,8 +37,13 @@ MADE = (
     verify.STAGE,
 )
 """How a model is made; a base that has to be brought comes first, and `register` follows where an Ollama is."""
-STAGES = (source.STAGE, *MADE, evaluate.STAGE)
+STAGES = (source.STAGE, *MADE, stage.STAGE)
 """All that need no Ollama."""
+
+
+def evaluating(asked: stage.Asked) -> Sequence[Stage]:
+    """The same, where more is asked of `eval` than the recipe does."""
+    return (*STAGES[:-1], stage.stage(asked))
 
 
 def of_ollama(host: str, model: str, log: Path, game: Path | None) -> Sequence[Stage]:

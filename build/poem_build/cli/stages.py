@@ -139,7 +139,7 @@ def gc_command(chosen: Chosen, as_json: bool) -> None:
 
 
 COMMANDS = (
-    *(alone(stage) for stage in pipeline.STAGES if stage.name not in ("base", "dataset")),
+    *(alone(stage) for stage in pipeline.STAGES if stage.name not in ("base", "dataset", "eval")),
     base_command,
     register_command,
     serving_command,

@@ -1,37 +1,30 @@
 """What `eval` measured and what the former stages found out → one report, its verdict by the recipe as it is now."""
 
-import platform
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
-from typing import Literal
 
 from poem_build.data.dataset import DatasetReport
-from poem_build.evaluation import bootstrap
-from poem_build.evaluation.bootstrap import Estimate
+from poem_build.evaluation.gates import EvalReport, below_composer, red_lines
 from poem_build.evaluation.report import (
-    MODEL,
     Evaluation,
-    Figure,
     Former,
     Losses,
     Outcome,
     Provenance,
     Quantized,
     Reason,
-    Unit,
 )
-from poem_build.judge.evaluate import EvalReport, red_lines
 from poem_build.judge.fidelity import LAST, FidelityReport
-from poem_build.judge.protocol import FILE, read_verdicts
 from poem_build.models.files import SERVED
 from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Artifact
-from poem_build.store.red_line import RedLine
 from poem_build.train.adapter import TrainReport
+
+_UNREAD_BORNE = 0.05
+"""The share of a judge's answers that may be unreadable before it is told."""
 
 
 @dataclass(frozen=True)
@@ -49,74 +42,70 @@ def assemble(recipe: Recipe, origin: Origin, stages: Stages, former: Former | No
     """The report, beside the former one if there is any."""
     report = stages.evaluated.report(EvalReport)
     return Evaluation(
-        verdict=outcome(red_lines(report, recipe.gate), cut_short=origin.cut_short),
+        verdict=outcome(recipe, report, cut_short=origin.cut_short),
         provenance=_provenance(recipe, origin, stages),
-        figures=_figures(stages.evaluated.path / FILE),
-        rules=[],
-        groups=[],
-        samples=[],
+        figures=report.figures,
+        rules=report.rules,
+        groups=report.groups,
+        samples=report.samples,
         losses=_losses(stages.train),
         quantized=_quantized(stages.fidelity),
-        matrix=None,
-        poems=[],
-        teacher_ratio=None,
+        matrix=report.matrix,
+        poems=report.poems,
+        teacher_ratio=report.teacher_ratio,
         former=former,
     )
 
 
-def outcome(lines: Sequence[RedLine], *, cut_short: bool) -> Outcome:
-    """The verdict that the red lines make."""
+def outcome(recipe: Recipe, report: EvalReport, *, cut_short: bool) -> Outcome:
+    """The verdict that the red lines make, and what else a reader has to know."""
     reasons = [
-        Reason(gate=one.key, what=one.what, seen=one.figure, asked=one.limit, holds=one.holds, remedy=one.remedy)
-        for one in lines
+        Reason(
+            gate=line.key,
+            what=line.what,
+            seen=line.figure,
+            asked=line.limit,
+            holds=line.holds,
+            refuses=not line.holds and not (cut_short and line.whole_training),
+            remedy=line.remedy,
+        )
+        for line in red_lines(report, recipe.gate)
     ]
-    refused = [one for one in lines if not one.holds and not (cut_short and one.whole_training)]
+    below = below_composer(report)
+    reasons += _warnings(report, below=below)
     return Outcome(
-        passed=not refused,
-        below_composer=False,
+        passed=not any(reason.refuses for reason in reasons),
+        below_composer=below,
         cut_short=cut_short,
-        reasons=sorted(reasons, key=lambda reason: reason.holds),
+        reasons=sorted(reasons, key=lambda reason: (not reason.refuses, reason.holds)),
     )
 
 
-def figure(
-    name: str,
-    what: str,
-    found: Estimate,
-    unit: Unit,
-    better: Literal["higher", "lower", ""],
-    *,
-    writer: str = MODEL,
-    gate: str = "",
-) -> Figure:
-    """The estimate under its name."""
-    return Figure(
-        name=name,
-        writer=writer,
-        what=what,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        unit=unit,
-        better=better,
-        count=found.count,
-        gate=gate,
-    )
+def _warnings(report: EvalReport, *, below: bool) -> Iterator[Reason]:
+    """What no key of `[gate]` refuses."""
+    if below:
+        yield _warning(
+            "below-composer",
+            "the composer writes better, beyond the interval",
+            "below",
+            "not below",
+            "POEM_WRITER=auto asks the composer instead",
+        )
+    for judge in report.judge_is_teacher:
+        what = f"{judge} wrote what the model learnt from, and knows its own hand"
+        yield _warning("judge", what, judge, "another than the teacher", "give another --judge")
+    for one in report.matrix.bias if report.matrix else []:
+        if one.biased:
+            what = f"{one.judge} goes by the order: answers for the poem that stood first"
+            yield _warning("judge", what, f"{one.first.value:.0%}", "50%", "give another --judge")
+    for who in report.judges:
+        if who.unread > who.asked * _UNREAD_BORNE:
+            what, told = f"{who.name} answers what nobody can read", f"{who.unread} of {who.asked} answers"
+            yield _warning("judge", what, told, f"at most {_UNREAD_BORNE:.0%}", "give another --judge")
 
 
-def _figures(answers: Path) -> list[Figure]:
-    """How many answers keep all rules, by who was asked and how."""
-    asked = {
-        "model, shape constrained": ("pass.schema", "hands within all rules at the first try", MODEL, "eval_pass"),
-        "model, free": ("pass.free", "hands within all rules without the schema", MODEL, ""),
-        "base, free": ("pass.free", "hands that the base answers alone", "base", "base_pass_at_most"),
-    }
-    verdicts = read_verdicts(answers)
-    found = []
-    for told, (name, what, writer, gate) in asked.items():
-        kept = [one.passed for one in verdicts if one.asked == told]
-        found.append(figure(name, what, bootstrap.share(kept), "share", "higher", writer=writer, gate=gate))
-    return found
+def _warning(gate: str, what: str, seen: str, asked: str, remedy: str) -> Reason:
+    return Reason(gate=gate, what=what, seen=seen, asked=asked, holds=False, refuses=False, remedy=remedy)
 
 
 def _provenance(recipe: Recipe, origin: Origin, stages: Stages) -> Provenance:
@@ -133,15 +122,15 @@ def _provenance(recipe: Recipe, origin: Origin, stages: Stages) -> Provenance:
         game=origin.game,
         game_digest=origin.game_digest,
         prompt_version=origin.prompt_version,
-        hands=report.constrained.hands,
-        hands_version="dataset",
+        hands=report.hands,
+        hands_version=report.hands_version,
         teacher=stages.dataset.teacher,
         gguf=stages.gguf.files[SERVED],
         steps=stages.train.steps.done if stages.train else 0,
-        device=platform.processor() or platform.machine(),
+        device=report.device,
         packages=dict(manifest.key.packages) | {"mansion-poem": metadata.version("mansion-poem")},
-        judges=["rules"],
-        cost_yen=0.0,
+        judges=report.judges,
+        cost_usd=report.cost_usd,
     )
 
 

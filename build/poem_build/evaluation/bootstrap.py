@@ -73,6 +73,13 @@ def draws(count: int) -> "np.ndarray":
     return np.random.default_rng(_SEED).integers(0, count, (_DRAWS, count))
 
 
+def weights(count: int) -> "np.ndarray":
+    """How often each of `count` hands was drawn, a row a draw."""
+    import numpy as np
+
+    return np.asarray([np.bincount(places, minlength=count) for places in draws(count)], dtype=float)
+
+
 def bounds(values: "np.ndarray") -> tuple[float, float]:
     """The interval that the middle 95 % of the draws' values span."""
     import numpy as np

@@ -48,6 +48,8 @@ class Reason(Figures):
     seen: str
     asked: str
     holds: bool
+    refuses: bool
+    """Whether it turns the verdict; what is only told does not, as a gate that a training cut short cannot pass."""
     remedy: str = ""
 
 
@@ -60,7 +62,15 @@ class Outcome(Figures):
     cut_short: bool
     """The training was cut short: gates that only a whole one passes are told and not asked."""
     reasons: list[Reason]
-    """Those that do not hold come first."""
+    """Those that refuse come first, then those that do not hold."""
+
+
+class Judged(Figures):
+    """Who judged, and how much of what it answered could be read; nothing is asked of what only counts."""
+
+    name: str
+    asked: int = 0
+    unread: int = 0
 
 
 class Provenance(Figures):
@@ -86,16 +96,19 @@ class Provenance(Figures):
     """Of the training."""
     device: str
     packages: dict[str, str]
-    judges: list[str]
-    """`rules`, `lexicon`, and the language models that judged, by kind and model."""
-    cost_yen: float
+    judges: list[Judged]
+    """`rules`, `counted`, and the language models that judged, by kind and model."""
+    cost_usd: float
 
 
 class RuleRate(Figures):
     """The share of a writer's answers that keep one rule of the game."""
 
     rule: str
+    """`malformed` for what is no answer."""
     writer: str
+    when: Literal["first", "delivered"]
+    """Of the first answers, or of the last of up to three, which a player would get."""
     kept: Figure
 
 

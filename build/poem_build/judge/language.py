@@ -44,6 +44,11 @@ def content_lemmas(text: str) -> frozenset[str]:
     return frozenset(found - _EMPTY)
 
 
+def lemmas(text: str) -> tuple[str, ...]:
+    """The normalised forms of all of the text's words, in order."""
+    return tuple(token.normalized_form() for token in _tokens(text))
+
+
 def _closes(token: Any) -> bool:
     """Whether a sentence can end with the token."""
     kind, subkind = token.part_of_speech()[:2]

@@ -22,13 +22,33 @@ class Gate(Section):
     smoke_hands: Positive
     smoke_pass: Fraction = Field(exclude=True)
     """0 asks nothing but answers in the right shape."""
-    eval_hands: int = Field(ge=2)
+    eval_hands: int = Field(default=400, ge=2)
+    """Held-out hands of the game that `eval` plays: 400 leave a point either way at 99 %."""
     eval_pass: Fraction = Field(exclude=True)
+    deliver_pass: Fraction | None = Field(default=None, exclude=True)
+    """The share of hands that get a poem within all rules in three tries."""
     base_pass_at_most: Fraction = Field(exclude=True)
     cards_above: float = Field(default=0.0, ge=0, exclude=True)
     """By how many nats a right poem must become less likely under another hand's cards, beyond the interval."""
     whole_sentences: Fraction = Field(default=0.99, exclude=True)
     """The share of whole sentences in the poems that the model delivers."""
+    conceal_lemma: Fraction | None = Field(default=None, exclude=True)
+    """The share of poems in which no card's term stands in any form."""
+    named_at_most: Fraction | None = Field(default=None, exclude=True)
+    """The share of realities that a judge may name from the poem among fifteen; chance is a third."""
+    values_above: float | None = Field(default=None, exclude=True)
+    """By how much more of its own hand's values a poem must speak than of another's, beyond the interval."""
+    shared_at_most: Fraction | None = Field(default=None, exclude=True)
+    """The share of sentences that may stand in another hand's poem too."""
+    self_bleu_at_most: float | None = Field(default=None, ge=0, le=100, exclude=True)
+    answer_s_at_most: float | None = Field(default=None, gt=0, exclude=True)
+    """Seconds of a whole answer, the middle one, on the machine that evaluates."""
+    forgets_at_most: float | None = Field(default=None, exclude=True)
+    """Nats a token that plain Japanese may become less likely by."""
+    points_at_least: float | None = Field(default=None, ge=0, le=100, exclude=True)
+    """Of a judge's rubric, in the mean."""
+    beats_composer: Fraction | None = Field(default=None, exclude=True)
+    """The share of hands that a judge must give to the model over the composer, ties by half."""
     fidelity_poems: int = Field(default=20, ge=2)
     """Held-out poems on which every step from base to Q4_K_M is measured."""
     gain_above: float = Field(default=0.0, ge=0, exclude=True)

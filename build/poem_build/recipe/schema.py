@@ -183,8 +183,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
         spec, gate = self.pretrain, self.gate
-        if max(gate.eval_hands, gate.smoke_hands) > self.dataset.test:
-            raise ValueError(f"gate: plays more hands than dataset.test has, {self.dataset.test}")
+        if gate.smoke_hands > self.dataset.test:
+            raise ValueError(f"gate.smoke_hands: more hands than dataset.test has, {self.dataset.test}")
         if spec is not None:
             if spec.hidden_size % 256 or spec.intermediate_size % 256:
                 raise ValueError("pretrain: hidden_size and intermediate_size must be multiples of 256 for K-quants")

@@ -1,5 +1,6 @@
 """What was seen and what the recipe asks for → a red line: it holds, or it refuses in one line that says both."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ class RedLine:
     """Of the `[gate]`."""
     what: str
     seen: float
+    """NaN for what was not measured, which never holds."""
     asked: float
     remedy: str
     sense: str = "at least"
@@ -36,6 +38,8 @@ class RedLine:
     @property
     def figure(self) -> str:
         """What was seen, for people."""
+        if math.isnan(self.seen):
+            return "not measured"
         return f"{self.seen:{self.shown}}{f' ({self.note})' if self.note else ''}"
 
     @property

@@ -44,7 +44,7 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
             "gate: smoke_pass: a model that answers 10% of the hands would pass 27.1% of the time with 30% of 3",
         ),
         ("[train]", "[train", "not TOML"),
-        ("eval_hands = 2", "eval_hands = 20", "gate: plays more hands than dataset.test has, 6"),
+        ("smoke_hands = 2", "smoke_hands = 20", "gate.smoke_hands: more hands than dataset.test has, 6"),
         ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
         ("kv_heads = 2", "kv_heads = 3", "pretrain: heads must divide hidden_size, and kv_heads must divide heads"),
         ("num_ctx = 2048", "num_ctx = 4096", "serve.num_ctx: is beyond pretrain.context, 2048"),

@@ -9,12 +9,11 @@ import torch
 from poem.game import builtin_game
 from poem_build.data.examples import Example, read_examples
 from poem_build.data.hands import hands
-from poem_build.judge import evaluate
+from poem_build.evaluation import likelihood
 from poem_build.models.family import family
 from poem_build.models.load import load_model, load_tokenizer
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Artifact
-from poem_build.store.stage import Job
 
 
 def test_a_poem_that_is_likelier_under_its_own_cards_is_above_nothing(
@@ -36,7 +35,12 @@ def test_a_poem_that_is_likelier_under_its_own_cards_is_above_nothing(
     gains = [
         log_probability(one) - log_probability(Example(next(others), one.candidates, one.answer)) for one in examples
     ]
-    found = evaluate._swap(Job(recipe, game, out, out, chain), "merged", examples)
-    assert found.difference.mean == pytest.approx(sum(gains) / 3, abs=2e-3)
-    assert found.difference.mean != 0
-    assert found.share_lower == round(sum(gain > 0 for gain in gains) / 3, 3)
+    by_hand = [examples[0]]
+    found = likelihood.ask(out / "merged", talk, game, examples, by_hand)
+    assert found.swapped == pytest.approx(gains, abs=2e-3)
+    assert any(gains)
+    assert found.by_hand == pytest.approx([-log_probability(examples[0])], abs=2e-3)
+    assert found.by_hand_tokens == [len(talk.tokens(tokenizer, examples[0].messages(game)).answer)]
+    assert len(found.plain) == len(likelihood.PLAIN.read_text("utf-8").splitlines()) == 20
+    first = tokenizer.encode(likelihood.PLAIN.read_text("utf-8").splitlines()[0], add_special_tokens=True)
+    assert found.plain_tokens[0] == len(first) - 1

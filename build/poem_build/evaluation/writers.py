@@ -1,0 +1,252 @@
+"""A name on the command line → somebody who writes a poem for a hand, whoever runs them.
+
+`model` is the recipe's quantized model as it is served; `f16`, `Q8_0` … its other GGUF files, `adapter` the base with
+the adapter on it by transformers, `base` the base alone. `/free` after a model's name asks without the schema.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+from poem.composer import compose
+from poem.errors import CompositionError
+from poem.game import Game
+from poem.hand import Answer
+from poem.shape import encode
+from poem.table import Table
+from poem_build.engine.embedded import apart
+from poem_build.engine.ollama import Ollama, digests
+from poem_build.engine.openai import OpenAI
+from poem_build.engine.protocol import Engine, Question, Reply
+from poem_build.errors import WriterError
+from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
+from poem_build.evaluation.report import MODEL
+from poem_build.export.gguf import convert_folder
+from poem_build.export.quantization import Quantization, quantize_file
+from poem_build.judge.delivery import TRIES
+from poem_build.judge.rules import question
+from poem_build.models import family
+from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.load import load_adapted, load_model, load_tokenizer
+from poem_build.models.origin import read_origin
+from poem_build.store.stage import Job
+
+COMPOSER, BASE, ADAPTER, TABLE, F16_NAME = "composer", "base", "adapter", "table", "f16"
+FREE = "/free"
+LOCAL = (MODEL, BASE, ADAPTER, F16_NAME, *get_args(Quantization), COMPOSER, BY_HAND, TEACHER)
+ADDRESSED = (TABLE, "embedded", "ollama", "openai")
+"""With what follows a colon: a file, a model, a model@URL."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What writers outside the artifacts need: Ollama's address, and an OpenAI-shaped server's with its key."""
+
+    ollama: str = ""
+    openai: str = ""
+    key: str = ""
+
+    @classmethod
+    def of(cls, ollama: str) -> "Place":
+        """From the environment, as teachers have it."""
+        address = os.environ.get("OPENAI_BASE_URL", "").strip() or "https://api.openai.com/v1"
+        return cls(ollama, address, os.environ.get("OPENAI_API_KEY", "").strip())
+
+
+class Writer(Protocol):
+    """Whoever writes."""
+
+    @property
+    def tries(self) -> int:
+        """Times that a hand is asked for before it is given up."""
+
+    def write(self, trial: Trial, seed: int) -> Reply | None:
+        """The answer, or None if this one has none to give for such a hand."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An engine that is asked as the service asks, or without the schema."""
+
+    engine: Engine
+    game: Game
+    constrained: bool
+
+    @property
+    def tries(self) -> int:
+        return TRIES if self.constrained else 1
+
+    def write(self, trial: Trial, seed: int) -> Reply:
+        return self.engine.ask(question(self.game, trial.example, seed, constrained=self.constrained))
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The composer."""
+
+    game: Game
+    tries: int = 1
+
+    def write(self, trial: Trial, seed: int) -> Reply | None:
+        start = time.monotonic()
+        try:
+            found = compose(self.game, trial.example.hand, trial.example.candidates, seed).answer
+        except CompositionError:
+            return None
+        return Reply(encode(found), "stop", time.monotonic() - start)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Poems that came with the hands."""
+
+    whose: str
+    tries: int = 1
+
+    def write(self, trial: Trial, seed: int) -> Reply | None:
+        return _reply(trial.given.get(self.whose))
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """A table's poems for the very hand, or for its cards."""
+
+    table: Table
+    tries: int = 1
+
+    def write(self, trial: Trial, seed: int) -> Reply | None:
+        return _reply(next(self.table.find(trial.example.hand), None))
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The base with its adapter by transformers; it knows no schema."""
+
+    model: Any
+    tokenizer: Any
+    job: Job
+    name: str = ADAPTER
+
+    def ask(self, question: Question) -> Reply:
+        import torch
+
+        start = time.monotonic()
+        serve, talk = self.job.recipe.serve, family.family(self.job.recipe.base.family)
+        ids = self.tokenizer(talk.prompt(question.messages), return_tensors="pt")
+        ends = [self.tokenizer.convert_tokens_to_ids(stop) for stop in talk.stop]
+        torch.manual_seed(question.seed)
+        with torch.inference_mode():
+            found = self.model.generate(
+                **ids,
+                do_sample=True,
+                max_new_tokens=serve.num_predict,
+                temperature=serve.temperature,
+                top_p=serve.top_p,
+                top_k=serve.top_k,
+                min_p=serve.min_p,
+                repetition_penalty=serve.repeat_penalty,
+                eos_token_id=ends,
+                pad_token_id=ends[0],
+            )[0]
+        prompt = ids["input_ids"].shape[1]
+        answer = found[prompt:].tolist()
+        ended = "stop" if answer and answer[-1] in ends else "length"
+        seconds = time.monotonic() - start
+        text = self.tokenizer.decode(answer, skip_special_tokens=False)
+        for stop in talk.stop:
+            text = text.partition(stop)[0]
+        return Reply(text, ended, seconds, prompt, 0.0, len(answer), seconds)
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raises `WriterError` for a writer that nobody knows."""
+    for name in names:
+        plain, _, place = name.removesuffix(FREE).partition(":")
+        if not (plain in ADDRESSED and place) and not (plain in LOCAL and not place):
+            known = ", ".join([*LOCAL, *(f"{one}:…" for one in ADDRESSED)])
+            raise WriterError(f"--writers {name}: nobody is called so; known are {known}; {FREE} asks without a schema")
+        if name.endswith(FREE) and plain in (COMPOSER, BY_HAND, TEACHER, TABLE):
+            raise WriterError(f"--writers {name}: {plain} is asked with no schema anyway; leave {FREE} out")
+    if len(set(names)) < len(names):
+        raise WriterError(f"--writers: {max(names, key=names.count)} is there twice; give each once")
+
+
+def identity(names: tuple[str, ...], place: Place) -> dict[str, str | None]:
+    """What of the writers lies outside recipe and artifacts, for the key of what they wrote."""
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in names:
+        plain, _, what = name.removesuffix(FREE).partition(":")
+        if plain == "ollama":
+            found[name] = digests(place.ollama).get(what)
+        elif plain == "openai":
+            found[name] = place.openai
+    return found
+
+
+def files(names: tuple[str, ...]) -> Mapping[str, Path]:
+    """The files outside that writers read."""
+    parts = (name.removesuffix(FREE).partition(":") for name in names)
+    return {f"writer {what}": Path(what) for plain, _, what in parts if plain in (TABLE, "embedded")}
+
+
+@contextmanager
+def opened(name: str, job: Job, place: Place) -> Iterator[Writer]:
+    """The writer, for as long as it is wanted."""
+    plain, _, what = name.removesuffix(FREE).partition(":")
+    if plain == COMPOSER:
+        yield Composed(job.game)
+    elif plain in (BY_HAND, TEACHER):
+        yield Given(plain)
+    elif plain == TABLE:
+        table = Table.open(Path(what))
+        try:
+            yield Tabled(table)
+        finally:
+            table.close()
+    else:
+        with _engine(plain, what, job, place) as engine:
+            yield Asked(engine, job.game, constrained=not name.endswith(FREE) and plain != ADAPTER)
+
+
+@contextmanager
+def _engine(plain: str, what: str, job: Job, place: Place) -> Iterator[Engine]:
+    if plain == "ollama":
+        yield Ollama(place.ollama, what)
+    elif plain == "openai":
+        yield OpenAI(place.openai, what, place.key)
+    elif plain == ADAPTER:
+        model = load_adapted(load_model(job.path("base"), "float32"), job.path("adapter")).eval()
+        yield Adapted(model, load_tokenizer(job.path("base")), job)
+    else:
+        talk = family.family(job.recipe.base.family)
+        with _gguf(plain, what, job) as path, apart(path, talk, job.recipe.serve) as engine:
+            yield engine
+
+
+@contextmanager
+def _gguf(plain: str, what: str, job: Job) -> Iterator[Path]:
+    served = job.path("gguf", SERVED)
+    if plain == MODEL or served.stem.endswith(plain):
+        yield served
+    elif plain == "embedded":
+        yield Path(what)
+    elif plain == F16_NAME:
+        yield job.path("f16", F16)
+    else:
+        with tempfile.TemporaryDirectory() as work:
+            path = Path(work) / f"{plain}.gguf"
+            if plain == BASE:
+                convert_folder(job.path("base"), path, job.recipe, read_origin(job.path("gguf")))
+            else:
+                kind: Any = plain
+                quantize_file(job.path("f16", F16), path, kind, job.path("gguf", IMATRIX))
+            yield path
+
+
+def _reply(answer: Answer | None) -> Reply | None:
+    return Reply(encode(answer), "stop") if answer else None
