@@ -71,6 +71,23 @@ def test_the_file_is_what_its_checksum_says_and_holds_what_it_should(packed: Pat
     assert names[-1].parent.name == "images"
 
 
+def test_packed_again_it_is_the_same_file(packed: Path, built: Built, tmp_path: Path) -> None:
+    contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
+    again = bundle.pack(contents, tmp_path, built.compose, hands=50)
+    if again.read_bytes() != packed.read_bytes():
+        listed = [subprocess.run(["tar", "tvf", str(tar)], capture_output=True).stdout for tar in (packed, again)]
+        sums = [_file_of(tar, "SHA256SUMS").splitlines() for tar in (packed, again)]
+        pytest.fail(f"{set(sums[0]) ^ set(sums[1]) or listed}")
+
+
+def _file_of(tar: Path, name: str) -> str:
+    with tarfile.open(tar) as packed:
+        member = next(entry for entry in packed if Path(entry.name).name == name)
+        file = packed.extractfile(member)
+        assert file is not None
+        return file.read().decode()
+
+
 def test_the_stand_has_no_way_out(at: Stand) -> None:
     routes = at.sh("ip", "route").stdout
     assert "default" not in routes

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,19 @@ def write(image: str, folder: Path) -> Path:
         raise StackError(f"{image}: syft: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     bill = json.loads(done.stdout)
     bill["components"] += _model(found["Config"].get("Labels") or {})
+    bill = repeatable(bill, found["Created"])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image.replace(':', '-').replace('/', '-')}.cdx.json"
     write_text(path, json.dumps(bill, ensure_ascii=False, indent=1) + "\n")
     return path
+
+
+def repeatable(bill: dict[str, Any], created: str) -> dict[str, Any]:
+    """The bill as every run writes it of the same image: with the image's time, and a serial made of its content."""
+    content = {key: value for key, value in bill.items() if key != "serialNumber"}
+    content["metadata"] = {**bill["metadata"], "timestamp": created}
+    serial = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True)).urn
+    return {key: serial if key == "serialNumber" else content[key] for key in bill}
 
 
 def _model(labels: dict[str, str]) -> list[dict[str, Any]]:
