@@ -141,25 +141,19 @@ class GenerationLog:
         if _bytes(db) <= self._bytes_max:  # and finds the file no longer full
             db.execute("ROLLBACK")
             return
-        try:
-            part.unlink(missing_ok=True)
-            with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as copy:
-                copy.execute("ATTACH ? AS part", (str(part),))
-                with copy:
-                    _prepare(copy, "part")
-                    copy.execute(
-                        f"INSERT INTO part.generation_logs ({_NAMES}) SELECT {_NAMES} FROM main.generation_logs"
-                    )
-                    copy.execute("INSERT INTO part.requests SELECT * FROM main.requests")
-            kept = files_of(self._path)[1:]
-            for newer, older in reversed(list(pairwise([part, *kept]))):
-                with suppress(FileNotFoundError):
-                    newer.replace(older)
-            db.execute("DELETE FROM generation_logs")
-            db.execute("DELETE FROM requests")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
+        part.unlink(missing_ok=True)  # of a process that was killed
+        with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as copy:
+            copy.execute("ATTACH ? AS part", (str(part),))
+            with copy:
+                _prepare(copy, "part")
+                copy.execute(f"INSERT INTO part.generation_logs ({_NAMES}) SELECT {_NAMES} FROM main.generation_logs")
+                copy.execute("INSERT INTO part.requests SELECT * FROM main.requests")
+        kept = files_of(self._path)[1:]
+        for newer, older in reversed(list(pairwise([part, *kept]))):
+            with suppress(FileNotFoundError):
+                newer.replace(older)
+        db.execute("DELETE FROM generation_logs")
+        db.execute("DELETE FROM requests")
         db.execute("COMMIT")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from poem.hand import Answer
 from poem_service.record import generation_log
-from poem_service.record.generation_log import FILES_KEPT, GenerationLog
+from poem_service.record.generation_log import FILES_KEPT, GenerationLog, files_of
 from poem_service.record.outcome import Outcome
 from support.served import a_hand
 
@@ -67,6 +67,78 @@ def test_a_full_file_s_rows_move_up_and_the_oldest_go(tmp_path: Path) -> None:
     assert [rows(tmp_path / name) for name in ["log.sqlite3", *names]] == [0, 1, 1, 1]
     with closing(sqlite3.connect(tmp_path / "log.sqlite3.1")) as db:
         assert db.execute("SELECT seed FROM generation_logs").fetchall() == [(FILES_KEPT + 2,)]
+
+
+def test_rows_move_up_together_with_the_ids_of_their_requests(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite3"
+    for n in range(FILES_KEPT):
+        log = GenerationLog(path, bytes_max=1)
+        outcome = written(n)
+        outcome.request_id = f"request-{n}"
+        log.add(outcome)
+        log.close()
+        assert log.lost == 0
+    query = "SELECT request_id, seed FROM generation_logs JOIN requests ON log_id = id"
+    for n, file in enumerate(reversed(files_of(path)[1:])):
+        with closing(sqlite3.connect(file)) as db:
+            assert db.execute(query).fetchall() == [(f"request-{n}", n)]
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*) FROM requests").fetchall() == [(0,)]
+
+
+def test_nobody_writes_between_the_copying_and_the_deleting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker's row would be deleted and nowhere else. The files are asked for in that moment."""
+    tried = []
+
+    def meanwhile(path: Path) -> list[Path]:
+        with closing(sqlite3.connect(path, timeout=0)) as other:
+            try:
+                other.execute("DELETE FROM requests")
+            except sqlite3.OperationalError as error:
+                tried.append(error.sqlite_errorname)
+        return files_of(path)
+
+    monkeypatch.setattr(generation_log, "files_of", meanwhile)
+    log = GenerationLog(tmp_path / "log.sqlite3", bytes_max=1)
+    log.add(written(0))
+    log.close()
+    assert tried == ["SQLITE_BUSY"]
+
+
+def test_a_file_that_another_worker_has_just_emptied_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved up, an empty file would cost the oldest rows."""
+    full = iter([10**9])
+    monkeypatch.setattr(generation_log, "_bytes", lambda _: next(full, 0))
+    log = GenerationLog(tmp_path / "log.sqlite3")
+    log.add(written(0))
+    log.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"log.sqlite3"}
+    assert rows(tmp_path / "log.sqlite3") == 1
+
+
+def test_what_a_kill_left_of_a_copy_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "log.sqlite3.part").write_bytes(b"half of a copy" * 100)
+    log = GenerationLog(tmp_path / "log.sqlite3", bytes_max=1)
+    log.add(written(0))
+    log.close()
+    assert (rows(tmp_path / "log.sqlite3.1"), log.lost) == (1, 0)
+
+
+def test_a_log_that_cannot_be_rotated_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite3"
+    (tmp_path / "log.sqlite3.part").mkdir()  # a place that no file can take
+    for n in range(2):
+        log = GenerationLog(path, bytes_max=1)
+        log.add(written(n))
+        log.close()
+        assert (rows(path), log.lost) == (n + 1, 0)
+    (tmp_path / "log.sqlite3.part").rmdir()
+    log = GenerationLog(path, bytes_max=1)
+    log.add(written(2))
+    log.close()
+    assert [rows(file) for file in files_of(path)[:2]] == [0, 3]
 
 
 def test_no_row_is_lost_while_another_process_reads_the_log(tmp_path: Path) -> None:
