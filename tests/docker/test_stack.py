@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from support import outside
-from support.stack import Built, Played, Stack, running
+from support.stack import Built, Stack, running
 
 pytestmark = pytest.mark.docker
 LOAD_S = 12.0
@@ -48,7 +48,7 @@ def test_nobody_sees_the_model_die(stack: Stack, built: Built) -> None:
     assert stack.do("kill", "ollama").returncode == 0
     time.sleep(LOAD_S / 6)
     assert stack.do("start", "ollama").returncode == 0
-    played = Played.of(players.communicate()[0])
+    played = players.played()
     assert (played.errors, played.against_rules) == ([], [])
     assert played.sources["model"] > 0, played
     assert played.sources["model"] < played.hands, f"nobody was there when it died: {played}"
@@ -63,7 +63,7 @@ def test_a_service_that_dies_comes_back_by_itself(stack: Stack) -> None:
     players = stack.players(4, LOAD_S)
     time.sleep(LOAD_S / 4)
     stack.kill("service", "poem-service")
-    played = Played.of(players.communicate()[0])
+    played = players.played()
     assert stack.started_at("service") != before
     assert played.against_rules == []
     assert "error" not in played.last, "the last hand is answered again"

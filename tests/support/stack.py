@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
@@ -19,6 +20,8 @@ from poem_build.ship.containers import Compose
 from support.process import ROOT, free_port
 
 PLAYERS = ROOT / "tests" / "support" / "players.py"
+LINE_BYTES = 1000
+"""About what a hand comes to."""
 CUT_OFF = ROOT / "tests" / "docker" / "cut_off.yaml"
 
 
@@ -54,7 +57,14 @@ class Played:
     against_rules: list[str] = field(default_factory=list)
     sources: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    refused: list[float] = field(default_factory=list)
+    """When nobody took a question, which was then asked again."""
     last: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def unheard_s(self) -> float:
+        """From the first question that nobody took to the last."""
+        return max(self.refused) - min(self.refused) if self.refused else 0.0
 
     @classmethod
     def of(cls, lines: str) -> "Played":
@@ -66,12 +76,41 @@ class Played:
             if "error" in told:
                 played.errors.append(told["error"])
                 continue
+            played.refused += told["refused"]
             played.sources[told["source"]] += 1
             played.reasons[told["reason"] or ""] += 1
             deck = builtin_game().deck
             broken = check(Answer(**told["answer"]), hand_of(deck, told["hand"]), deck.catchphrases)
             played.against_rules += [str(one) for one in broken[:1]]
         return played
+
+
+class Players:
+    """A process of players. What they tell goes to a file: in a pipe that nobody reads they would soon stand still."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._told = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        with PLAYERS.open() as script:
+            self._process = subprocess.Popen(command, stdin=script, stdout=self._told, text=True)
+
+    def wait_for(self, hands: int, limit_s: float = 60) -> None:
+        """Return once they have played so many."""
+        until = time.monotonic() + limit_s
+        while os.fstat(self._told.fileno()).st_size < hands * LINE_BYTES:
+            assert time.monotonic() < until, "nobody plays"
+            time.sleep(0.05)
+
+    def stop(self) -> Played:
+        """Let them end the hands that they have begun."""
+        self._process.terminate()
+        return self.played()
+
+    def played(self) -> Played:
+        """What they got, once they have ended."""
+        self._process.wait()
+        with self._told:
+            self._told.seek(0)
+            return Played.of(self._told.read())
 
 
 @dataclass
@@ -107,20 +146,17 @@ class Stack:
             time.sleep(0.1)
         raise AssertionError(f"/ready after {limit_s} s: {told}\n{self.do('logs', '--tail', '40').stdout}")
 
-    def players(self, players: int, seconds: float, hands: int | None = None) -> "subprocess.Popen[str]":
-        """Players at work; `Played.of` reads what they print."""
-        numbers = [str(players), str(seconds), *([str(hands)] if hands else [])]
+    def players(self, players: int, seconds: float, hands: int | None = None, patience_s: float = 0) -> "Players":
+        """Players at work."""
+        numbers = [str(players), str(seconds), str(hands or ""), str(patience_s)]
         if self.inside:
             network = f"{self.project}_front"
             run = ["docker", "run", "--rm", "--interactive", "--network", network, "--entrypoint", "python", self.image]
-            command = [*run, "-", "http://service:3001", *numbers]
-        else:
-            command = [sys.executable, "-", f"http://127.0.0.1:{self.port}", *numbers]
-        with PLAYERS.open() as script:
-            return subprocess.Popen(command, stdin=script, stdout=subprocess.PIPE, text=True)
+            return Players([*run, "-", "http://service:3001", *numbers])
+        return Players([sys.executable, "-", f"http://127.0.0.1:{self.port}", *numbers])
 
     def play(self, players: int, seconds: float, hands: int | None = None) -> Played:
-        return Played.of(self.players(players, seconds, hands).communicate()[0])
+        return self.players(players, seconds, hands).played()
 
     def kill(self, service: str, name: str) -> None:
         """Kill a process in a container, as the kernel does when memory is short."""
@@ -155,13 +191,13 @@ def run(compose: Compose, *args: str) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def running(built: Built, *, cut_off: bool) -> Iterator[Stack]:
+def running(built: Built, *, cut_off: bool = False, **environ: str) -> Iterator[Stack]:
     """The stack from images that are there, under a project name and a port of its own; gone at the end."""
     project = "mansion-poem-test"
     port = free_port()
     # Any cards, so that the model is asked: what is prepared is answered from the table.
     ours = {"COMPOSE_PROJECT_NAME": project, "POEM_PORT": str(port), "POEM_DEAL": "any"}
-    compose = Compose("", built.kind, built.compose.env | ours)
+    compose = Compose("", built.kind, built.compose.env | ours | environ)
     if cut_off:
         compose.files += ["-f", str(CUT_OFF)]
     try:

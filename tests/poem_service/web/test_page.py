@@ -116,6 +116,7 @@ async def test_a_service_that_is_gone_is_said_in_japanese(tmp_path: Path) -> Non
     ):
         await page.until("document.querySelectorAll('fieldset').length === 5")
         await page.run("window.fetch = () => Promise.reject(new TypeError('gone'))")
+        await page.run("window.setTimeout = ((soon) => (then) => soon(then, 10))(window.setTimeout); 0")
         await page.run(CHOOSE)
         await page.run("document.getElementById('write').click()")
         await page.until("document.getElementById('alert').textContent.includes('通信できません')")
