@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "ship": {"judge", "export", "engine", "data", "models", "store", "recipe"},
     "report": {"evaluation", "judge", "export", "engine", "data", "teacher", "store", "recipe"},
     "evaluation": {"judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
-    "judge": {"export", "engine", "data", "models", "store", "recipe"},
+    "judge": {"export", "engine", "data", "plan", "models", "store", "recipe"},
     "export": {"engine", "data", "plan", "models", "store", "recipe"},
     "engine": {"models", "recipe"},
     "train": {"data", "teacher", "models", "store", "recipe"},

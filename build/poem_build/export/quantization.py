@@ -3,15 +3,12 @@
 import ctypes
 from collections import Counter
 from pathlib import Path
-from typing import Literal
 
 from poem_build.engine.llama import warnings_of_llama
 from poem_build.errors import ModelFileError
 from poem_build.export import imatrix
 from poem_build.models.converter import gguf
 
-Quantization = Literal["Q8_0", "Q5_K_M", "Q4_K_M"]
-"""llama.cpp's names of the mixtures, from large to small."""
 K_QUANTS = frozenset({"Q4_K", "Q5_K", "Q6_K"})
 
 
@@ -23,8 +20,8 @@ def tensor_types(path: Path) -> Counter[str]:
         raise ModelFileError(f"{path}: no whole GGUF ({error}); `poem-build convert` makes it again") from error
 
 
-def quantize_file(source: Path, target: Path, kind: Quantization, importance: Path | None = None) -> None:
-    """Quantize by llama.cpp as it chooses the tensors' types itself; `importance` is an importance matrix's file.
+def quantize_file(source: Path, target: Path, kind: str, importance: Path | None = None) -> None:
+    """Quantize to one of `MIXTURES`; `importance` is an importance matrix's file.
 
     Raises `ModelFileError` if llama.cpp refuses.
     """

@@ -1,4 +1,7 @@
-"""An f16 GGUF → Q4_K_M, judged by the tensor types that are really in the file."""
+"""An f16 GGUF → Q4_K_M and what else the recipe asks for, judged by the tensor types that are really in the file."""
+
+from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -7,15 +10,15 @@ from poem_build.errors import ModelFileError
 from poem_build.export import imatrix
 from poem_build.export.quantization import K_QUANTS, quantize_file, tensor_types
 from poem_build.models import family
-from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.files import F16, IMATRIX, QUANTIZED, SERVED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin, write_origin
+from poem_build.plan.machine import check_disk
 from poem_build.recipe.gate import Gate
+from poem_build.recipe.quantize import MIXTURES
 from poem_build.store.artifact import Report
 from poem_build.store.red_line import RedLine, refuse
 from poem_build.store.stage import ALL, Finished, Job, Stage
-
-_IMATRIX_EXAMPLES = 64
 
 
 class Weighed(BaseModel):
@@ -27,35 +30,47 @@ class Weighed(BaseModel):
 
 
 class QuantizeReport(Report):
-    """The types of the file's tensors."""
+    """The types of the served file's tensors, and the size of every file."""
 
+    version: ClassVar[int] = 2
     tensors: dict[str, int]
-    imatrix: Weighed
+    imatrix: Weighed | None
+    """None where the recipe wants none."""
     not_k_quants: int
     """Matrices that no K-quant could take and that stayed larger."""
     bytes: dict[str, int]
 
 
 def run(job: Job) -> QuantizeReport:
-    """Quantize, exactest where the model's own training texts weigh most."""
-    source, target = job.path("f16", F16), job.folder / SERVED
+    """Quantize to each mixture of the recipe, exactest where the model's own training texts weigh most."""
+    source, spec = job.path("f16", F16), job.recipe.quantize
     if (kinds := tensor_types(source)).keys() & K_QUANTS:
         raise ModelFileError(f"{source}: holds {dict(kinds)}; quantize from f16, bf16 or f32")
-    tokenizer = load_tokenizer(job.path("merged"))
-    talk = family.family(job.recipe.base.family)
-    chats = read_chats(job.path("dataset", "train.jsonl"))[:_IMATRIX_EXAMPLES]
-    texts = [talk.tokens(tokenizer, chat) for chat in chats]
-    weighed = imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts)
-    quantize_file(source, target, "Q4_K_M", job.folder / IMATRIX)
-    found = tensor_types(target)
+    size = source.stat().st_size
+    check_disk(round(sum(size * MIXTURES[kind] / 16 for kind in spec.made)), "quantize", job.folder)
+    weighed = _weigh(job, source) if spec.imatrix else None
+    sizes = {"f16": size}
+    for kind in spec.made:
+        target = job.folder / QUANTIZED.format(kind)
+        quantize_file(source, target, kind, job.folder / IMATRIX if weighed else None)
+        sizes[kind] = target.stat().st_size
+    found = tensor_types(job.folder / SERVED)
     matrices = {kind: n for kind, n in found.items() if kind != "F32"}
     write_origin(job.folder, read_origin(job.path("f16")))
     return QuantizeReport(
         tensors=dict(found),
-        imatrix=Weighed(texts=len(texts), tensors=weighed),
+        imatrix=weighed,
         not_k_quants=sum(n for kind, n in matrices.items() if kind not in K_QUANTS),
-        bytes={"f16": source.stat().st_size, "Q4_K_M": target.stat().st_size},
+        bytes=sizes,
     )
+
+
+def _weigh(job: Job, source: Path) -> Weighed:
+    tokenizer = load_tokenizer(job.path("merged"))
+    talk = family.family(job.recipe.base.family)
+    chats = read_chats(job.path("dataset", "train.jsonl"))[: job.recipe.quantize.texts]
+    texts = [talk.tokens(tokenizer, chat) for chat in chats]
+    return Weighed(texts=len(texts), tensors=imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts))
 
 
 def red_lines(report: QuantizeReport, asked: Gate) -> list[RedLine]:
@@ -82,10 +97,11 @@ def gate(finished: Finished) -> None:
 
 STAGE = Stage(
     name="quantize",
-    summary="Quantize to Q4_K_M.",
+    summary="Quantize to Q4_K_M, and to what else the recipe names.",
     makes="gguf",
     work=run,
     report=QuantizeReport,
+    settings=lambda recipe: {"quantize": recipe.quantize.model_dump(mode="json", exclude={"compared"})},
     inputs={"f16": ALL, "merged": ALL, "dataset": ("train.jsonl",)},
     outside=family.templates,
     modules=family.modules,

@@ -7,47 +7,31 @@ log-likelihood; the mean over tokens of KL(f16 ‖ quantized); the share of toke
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from poem_build.data.chats import read_chats
-from poem_build.engine.llama import Llama
-from poem_build.export.quantization import Quantization, quantize_file
+from poem_build.export.quantization import quantize_file
+from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models import family
-from poem_build.models.files import F16, IMATRIX, SERVED
-from poem_build.models.likelihood import answer_losses
-from poem_build.models.load import load_adapted, load_model, load_tokenizer
+from poem_build.models.files import F16, IMATRIX, QUANTIZED
+from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin
-from poem_build.models.tokens import Tokens
-from poem_build.progress import progress
 from poem_build.recipe.gate import Gate
+from poem_build.recipe.quantize import SERVED_MIXTURE, Quantize
 from poem_build.store.artifact import Report
 from poem_build.store.red_line import RedLine, refuse
 from poem_build.store.stage import ALL, Finished, Job, Stage, part
 
-if TYPE_CHECKING:
-    import numpy as np
-
-LAST = "Q4_K_M"
+LAST = SERVED_MIXTURE
+UNWEIGHED = f"{LAST} without the importance matrix"
 STEPS = ("base", "adapter", "merged", "f16", LAST)
 """What is made from what, in order; a step's loss is reckoned against the one before."""
 TABLE = "fidelity.md"
-
-
-@dataclass(slots=True)
-class Seen:
-    """What one model said of the poems: the log-probability of each in nats, and how near it is to the f16 GGUF."""
-
-    poems: list[float] = field(default_factory=list)
-    tokens: list[float] = field(default_factory=list)
-    """The same of each of their tokens."""
-    kl_divergence: float = 0.0
-    same_top: int = 0
 
 
 class Step(BaseModel):
@@ -93,7 +77,7 @@ def run(job: Job) -> FidelityReport:
     poems = [talk.tokens(tokenizer, chat) for chat in chats]
     seen = by_transformers(job.path("base"), job.path("adapter"), job.path("merged"), poems)
     with tempfile.TemporaryDirectory(dir=job.folder) as room:
-        files = _quantized(job.path("f16", F16), job.path("gguf"), Path(room))
+        files = _quantized(job.path("f16", F16), job.path("gguf"), job.recipe.quantize, Path(room))
         seen |= by_llama(files, poems)
         sizes = {name: path.stat().st_size for name, path in files.items()}
     return figures(seen, sum(len(poem.answer) for poem in poems), sizes)
@@ -162,7 +146,10 @@ STAGE = Stage(
     makes="fidelity",
     work=run,
     report=FidelityReport,
-    settings=part("gate", "fidelity_poems"),
+    settings=lambda recipe: {
+        **part("gate", "fidelity_poems")(recipe),
+        "quantize": recipe.quantize.model_dump(mode="json", include={"compared"}),
+    },
     inputs={"base": ALL, "adapter": ALL, "merged": ALL, "f16": (F16,), "gguf": ALL, "dataset": ("test.jsonl",)},
     outside=family.templates,
     modules=family.modules,
@@ -200,69 +187,21 @@ def figures(seen: Mapping[str, Seen], tokens: int, sizes: Mapping[str, int]) -> 
     )
 
 
-def by_transformers(base: Path, adapter: Path, merged: Path, poems: Sequence[Tokens]) -> dict[str, Seen]:
-    """Base, base with adapter, and merged model, in float32."""
-    model = load_model(base, "float32")
-    found = {"base": _asked(model, poems)}
-    found["adapter"] = _asked(load_adapted(model, adapter), poems)
-    del model
-    return found | {"merged": _asked(load_model(merged, "float32"), poems)}
+def _quantized(f16: Path, served: Path, spec: Quantize, room: Path) -> dict[str, Path]:
+    """The f16 GGUF, the quantizations that are kept, those made in `room` to be compared, by the same matrix or none.
 
-
-def by_llama(files: Mapping[str, Path], poems: Sequence[Tokens]) -> dict[str, Seen]:
-    """Each GGUF beside the first of them, which is f16; side by side, so that no logits have to be kept."""
-    import numpy as np
-
-    models = {name: Llama(path, max(map(len, poems))) for name, path in files.items()}
-    found = {name: Seen() for name in files}
-    for poem in progress(poems, "asking the GGUF files"):
-        for seen in found.values():
-            seen.poems.append(0.0)
-        begin = 0
-        for chunk in zip(*(model.answer_logits(poem.prompt, poem.answer) for model in models.values()), strict=True):
-            right = np.array(poem.answer[begin : begin + len(chunk[0])])
-            begin += len(right)
-            reference = _log_softmax(chunk[0])
-            for seen, logits in zip(found.values(), chunk, strict=True):
-                asked = _log_softmax(logits)
-                chosen = asked[np.arange(len(right)), right]
-                seen.poems[-1] += float(chosen.sum(dtype=np.float64))
-                seen.tokens += chosen.tolist()
-                seen.kl_divergence += float((np.exp(reference) * (reference - asked)).sum(dtype=np.float64))
-                seen.same_top += int((reference.argmax(axis=1) == asked.argmax(axis=1)).sum())
-    return found
-
-
-def _asked(model: Any, poems: Sequence[Tokens]) -> Seen:
-    import torch
-
-    model.eval()
-    seen = Seen()
-    with torch.inference_mode():
-        for poem in progress(poems, "asking transformers"):
-            losses = answer_losses(model, [poem])[0]
-            seen.poems.append(-float(losses.sum()))
-            seen.tokens += (-losses[0]).tolist()
-    return seen
-
-
-def _quantized(f16: Path, served: Path, room: Path) -> dict[str, Path]:
-    """The f16 GGUF, its quantizations made in `room` by the same importance matrix, and the served one as it is."""
-    files = {"f16": f16}
-    for kind in get_args(Quantization):
-        files[kind] = served / SERVED if kind == LAST else room / f"{kind}.gguf"
-        if kind != LAST:
-            quantize_file(f16, files[kind], kind, served / IMATRIX)
+    Where there is a matrix, the served mixture without it is the last, which tells what the matrix is worth.
+    """
+    files, matrix = {"f16": f16}, served / IMATRIX if spec.imatrix else None
+    for kind in spec.measured:
+        files[kind] = served / QUANTIZED.format(kind)
+        if kind not in spec.made:
+            files[kind] = room / QUANTIZED.format(kind)
+            quantize_file(f16, files[kind], kind, matrix)
+    if matrix:
+        files[UNWEIGHED] = room / "unweighed.gguf"
+        quantize_file(f16, files[UNWEIGHED], LAST)
     return files
-
-
-def _log_softmax(logits: "np.ndarray") -> "np.ndarray":
-    """Row by row; the sum runs in float64, as 262,144 addends want it."""
-    import numpy as np
-
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    total = np.exp(shifted).sum(axis=1, keepdims=True, dtype=np.float64)
-    return np.asarray(shifted - np.log(total).astype(np.float32))
 
 
 def _nll(seen: Seen, tokens: int) -> float:

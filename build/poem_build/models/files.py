@@ -2,6 +2,8 @@
 
 F16 = "model-f16.gguf"
 SERVED = "model-Q4_K_M.gguf"
+QUANTIZED = "model-{}.gguf"
+"""Of each mixture."""
 IMATRIX = "imatrix.gguf"
 CHAT_TEMPLATE = "chat_template.jinja"
 CREATE = "create.json"

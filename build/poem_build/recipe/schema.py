@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.presets import completed
+from poem_build.recipe.quantize import Quantize
 from poem_build.recipe.section import Count, Fraction, Positive, Section
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
@@ -170,6 +171,7 @@ class Recipe(Section):
     teacher: Teaching = Teaching()
     train: Train | None = None
     """Without it the base is served as it is, with the prompt alone."""
+    quantize: Quantize = Quantize()
     serve: Serve
     gate: Gate
 
