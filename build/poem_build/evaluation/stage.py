@@ -25,6 +25,7 @@ from poem_build.judge.protocol import FILE
 from poem_build.models import family
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.origin import read_origin
+from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import Recipe
 from poem_build.store.red_line import refuse
 from poem_build.store.stage import ALL, Finished, Job, Stage, sections
@@ -62,7 +63,7 @@ def stage(asked: Asked) -> Stage:
     plain = {name.removesuffix(FREE) for name in asked.writers}
     inputs = {"base": ALL, "merged": ALL, "gguf": (SERVED, IMATRIX, "origin.json"), "dataset": ("*.jsonl",)}
     more = {"adapter": ALL} if ADAPTER in plain else {}
-    more |= {"f16": (F16,)} if plain & {"f16", "Q8_0", "Q5_K_M"} else {}
+    more |= {"f16": (F16,)} if plain & {"f16", *MIXTURES} else {}
     return Stage(
         name="eval",
         summary="Judge the finished model on held-out hands, beside other writers.",

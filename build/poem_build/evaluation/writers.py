@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 from poem.composer import compose
 from poem.errors import CompositionError
@@ -27,18 +27,19 @@ from poem_build.errors import WriterError
 from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
 from poem_build.evaluation.report import MODEL
 from poem_build.export.gguf import convert_folder
-from poem_build.export.quantization import Quantization, quantize_file
+from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.rules import question
 from poem_build.models import family
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
+from poem_build.recipe.quantize import MIXTURES
 from poem_build.store.stage import Job
 
 COMPOSER, BASE, ADAPTER, TABLE, F16_NAME = "composer", "base", "adapter", "table", "f16"
 FREE = "/free"
-LOCAL = (MODEL, BASE, ADAPTER, F16_NAME, *get_args(Quantization), COMPOSER, BY_HAND, TEACHER)
+LOCAL = (MODEL, BASE, ADAPTER, F16_NAME, *MIXTURES, COMPOSER, BY_HAND, TEACHER)
 ADDRESSED = (TABLE, "embedded", "ollama", "openai")
 """With what follows a colon: a file, a model, a model@URL."""
 
@@ -243,8 +244,8 @@ def _gguf(plain: str, what: str, job: Job) -> Iterator[Path]:
             if plain == BASE:
                 convert_folder(job.path("base"), path, job.recipe, read_origin(job.path("gguf")))
             else:
-                kind: Any = plain
-                quantize_file(job.path("f16", F16), path, kind, job.path("gguf", IMATRIX))
+                matrix = job.path("gguf", IMATRIX) if job.recipe.quantize.imatrix else None
+                quantize_file(job.path("f16", F16), path, plain, matrix)
             yield path
 
 
