@@ -9,7 +9,7 @@ from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from support.ollama_stand_in import OllamaStandIn
-from support.served import DEADLINE_S, serving, until
+from support.served import deadline_of, parameter, serving, until
 
 
 @pytest.fixture
@@ -19,7 +19,10 @@ async def ollama() -> AsyncIterator[OllamaStandIn]:
 
 
 @pytest.fixture
-async def served(ollama: OllamaStandIn) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=DEADLINE_S)) as (service, client):
+async def served(
+    ollama: OllamaStandIn, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    deadline_s = deadline_of(parameter(request, "fault"))
+    async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=deadline_s)) as (service, client):
         await until(service, ModelState.READY)
         yield service, client

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import httpx
+import pytest
 
 from poem.game import builtin_game
 from poem.hand import Hand, deal
@@ -18,7 +19,22 @@ from poem_service.watch.ladder import ModelState
 from poem_service.web.server import Server, server_config
 
 DEADLINE_S = 2.0
-"""Of a service in a test; short, since every hang costs it."""
+"""Of a service whose model hangs: every hang costs it."""
+PATIENT_S = 30.0
+"""Of any other: what else a busy machine delays is no fault of the service."""
+HANGS = frozenset({"hang_before", "hang_before_first", "hang_amid", "slow_drip"})
+"""The stand-ins' faults that last as long as they are let."""
+
+
+def parameter(request: pytest.FixtureRequest, name: str) -> str | None:
+    """A parameter of the test that asks for a fixture, where it has one of that name."""
+    callspec = getattr(request.node, "callspec", None)
+    return callspec.params.get(name) if callspec else None
+
+
+def deadline_of(fault: str | None) -> float:
+    """The deadline of a service whose model has that fault."""
+    return DEADLINE_S if fault in HANGS else PATIENT_S
 
 
 @asynccontextmanager

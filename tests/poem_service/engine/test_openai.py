@@ -18,7 +18,7 @@ from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from support.ollama_stand_in import FAULTS, MODEL, Call, status_500
 from support.openai_stand_in import OpenAICall, OpenAIStandIn
-from support.served import a_hand, events, sent, serving, until
+from support.served import a_hand, deadline_of, events, parameter, sent, serving, until
 
 GAME = builtin_game()
 
@@ -30,8 +30,11 @@ async def server() -> AsyncIterator[OpenAIStandIn]:
 
 
 @pytest.fixture
-async def served(server: OpenAIStandIn) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    settings = Settings(engine="openai", openai_url=f"{server.url}/v1", openai_key="the-key-of-it", deadline_s=3.0)
+async def served(
+    server: OpenAIStandIn, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    deadline_s, key = deadline_of(parameter(request, "fault")), "the-key-of-it"
+    settings = Settings(engine="openai", openai_url=f"{server.url}/v1", openai_key=key, deadline_s=deadline_s)
     async with serving(settings) as (service, client):
         await until(service, ModelState.READY)
         yield service, client
