@@ -1,12 +1,13 @@
 """A stop costs nobody a poem: requests under way have the fallback at once, a balancer looks away, nothing is cut."""
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -96,6 +97,23 @@ async def test_a_stop_under_load_costs_nobody_a_poem(
     assert tally["poems"] >= 6
     with closing(sqlite3.connect(tmp_path / "log.sqlite3")) as db:
         assert db.execute("SELECT count(*) FROM generation_logs").fetchone()[0] == tally["poems"]
+
+
+async def test_who_connected_in_the_last_moment_is_heard() -> None:
+    body = json.dumps(sent(a_hand())).encode()
+    head = f"POST /api/generate-poem HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with service({"POEM_ENGINE": "none"}) as (url, pid):
+        port = int(url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        os.kill(pid, signal.SIGTERM)
+        with suppress(ConnectionError):
+            while True:  # until the port is closed
+                (await asyncio.open_connection("127.0.0.1", port))[1].close()
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.6)
+        writer.write(head + body)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
 
 
 async def test_a_rolling_update_shows_no_error(ollama: OllamaStandIn) -> None:

@@ -16,6 +16,11 @@ UNREAD_S = 60.0
 """How long an answer may wait for its reader."""
 
 
+def is_silent(connection: object) -> bool:
+    """Whether the client has connected and sent no request yet."""
+    return isinstance(connection, Connection) and connection.cycle is None
+
+
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, with an end to its patience."""
 

@@ -17,7 +17,9 @@ from poem_service.web import connection
 LEAVING_S = 2.0
 """Between SIGTERM and the closing of the port: a balancer sees `/ready` and looks away, kept connections end."""
 LAST_S = 0.3
-"""After it: whoever connected in the last moment still sends a request and has an answer."""
+"""After it: whoever kept a connection still sends a request and has an answer."""
+LAST_MAX_S = 2.0
+"""As long for who connected in the last moment and has not said a word yet: a busy machine's client is slow."""
 GRACE_S = 5.0
 """Then, for answers whose readers are slow. All together stay under the ten seconds that Docker gives."""
 
@@ -50,7 +52,10 @@ class Server(uvicorn.Server):
         self._service.drain()
         for server in self.servers:
             server.close()
+        closed = self._loop.time()
         await asyncio.sleep(LAST_S)
+        while self._loop.time() < closed + LAST_MAX_S and any(map(connection.is_silent, self.server_state.connections)):
+            await asyncio.sleep(LAST_S / 10)
         await super().shutdown(sockets)
 
 
