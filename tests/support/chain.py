@@ -17,7 +17,8 @@ from poem_build.store.workshop import Workshop
 def workshop_of(recipe: Recipe, out: Path, host: str | None = None, *, game: Game | None = None) -> Workshop:
     """The stages of the recipe, those of the Ollama at `host` among them, for the built-in game or another."""
     game = game or builtin_game()
-    served = pipeline.of_ollama(host, ollama_model(recipe.name, game.name), out / "ollama.log", None) if host else ()
+    name, log = ollama_model(recipe.name, game.name), out / "ollama.log"
+    served = pipeline.of_ollama(host, name, out, log, None) if host else ()
     return Workshop(recipe, game, out, [*pipeline.STAGES, *served])
 
 

@@ -10,6 +10,7 @@ from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
 from poem_build.evaluation.assemble import Stages, assemble, former_of
+from poem_build.evaluation.gates import EvalReport, Verdict, verdict_of
 from poem_build.evaluation.report import FILE, Evaluation, read_evaluation, write_evaluation
 from poem_build.export import convert, merge, modelfile, quantize
 from poem_build.export.modelfile import MODELFILE
@@ -17,12 +18,13 @@ from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
 from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
+from poem_build.models.standing import Standing, read_standing, write_standing
 from poem_build.report import fidelity_table, serving_table
 from poem_build.ship import register
 from poem_build.ship.register import RegisterReport
-from poem_build.store.artifact import Artifact
+from poem_build.store.artifact import Artifact, read_manifest
 from poem_build.store.folder import write_text
-from poem_build.store.stage import Stage
+from poem_build.store.stage import Finished, Stage
 from poem_build.store.workshop import Workshop
 from poem_build.train import adapter
 
@@ -37,6 +39,8 @@ MADE = (
     verify.STAGE,
 )
 """How a model is made; a base that has to be brought comes first, and `register` follows where an Ollama is."""
+JUDGING = ("fidelity", "verify", "eval")
+"""Stages that say whether a finished model is good enough, and make nothing that others read."""
 STAGES = (source.STAGE, *MADE, stage.STAGE)
 """All that need no Ollama."""
 
@@ -46,9 +50,9 @@ def evaluating(asked: stage.Asked) -> Sequence[Stage]:
     return (*STAGES[:-1], stage.stage(asked))
 
 
-def of_ollama(host: str, model: str, log: Path, game: Path | None) -> Sequence[Stage]:
-    """The stages that the Ollama at `host` has a part in."""
-    return register.stage(host, model), serving.stage(host, model, log, game)
+def of_ollama(host: str, model: str, out: Path, log: Path, game: Path | None) -> Sequence[Stage]:
+    """The stages that the Ollama at `host` has a part in, for the artifacts in `out`."""
+    return register.stage(host, model, out / quantize.STAGE.makes), serving.stage(host, model, log, game)
 
 
 def run_all(workshop: Workshop) -> Iterator[Artifact]:
@@ -64,21 +68,69 @@ def names(workshop: Workshop) -> list[str]:
     return [*base, *(stage.name for stage in MADE), *registered]
 
 
-def make(workshop: Workshop, name: str) -> Artifact:
-    """The stage's artifact, and the pages that tell of it beside the stages' folders."""
+def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
+    """The stage's artifact, and the pages that tell of it beside the stages' folders.
+
+    With `force` what a gate refuses goes on all the same, as far as it only judges the model; that is remembered.
+    """
     former = _evaluation(workshop) if name == "eval" else None
     if name == "register":
+        settle(workshop, force=force)
         register.forget_if_gone(workshop)
     try:
         made = workshop.make(name)
     except GateError:
-        if name == "fidelity":
-            write_fidelity(workshop)  # it shows why
-        if name == "serving" and (refused := workshop.look(name).artifact):
-            write_serving(workshop, refused)
-        if name == "eval" and (refused := workshop.look(name).artifact):
-            write_report(workshop, refused, former)
-        raise
+        refused = workshop.look(name).artifact
+        if refused:
+            _write_pages(workshop, name, refused, former)  # they show why
+        if not (refused and force and name in JUDGING):
+            raise
+        return refused
+    _write_pages(workshop, name, made, former)
+    return made
+
+
+def settle(workshop: Workshop, *, force: bool) -> None:
+    """Write beside the GGUF what the gates say of it. Raises `GateError` for what they refuse, unless that is forced.
+
+    In an image it is as it was settled outside.
+    """
+    if workshop.as_it_lies:
+        return
+    folder = workshop.load("gguf").path
+    verdict, refused = _verdict(workshop)
+    if refused and not force:
+        raise next(iter(refused.values()))
+    write_standing(folder, Standing(verdict=verdict, forced=tuple(refused)))
+
+
+def _verdict(workshop: Workshop) -> tuple[Verdict, dict[str, GateError]]:
+    """What `eval` found, and which gates refuse the model, of the stages that have looked at this very one."""
+    gguf = workshop.load("gguf")
+    evaluation: EvalReport | None = None
+    refused: dict[str, GateError] = {}
+    for name in JUDGING:
+        if judged := _judged(workshop, name, gguf):
+            evaluation = judged.report(EvalReport) if name == "eval" else None
+            try:
+                workshop.stages[name].gate(Finished(workshop.recipe, judged, {"gguf": gguf}))
+            except GateError as error:
+                refused[f"{name}: {str(error).partition(': ')[2].partition('; ')[0]}"] = error
+    return verdict_of(evaluation, refused=any(one.startswith("eval:") for one in refused)), refused
+
+
+def _judged(workshop: Workshop, name: str, gguf: Artifact) -> Artifact | None:
+    """What the stage found out about this GGUF, however it was asked: `eval` may be asked in many ways."""
+    folder = workshop.out / name
+    manifest, _ = read_manifest(folder)
+    if manifest is None or manifest.key.inputs.get("gguf") != gguf.digest(manifest.reads["gguf"]):
+        return None
+    if manifest.key.report != workshop.stages[name].report.version:
+        return None
+    return Artifact(name, folder, manifest.files, manifest)
+
+
+def _write_pages(workshop: Workshop, name: str, made: Artifact, former: Evaluation | None) -> None:
     if name == "modelfile":  # it names the GGUF relative to where it stands
         shutil.copyfile(made.path / MODELFILE, workshop.out / MODELFILE)
     if name == "fidelity":
@@ -90,7 +142,10 @@ def make(workshop: Workshop, name: str) -> Artifact:
         write_serving(workshop, made)
     if name == "eval":
         write_report(workshop, made, former)
-    return made
+        verdict, refused = _verdict(workshop)
+        folder = workshop.load("gguf").path
+        still = [one for one in read_standing(folder).forced if one in refused]
+        write_standing(folder, Standing(verdict=verdict, forced=tuple(still)))
 
 
 def write_report(workshop: Workshop, made: Artifact, before: Evaluation | None) -> None:

@@ -25,6 +25,11 @@ _SHOWN = 10
 """As many entries of a list stand in a summary line."""
 
 
+force_option = click.option(
+    "--force", is_flag=True, help="Go on with a model that its gates refuse; it says so from then on."
+)
+
+
 def alone(stage: Stage) -> click.Command:
     """The stage as a command."""
 
@@ -56,12 +61,14 @@ def base_command(chosen: Chosen, as_json: bool) -> None:
 @click.option(
     "--as-it-lies", is_flag=True, help="Take what earlier stages left as it is, whatever the recipe says now."
 )
-def register_command(chosen: Chosen, as_json: bool, host: str, as_it_lies: bool) -> None:
+@force_option
+def register_command(chosen: Chosen, as_json: bool, host: str, as_it_lies: bool, force: bool) -> None:
     """Create the model in Ollama and prove that it is served as it was trained."""
     address = ollama.address(host)
     with ollama.running_server(address, chosen.log) as there:
         _refuse_none(there, address)
-        _print(pipeline.make(chosen.workshop(address, as_it_lies=as_it_lies), "register"), as_json)
+        workshop = chosen.workshop(address, as_it_lies=as_it_lies)
+        _print(pipeline.make(workshop, "register", force=force), as_json)
 
 
 @click.command("serving")
@@ -109,7 +116,8 @@ def _refuse_none(there: bool, address: str) -> None:
 @click.option(
     "--adopt", multiple=True, metavar="STAGE", help="Keep its result after a change that you vouch for; repeatable."
 )
-def run_command(chosen: Chosen, as_json: bool, host: str, why: bool, adopt: tuple[str, ...]) -> None:
+@force_option
+def run_command(chosen: Chosen, as_json: bool, host: str, why: bool, adopt: tuple[str, ...], force: bool) -> None:
     """All stages; what has not changed is kept. Without an Ollama the model is left for the embedded engine."""
     address = ollama.address(host)
     if why:
@@ -123,9 +131,11 @@ def run_command(chosen: Chosen, as_json: bool, host: str, why: bool, adopt: tupl
         for name in pipeline.names(workshop):
             if name in adopt:
                 workshop.adopt(name)
-            made.append(pipeline.make(workshop, name))
+            made.append(pipeline.make(workshop, name, force=force))
             if sys.stderr.isatty():
                 click.echo(f"{name}: {'kept' if made[-1].reused else 'done'}", err=True)
+        if not there:
+            pipeline.settle(workshop, force=force)
     _print_run(chosen, made, there, as_json)
 
 

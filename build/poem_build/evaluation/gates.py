@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from poem_build.evaluation.report import MODEL, Figure, GroupRate, Judged, Matrix, Ratio, RuleRate, Samples, Specimen
 from poem_build.evaluation.writers import BASE, COMPOSER, FREE
@@ -10,6 +10,7 @@ from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
 from poem_build.store.red_line import RedLine
 
+Verdict = Literal["", "passed", "refused", "below-composer"]
 COUNTED = "counted"
 """The judge that needs no model."""
 
@@ -112,14 +113,18 @@ LINES = {
 
 
 def red_lines(report: EvalReport, asked: Gate) -> list[RedLine]:
-    """The figures that the recipe has a word on; one that was not measured does not hold."""
-    found = []
+    """The figures that the recipe has a word on; one that was not measured does not hold.
+
+    A report on fewer hands than the recipe asks for refuses only what its intervals rule out.
+    """
+    found, short = [], report.hands < asked.eval_hands
     for key, line in LINES.items():
         wanted: float | None = getattr(asked, key)
         if wanted is None:
             continue
         figure = report.figure(line.figure, line.writer)
-        seen = float(getattr(figure, line.bound)) if figure else math.nan
+        bound = ("low" if line.sense == "at most" else "high") if short else line.bound
+        seen = float(getattr(figure, bound)) if figure else math.nan
         note = f"{figure.value:{line.shown}}, {figure.low:{line.shown}} to {figure.high:{line.shown}}" if figure else ""
         found.append(
             RedLine(
@@ -130,10 +135,17 @@ def red_lines(report: EvalReport, asked: Gate) -> list[RedLine]:
                 remedy=line.remedy if figure else "give a --judge, or more hands",
                 sense=line.sense,
                 shown=line.shown,
-                note=f"{note} of {figure.count}" if figure else "",
+                note=f"{note} of {figure.count}{', a short report' if short else ''}" if figure else "",
             )
         )
     return found
+
+
+def verdict_of(report: EvalReport | None, *, refused: bool) -> Verdict:
+    """What is told of the model in a word; nothing where `eval` has not looked at it."""
+    if report is None:
+        return ""
+    return "below-composer" if below_composer(report) else "refused" if refused else "passed"
 
 
 def below_composer(report: EvalReport) -> bool:

@@ -28,7 +28,7 @@ class Gate(Section):
     deliver_pass: Fraction | None = Field(default=None, exclude=True)
     """The share of hands that get a poem within all rules in three tries."""
     base_pass_at_most: Fraction = Field(exclude=True)
-    cards_above: float = Field(default=0.0, ge=0, exclude=True)
+    cards_above: float = Field(default=0.0, exclude=True)
     """By how many nats a right poem must become less likely under another hand's cards, beyond the interval."""
     whole_sentences: Fraction = Field(default=0.99, exclude=True)
     """The share of whole sentences in the poems that the model delivers."""

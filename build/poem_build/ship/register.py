@@ -2,8 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar
 
 from poem.game import Game
 from poem_build.data.examples import Example, read_examples
@@ -12,12 +15,14 @@ from poem_build.engine.protocol import Question
 from poem_build.errors import GateError, OllamaError
 from poem_build.export.gguf import GAME_DIGEST_KEY, PROMPT_VERSION_KEY
 from poem_build.export.parity import Parity
+from poem_build.export.stamp import stamp
 from poem_build.judge.protocol import MALFORMED
 from poem_build.judge.rules import Rules, question
-from poem_build.models import family
+from poem_build.models import family, standing
 from poem_build.models.family import Family
 from poem_build.models.files import CREATE, REGISTERED, SERVED, TOKEN_COUNTS
 from poem_build.models.origin import Origin, read_origin
+from poem_build.models.standing import Standing, read_standing
 from poem_build.progress import progress
 from poem_build.recipe.names import LATEST
 from poem_build.recipe.schema import Recipe
@@ -32,15 +37,18 @@ _LOAD_TIMEOUT_S = 600.0
 class RegisterReport(Report):
     """The model's name and digest in Ollama, and what was proved of it."""
 
+    version: ClassVar[int] = 2
     model: str
     digest: str
     token_counts: Parity
+    standing: Standing
+    """What the gates said of it, which the registered model says too."""
     answer_tries: int | None
     """None if none of the tries kept the rules, which a training that was cut short need not."""
 
 
-def stage(host: str, model: str) -> Stage:
-    """The stage that registers under the name at the Ollama at `host`."""
+def stage(host: str, model: str, gguf: Path) -> Stage:
+    """The stage that registers under the name at the Ollama at `host`; the verdict on the model lies in `gguf`."""
 
     def settings(_: Recipe) -> Mapping[str, Any]:
         return {"model": model, "host": host, "ollama": server_version(host)}
@@ -54,7 +62,10 @@ def stage(host: str, model: str) -> Stage:
         settings=settings,
         inputs={"gguf": (SERVED, "origin.json"), "modelfile": ALL, "dataset": ("test.jsonl",)},
         reads_game=True,
-        outside=family.templates,
+        outside=lambda recipe: {
+            **family.templates(recipe),
+            **({"verdict": gguf / standing.FILE} if (gguf / standing.FILE).is_file() else {}),
+        },
         modules=family.modules,
     )
 
@@ -78,17 +89,18 @@ def register(job: Job, host: str, model: str) -> RegisterReport:
     """
     import ollama
 
-    modelfile, gguf = job.path("modelfile"), job.path("gguf", SERVED)
+    modelfile, told = job.path("modelfile"), read_standing(job.path("gguf"))
     fields, counts = (json.loads((modelfile / name).read_text("utf-8")) for name in (CREATE, TOKEN_COUNTS))
     origin = read_origin(job.path("gguf"))
     if server_version(host) is None:
         raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there; start `ollama serve`")
     unproved = f"{model}-unproved"
     with translated(host), ollama.Client(host, timeout=_LOAD_TIMEOUT_S) as client:
-        digest = client.create_blob(gguf)
+        with _told(job, told) as gguf:
+            digest = client.create_blob(gguf)
         client.create(unproved, files={SERVED: digest}, **fields)
         try:
-            _prove_fields(host, unproved, fields, origin)
+            _prove_fields(host, unproved, fields, origin, told)
             examples = read_examples(job.path("dataset", "test.jsonl"), job.game)[:_TRIES]
             asked = question(job.game, examples[0], 0, constrained=False)
             _prove_prompt(host, unproved, asked, family.family(job.recipe.base.family))
@@ -100,10 +112,23 @@ def register(job: Job, host: str, model: str) -> RegisterReport:
             client.delete(unproved)
     known = {"model": model, "digest": digests(host)[model]}
     (job.folder / REGISTERED).write_text(json.dumps(known) + "\n", "utf-8")
-    return RegisterReport(**known, token_counts=counted, answer_tries=tries)
+    return RegisterReport(**known, token_counts=counted, standing=told, answer_tries=tries)
 
 
-def _prove_fields(host: str, model: str, fields: dict[str, Any], origin: Origin) -> None:
+@contextmanager
+def _told(job: Job, told: Standing) -> Iterator[Path]:
+    """The GGUF that Ollama is given: where there is a verdict on it, a copy that says so, for as long as it takes."""
+    source = job.path("gguf", SERVED)
+    if not told.keys():
+        yield source
+        return
+    with TemporaryDirectory(dir=job.folder) as room:
+        copy = Path(room) / SERVED
+        stamp(source, copy, told.keys())
+        yield copy
+
+
+def _prove_fields(host: str, model: str, fields: dict[str, Any], origin: Origin, told: Standing) -> None:
     """`show` must give back template, system and parameters as they were sent, and what the model was made for."""
     shown = call(host, "POST", "/api/show", {"model": model})
     for name in ("template", "system"):
@@ -119,7 +144,8 @@ def _prove_fields(host: str, model: str, fields: dict[str, Any], origin: Origin)
     if given != sent:
         raise OllamaError(f"{model}: parameters: sent {sent}, `show` gives back {given}")
     info = shown.get("model_info", {})
-    for key, wanted in ((PROMPT_VERSION_KEY, origin.prompt_version), (GAME_DIGEST_KEY, origin.game_digest)):
+    wanted_keys = {PROMPT_VERSION_KEY: origin.prompt_version, GAME_DIGEST_KEY: origin.game_digest} | told.keys()
+    for key, wanted in wanted_keys.items():
         if info.get(key) != wanted:
             raise OllamaError(f"{model}: {key}: is {info.get(key)!r}, must be {wanted!r}")
 

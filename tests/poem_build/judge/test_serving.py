@@ -94,7 +94,7 @@ def test_settings_are_tried_on_validation_hands_that_judge_nothing(out: Path) ->
 
 
 def _workshop(recipe: Recipe, out: Path, host: str, log: Path) -> Workshop:
-    stages = [*pipeline.STAGES, *pipeline.of_ollama(host, "mansion-poem:mini", log, None)]
+    stages = [*pipeline.STAGES, *pipeline.of_ollama(host, "mansion-poem:mini", out, log, None)]
     return Workshop(recipe, builtin_game(), out, stages)
 
 

@@ -1,0 +1,118 @@
+"""A server in every shape that a judge may be asked in, answered by one whose mind the test makes up."""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Mind = Callable[[str, str], Any]
+"""(instructions, question) → what is answered: an object, or a text that is none."""
+
+
+@dataclass
+class Bench:
+    """Where it listens, and what it was asked."""
+
+    mind: Mind
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+
+def poems_of(question: str) -> list[str]:
+    """The poems in a question, in the order in which they stand."""
+    return re.findall(r"【[甲乙詩]】\n(.*?)(?=\n\n【|\Z)", question, re.DOTALL)
+
+
+def reader(better: Callable[[str], float]) -> Mind:
+    """A judge who knows what it likes, in whatever order: what `better` gives more to; and gives half of all points."""
+
+    def mind(_: str, question: str) -> Any:
+        texts = poems_of(question)
+        if "【現実】" in question:
+            return {"numbers": [1, 2, 3, 4, 5]}
+        if len(texts) == 1:
+            return {"concealment": 20, "unity": 10, "voice": 8, "forbidden": 7, "length": 5}
+        first, second = map(better, texts)
+        word = "同" if first == second else "甲" if first > second else "乙"
+        return dict.fromkeys(("overall", "unity", "voice"), word)
+
+    return mind
+
+
+def first_come(_: str, question: str) -> Any:
+    """A judge who takes what stands first."""
+    return (
+        reader(len)(_, question) if len(poems_of(question)) < 2 else dict.fromkeys(("overall", "unity", "voice"), "甲")
+    )
+
+
+def nonsense(_: str, question: str) -> Any:
+    """A judge who says nothing to the matter."""
+    return f"よい詩ですね。{len(question)}"
+
+
+@contextmanager
+def judges(mind: Mind) -> Iterator[Bench]:
+    """The server as long as this lasts: Gemini's, OpenAI's, Ollama's and Anthropic's shape."""
+    bench = Bench(mind)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            content = json.dumps(self._reply(body), ensure_ascii=False).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
+            if self.path.endswith(":generateContent"):
+                answer = self._say(
+                    body["systemInstruction"]["parts"][0]["text"], body["contents"][0]["parts"][0]["text"]
+                )
+                usage = {"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110}
+                candidate = {"content": {"role": "model", "parts": [{"text": answer}]}, "finishReason": "STOP"}
+                return {"candidates": [candidate], "usageMetadata": usage}
+            if self.path.endswith("/v1/messages"):
+                answer = self._say(body["system"][0]["text"], body["messages"][0]["content"])
+                tool = {"type": "tool_use", "name": "answer", "input": _object(answer)}
+                return {
+                    "content": [tool],
+                    "stop_reason": "tool_use",
+                    "usage": {"input_tokens": 100, "output_tokens": 10},
+                }
+            answer = self._say(body["messages"][0]["content"], body["messages"][1]["content"])
+            usage = {"prompt_tokens": 100, "completion_tokens": 10}
+            return {"choices": [{"message": {"content": answer}, "finish_reason": "stop"}], "usage": usage}
+
+        def _say(self, instructions: str, question: str) -> str:
+            bench.asked.append(question)
+            found = bench.mind(instructions, question)
+            return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    bench.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield bench
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _object(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"said": text}
