@@ -9,6 +9,7 @@ ARG EXTRA=embedded
 ARG RECIPE=tiny
 ARG MODEL_LICENCE="see /usr/share/mansion-poem/modelfile/create.json"
 ARG MODEL_GGUF=""
+ARG MODEL_VERDICT=""
 ARG MODEL_GAME_DIGEST=""
 ARG GAME_NAME=""
 
@@ -164,6 +165,7 @@ FROM service AS embedded
 ARG RECIPE
 ARG MODEL_LICENCE
 ARG MODEL_GGUF
+ARG MODEL_VERDICT
 ARG GAME_NAME
 ARG MODEL_GAME_DIGEST
 LABEL org.opencontainers.image.title="mansion-poem-service" \
@@ -174,8 +176,9 @@ LABEL org.opencontainers.image.title="mansion-poem-service" \
       mansion-poem.game-digest="${MODEL_GAME_DIGEST}" \
       mansion-poem.licence="${MODEL_LICENCE}" \
       mansion-poem.gguf="${MODEL_GGUF}" \
+      mansion-poem.verdict="${MODEL_VERDICT}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
-COPY --from=chosen /model/gguf/model-Q4_K_M.gguf /models/model-Q4_K_M.gguf
+COPY --from=chosen /model/gguf/model-Q4_K_M.gguf /model/gguf/verdict.jso[n] /models/
 COPY --from=provenance /provenance /usr/share/mansion-poem
 ENV POEM_ENGINE=embedded POEM_GGUF=/models/model-Q4_K_M.gguf
 
@@ -183,6 +186,7 @@ FROM ollama AS model
 ARG RECIPE
 ARG MODEL_LICENCE
 ARG MODEL_GGUF
+ARG MODEL_VERDICT
 ARG GAME_NAME
 ARG MODEL_GAME_DIGEST
 LABEL org.opencontainers.image.title="mansion-poem-model" \
@@ -193,6 +197,7 @@ LABEL org.opencontainers.image.title="mansion-poem-model" \
       mansion-poem.game-digest="${MODEL_GAME_DIGEST}" \
       mansion-poem.licence="${MODEL_LICENCE}" \
       mansion-poem.gguf="${MODEL_GGUF}" \
+      mansion-poem.verdict="${MODEL_VERDICT}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
 COPY docker/serve-model.sh /usr/local/bin/serve-model
 COPY --from=proved /store/weights /

@@ -24,7 +24,7 @@ from support.process import ROOT
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.values(), EMBEDDED, PODMAN))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_GAME_DIGEST", "GAME_DIR"}
+SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_VERDICT", "MODEL_GAME_DIGEST", "GAME_DIR"}
 """What the image is made of and its labels say of the artifacts; a stand has no reason to."""
 BY_GPU = {"RENDER_GROUP", "POEM_DEAL"}
 """What a GPU gives another default: whose devices they are, and that its model may write for any cards."""

@@ -173,7 +173,7 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
         fields = json.loads((ROOT / "artifacts" / choice.tag / "modelfile" / "create.json").read_text("utf-8"))
         origin = json.loads((ROOT / "artifacts" / choice.tag / "gguf" / "origin.json").read_text("utf-8"))
         env = {"MODEL_FROM": "artifacts", "MODEL_GGUF": gguf, "MODEL_GAME_DIGEST": origin["game_digest"]}
-        env |= {"MODEL_LICENCE": str(fields["license"]).splitlines()[0]}
+        env |= {"MODEL_LICENCE": str(fields["license"]).splitlines()[0], "MODEL_VERDICT": verdict(choice.tag)}
     except ArtifactError as error:
         env = {"MODEL_FROM": "trained"}
         if containers.image(f"{REPOSITORY}:{choice.tag}") is None:
@@ -182,6 +182,16 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
         env["GAME_DIR"] = _carried(choice.game, choice.tag)
     compose = Compose(gpu, stack, {**choice.env, **env})
     return compose, compose.config()
+
+
+def verdict(tagged: str) -> str:
+    """What the gates said of the model, as its image's label has it; empty where nothing was said."""
+    try:
+        found = json.loads((ROOT / "artifacts" / tagged / "gguf" / "verdict.json").read_text("utf-8"))
+        forced = "; ".join(found["forced"])
+        return "; ".join(filter(None, (str(found["verdict"]), forced and f"forced: {forced}")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _carried(game: Path, tag: str) -> str:

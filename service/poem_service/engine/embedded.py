@@ -9,12 +9,14 @@ import asyncio
 import codecs
 import ctypes
 import hashlib
+import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def verdict_beside(gguf: Path) -> dict[str, str]:
+    """What the build left in `verdict.json` beside the model that it judged, as a stamped GGUF has it."""
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        found = json.loads((gguf.parent / "verdict.json").read_text("utf-8"))
+        told = {"verdict": str(found.get("verdict", "")), "forced": "; ".join(found.get("forced", ()))}
+        return {f"mansion_poem.{name}": text for name, text in told.items() if text}
+    return {}
+
+
 class Model:
     """What llama.cpp holds; used by the worker thread only, but for `facts`."""
 
@@ -164,7 +175,7 @@ class Model:
                 swa_full=True,
                 verbose=False,
             )
-            metadata: dict[str, str] = self._llama.metadata
+            metadata: dict[str, str] = self._llama.metadata | verdict_beside(path)
             self._template = ChatTemplate(metadata["tokenizer.chat_template"])
         except KeyError as error:
             raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template") from error

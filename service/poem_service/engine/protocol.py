@@ -43,11 +43,13 @@ class Training:
     game_digest: str | None = None
     verdict: str | None = None
     """What its build found it worth."""
+    forced: str | None = None
+    """The gates of its build that refuse it, if it was let through all the same."""
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "Training":
         """From the GGUF's own keys, `mansion_poem.prompt_version` and so on."""
-        fields = ("prompt_version", "game", "game_digest", "verdict")
+        fields = ("prompt_version", "game", "game_digest", "verdict", "forced")
         values = (metadata.get(f"mansion_poem.{field}") for field in fields)
         return cls(*(value if isinstance(value, str) else None for value in values))
 

@@ -25,6 +25,7 @@ def readiness(service: Service) -> dict[str, Any]:
         "model": facts.name if facts else settings.model,
         "digest": facts.digest if facts else None,
         "verdict": keeper.training.verdict,
+        "forced": keeper.training.forced,
         "prompt_version": keeper.training.prompt_version,
         "prompt_version_served": service.game.prompt_version,
         "prompt_differs": keeper.prompt_differs,

@@ -25,13 +25,13 @@ from poem_build.errors import GateError, OllamaError
 from poem_build.judge.rules import question
 from poem_build.models.files import CREATE, TOKEN_COUNTS
 from poem_build.models.origin import read_origin
-from poem_build.models.standing import Standing
+from poem_build.models.standing import Standing, read_standing
 from poem_build.recipe.schema import Recipe
 from poem_build.ship import register
 from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
-from support.chain import workshop_of
+from support.chain import changed, workshop_of
 from support.process import free_port
 
 NAME = "mansion-poem:mini"
@@ -53,6 +53,33 @@ def test_a_real_ollama_serves_what_was_trained(
         again = pipeline.make(workshop, "register")
         assert not again.reused
         assert again.report(RegisterReport).digest == report.digest
+
+
+def test_what_its_gates_refuse_is_not_registered_and_what_is_forced_says_so(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe, ollama: str
+) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    strict = changed(recipe, "gate", smoke_hands=10, smoke_pass=1.0)
+    folder, manifest = tmp_path / "out" / "gguf", tmp_path / "out" / "verify" / "artifact.json"
+    told = json.loads(manifest.read_text("utf-8"))
+    told["report"]["score"] = {"hands": 10, "passed": 3, "malformed": 0, "broken": {"length": 7}}
+    manifest.write_text(json.dumps(told), "utf-8")
+    workshop = workshop_of(strict, tmp_path / "out", ollama)
+    with pytest.raises(GateError, match=r"verify/answers\.jsonl: gate\.smoke_pass: hands within all rules: 30\.0%"):
+        pipeline.make(workshop, "register")
+    assert not (folder / "verdict.json").exists()
+    made = pipeline.make(workshop, "register", force=True)
+    mark = "verify: gate.smoke_pass: hands within all rules: 30.0% (3 of 10), asked for at least 100.0%"
+    assert made.report(RegisterReport).standing == read_standing(folder) == Standing(forced=(mark,))
+    info = httpx.post(f"{ollama}/api/show", json={"model": NAME}).json()["model_info"]
+    assert info["mansion_poem.forced"] == mark
+    assert "mansion_poem.verdict" not in info
+    with pytest.raises(GateError, match=r"gate\.smoke_pass"):
+        pipeline.make(workshop, "register")
+    lenient = pipeline.make(workshop_of(recipe, tmp_path / "out", ollama), "register")
+    assert (lenient.reused, lenient.report(RegisterReport).standing) == (False, Standing())
+    info = httpx.post(f"{ollama}/api/show", json={"model": NAME}).json()["model_info"]
+    assert "mansion_poem.forced" not in info
 
 
 def test_another_template_in_the_server_is_noticed(

@@ -1,6 +1,7 @@
 """llama.cpp in this process, with a tiny random model: form by the grammar, cancelling, refusals."""
 
 import asyncio
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -52,6 +53,27 @@ async def test_the_grammar_gives_every_answer_its_form(engine: EmbeddedEngine) -
         assert answer.title in asked.candidates
         assert len(paragraphs(answer.poem)) in PARAGRAPHS
         assert all(text.endswith("。") for text in paragraphs(answer.poem))
+
+
+async def test_a_verdict_that_lies_beside_the_model_is_told_and_one_that_is_none_is_not(
+    gguf: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(gguf, tmp_path / gguf.name)
+    verdict = tmp_path / "verdict.json"
+    for text, told in (
+        (
+            '{"verdict": "below-composer", "forced": ["verify: gate.smoke_pass"]}',
+            ("below-composer", "verify: gate.smoke_pass"),
+        ),
+        ('{"verdict": "passed", "forced": []}', ("passed", None)),
+        ("[]", (None, None)),
+    ):
+        verdict.write_text(text, "utf-8")
+        engine = EmbeddedEngine(tmp_path / gguf.name)
+        await engine.load()
+        training = (await engine.inspect()).training
+        assert (training.verdict, training.forced) == told
+        await engine.aclose()
 
 
 async def test_a_machine_that_does_not_tell_which_cores_are_ours_is_fine(

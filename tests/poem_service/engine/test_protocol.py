@@ -21,6 +21,8 @@ def test_the_ask_is_the_game_s_own_prompt() -> None:
 def test_what_a_gguf_does_not_say_is_not_known() -> None:
     said = {"mansion_poem.prompt_version": "abc", "mansion_poem.verdict": 3, "general.name": "x"}
     assert Training.of(said) == Training(prompt_version="abc")
+    said = {"mansion_poem.verdict": "below-composer", "mansion_poem.forced": "eval: gate.eval_pass"}
+    assert Training.of(said) == Training(verdict="below-composer", forced="eval: gate.eval_pass")
 
 
 @pytest.mark.parametrize(("start", "limit"), [("{", ANSWER_BYTES_MAX), (" <think>", THOUGHT_BYTES_MAX)])

@@ -1,0 +1,78 @@
+"""`eval` as a command: judges, writers, the report that it leaves, and what the model says of itself afterwards."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from poem.game import builtin_game
+from poem_build.cli.main import cli
+from poem_build.evaluation.report import read_evaluation
+from poem_build.models.standing import read_standing
+from poem_build.store.artifact import Artifact
+from support.judges import first_come, judges
+
+GAME = builtin_game()
+
+
+def _run(*options: Any, **environ: str) -> Result:
+    return CliRunner().invoke(cli, ["eval", *map(str, options)], env={"OPENAI_API_KEY": "", **environ})
+
+
+def test_a_report_beside_other_writers_with_a_judge_of_doubtful_worth(
+    chain: dict[str, Artifact], out: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """The data set says that the judge wrote it, so its poems for testing are played against, too."""
+    shutil.copytree(out, tmp_path / "out")
+    manifest = tmp_path / "out" / "dataset" / "artifact.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    content["report"]["teacher"] = "openai"
+    manifest.write_text(json.dumps(content), "utf-8")
+    lenient = tmp_path / "mini.toml"
+    lenient.write_text(recipe_file.read_text("utf-8") + "cards_above = -99\nconceal_lemma = 0.0\n", "utf-8")
+    prices = tmp_path / "prices.toml"
+    entry = "prompt = 1\ncached = 0\noutput = 1\nsource = 'here'\ndated = 'now'"
+    prices.write_text(f"yen_per_dollar = 100\nyen_source = 'here'\n[models.m]\n{entry}\n", "utf-8")
+    choice = ("--recipe", lenient, "--out", tmp_path / "out", "--hands", 4, "--prices", prices)
+    asked = (*choice, "--judge", "openai:m", "--judge-hands", 2, "--writers", "Q8_0, adapter")
+    with judges(first_come) as bench:
+        environ = {"OPENAI_BASE_URL": f"{bench.url}/v1"}
+        dry = _run(*asked, "--dry-run", **environ)
+        assert (dry.exit_code, bench.asked) == (0, []), dry.output
+        assert dry.output.startswith("openai:m: up to 60 questions, $0.")
+        done = _run(*asked, "--json", **environ)
+        assert done.exit_code == 0, done.output
+        first = len(bench.asked)
+        again = _run(*asked, "--json", **environ)
+        assert (again.exit_code, len(bench.asked)) == (0, first)
+    told = json.loads(done.stdout.splitlines()[-1])
+    report = read_evaluation(Path(told["path"]))
+    assert report.verdict.passed
+    assert report.matrix is not None
+    assert report.matrix.writers == ["model", "composer", "hand", "teacher", "Q8_0", "adapter"]
+    assert {one.name for one in report.provenance.judges} == {"rules", "counted", "openai:m"}
+    assert report.provenance.cost_usd > 0
+    (told_of,) = [one for one in report.verdict.reasons if one.what.startswith("openai:m wrote what the model learnt")]
+    assert (told_of.gate, told_of.holds, told_of.refuses) == ("judge", False, False)
+    ratio = report.teacher_ratio
+    assert ratio is not None
+    assert (ratio.judge, ratio.hands) == ("openai:m", 1)
+    assert ratio.low <= ratio.mean <= ratio.high
+    below = read_standing(tmp_path / "out" / "gguf").verdict
+    assert below == ("below-composer" if report.verdict.below_composer else "passed")
+
+
+def test_what_no_judge_can_be_is_refused_before_anything_is_played(recipe_file: Path, tmp_path: Path) -> None:
+    out = ("--recipe", recipe_file, "--out", tmp_path)
+    for judge, told in (
+        ("composer:x", "--judge composer:x: give KIND:MODEL, the kind one of gemini, openai, anthropic, ollama"),
+        ("gemini", "--judge gemini: give KIND:MODEL"),
+        ("gemini:gemini-2.5-flash", "GEMINI_API_KEY: not set"),
+        ("ollama:", "--judge ollama:: give KIND:MODEL"),
+    ):
+        done = _run(*out, "--judge", judge, GEMINI_API_KEY="")
+        assert done.exit_code == 1
+        assert done.output.startswith(f"Error: {told}")
+    assert _run(*out, "--writers", "nobody").output.startswith("Error: --writers nobody: nobody is called so")

@@ -1,0 +1,119 @@
+"""Answers on disk: each once, found again after a death, asked for as often as the service asks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from poem.game import builtin_game
+from poem.shape import encode
+from poem.table import Entry, Table, write_table
+from poem_build.engine.openai import OpenAI
+from poem_build.engine.protocol import Reply
+from poem_build.errors import WriterError
+from poem_build.evaluation import measures, writers
+from poem_build.evaluation.answers import Sheet, play, read_rows, write_rows
+from poem_build.evaluation.hands import Trial
+from poem_build.evaluation.writers import Asked, Tabled
+from poem_build.judge.protocol import MALFORMED
+from support.judges import judges
+
+GAME = builtin_game()
+
+
+@dataclass
+class Scripted:
+    """Says what it was given to say, in turn; None dies."""
+
+    texts: list[str | None]
+    tries: int = 3
+    seeds: list[int] = field(default_factory=list)
+
+    def write(self, trial: Trial, seed: int) -> Reply | None:
+        self.seeds.append(seed)
+        text = self.texts.pop(0)
+        if text is None:
+            raise KeyboardInterrupt
+        return Reply(text, "stop", seconds=2.0, tokens=10, prompt_s=0.5, tokens_s=1.0)
+
+
+def _right(trials: list[Trial]) -> Iterator[str]:
+    return (encode(trial.example.answer) for trial in trials)
+
+
+def test_a_hand_is_asked_for_with_fresh_seeds_until_it_has_a_poem(there: list[Trial], tmp_path: Path) -> None:
+    three = there[:3]
+    right = list(_right(three))
+    writer = Scripted([right[0], "x", right[1], "x", "x", "x"])
+    sheet = play("model", writer, three, tmp_path)
+    assert [[row.passed for row in rows] for rows in sheet.tries] == [[True], [False, True], [False] * 3]
+    assert len(set(writer.seeds)) == 6
+    assert [answer for _, _, answer in sheet.delivered] == [trial.example.answer for trial in three[:2]]
+    assert sheet.first[1].broken == [MALFORMED]
+    write_rows(tmp_path / "answers.jsonl", [sheet])
+    rows = read_rows(tmp_path / "answers.jsonl")
+    assert rows == [row for tries in sheet.tries for row in tries]
+    assert rows[0].prompt.startswith("【選択されたカードペア】\n1. ")
+    figures = {one.name: one.value for one in measures.measure(sheet, GAME).figures}
+    assert [figures[name] for name in ("speed.answer", "speed.first", "speed.tokens")] == [2.0, 0.5, 10.0]
+    assert [figures["pass.first"], figures["pass.delivered"]] == pytest.approx([1 / 3, 2 / 3], abs=1e-6)
+    assert figures["points.counted"] < 70
+
+
+def test_what_was_answered_before_a_death_is_not_asked_again(there: list[Trial], tmp_path: Path) -> None:
+    three = there[:3]
+    right = list(_right(three))
+    with pytest.raises(KeyboardInterrupt):
+        play("model", Scripted([right[0], right[1], None]), three, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:-20])  # and the last line is torn
+    writer = Scripted([right[1], right[2]])
+    sheet = play("model", writer, three, tmp_path)
+    assert (writer.texts, len(sheet.delivered)) == ([], 3)
+    assert play("model", Scripted([]), three, tmp_path).tries == sheet.tries
+
+
+def test_a_table_gives_what_it_holds_and_nothing_for_other_hands(there: list[Trial], tmp_path: Path) -> None:
+    entry = Entry(there[1].example.hand, there[1].example.answer, "composed")
+    write_table(tmp_path / "table.sqlite", [entry], GAME.deck)
+    table = Table.open(tmp_path / "table.sqlite")
+    sheet = play("table", Tabled(table), there[:2], tmp_path)
+    table.close()
+    assert [len(rows) for rows in sheet.tries] == [0, 1]
+    assert measures.points_of(sheet)[0] is None
+
+
+def test_any_server_in_the_openai_shape_writes(there: list[Trial], tmp_path: Path) -> None:
+    with judges(lambda _, question: encode(there[0].example.answer)) as bench:
+        for constrained in (True, False):
+            writer = Asked(OpenAI(f"{bench.url}/v1", "m", ""), GAME, constrained)
+            sheet = play(f"openai:m {constrained}", writer, there[:1], tmp_path)
+            assert [row.passed for row in sheet.first] == [True]
+            assert (sheet.first[0].prompt_tokens, sheet.first[0].tokens) == (100, 10)
+    with pytest.raises(WriterError, match=r"/v1/chat/completions: .*; check address, model and key"):
+        play("gone", Asked(OpenAI(f"{bench.url}/v1", "m", "key"), GAME, True), there[:1], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("nobody",), "--writers nobody: nobody is called so; known are model, base, adapter, f16, Q8_0"),
+        (("ollama",), "--writers ollama: nobody is called so"),
+        (("base:x",), "--writers base:x: nobody is called so"),
+        (("composer/free",), "--writers composer/free: composer is asked with no schema anyway; leave /free out"),
+        (("base", "base"), "--writers: base is there twice"),
+    ],
+)
+def test_a_writer_that_nobody_knows_is_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(WriterError, match=message):
+        writers.check_names(names)
+
+
+def test_those_that_are_known_are_not() -> None:
+    writers.check_names((*writers.LOCAL, "base/free", "ollama:a:b/free", "embedded:x.gguf", "table:t", "openai:m"))
+
+
+def test_a_sheet_without_answers_has_no_figures(there: list[Trial]) -> None:
+    found = measures.measure(Sheet("teacher", there, [[] for _ in there]), GAME)
+    assert (found.figures, found.rules, found.groups, found.samples) == ([], [], [], [])
