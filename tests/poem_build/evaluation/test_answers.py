@@ -98,7 +98,7 @@ def test_any_server_in_the_openai_shape_writes(there: list[Trial], tmp_path: Pat
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("nobody",), "--writers nobody: nobody is called so; known are model, base, adapter, f16, Q8_0"),
+        (("nobody",), "--writers nobody: nobody is called so; known are model, base, adapter, f16, "),
         (("ollama",), "--writers ollama: nobody is called so"),
         (("base:x",), "--writers base:x: nobody is called so"),
         (("composer/free",), "--writers composer/free: composer is asked with no schema anyway; leave /free out"),
