@@ -17,7 +17,7 @@ ARROWS: dict[str, set[str]] = {
         *("store", "recipe"),
     },
     "ship": {"judge", "export", "engine", "data", "models", "store", "recipe"},
-    "report": {"evaluation", "judge", "export", "engine", "data", "teacher", "store", "recipe"},
+    "report": {"evaluation", "judge", "export", "engine", "data", "plan", "teacher", "store", "recipe"},
     "evaluation": {"judge", "export", "engine", "train", "data", "teacher", "models", "store", "recipe"},
     "judge": {"export", "engine", "data", "plan", "models", "store", "recipe"},
     "export": {"engine", "data", "plan", "models", "store", "recipe"},

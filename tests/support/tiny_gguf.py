@@ -16,19 +16,28 @@ TEMPLATE = (
 )
 
 
-def write_tiny_gguf(path: Path, *, template: str = TEMPLATE, bytes_too: bool = True, seed: int = 7) -> Path:
+def write_tiny_gguf(
+    path: Path,
+    *,
+    template: str = TEMPLATE,
+    bytes_too: bool = True,
+    seed: int = 7,
+    width: int = WIDTH,
+    feed: int = FEED,
+    layers: int = LAYERS,
+) -> Path:
     """Write the model. llama.cpp dies of it without `bytes_too`, as its vocabulary cannot spell every text."""
     writer = gguf.GGUFWriter(str(path), "llama")
     tokens, scores, types = _vocabulary(bytes_too)
     writer.add_name("tiny-random")
     writer.add_context_length(4096)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(FEED)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(feed)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
+    writer.add_rope_dimension_count(width // HEADS)
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores(scores)
@@ -43,17 +52,17 @@ def write_tiny_gguf(path: Path, *, template: str = TEMPLATE, bytes_too: bool = T
     def tensor(name: str, *shape: int) -> None:
         writer.add_tensor(name, rng.normal(0, 0.05, shape).astype(np.float32))
 
-    tensor("token_embd.weight", len(tokens), WIDTH)
-    tensor("output.weight", len(tokens), WIDTH)
-    writer.add_tensor("output_norm.weight", np.ones(WIDTH, np.float32))
-    for n in range(LAYERS):
+    tensor("token_embd.weight", len(tokens), width)
+    tensor("output.weight", len(tokens), width)
+    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    for n in range(layers):
         for name in ("attn_norm", "ffn_norm"):
-            writer.add_tensor(f"blk.{n}.{name}.weight", np.ones(WIDTH, np.float32))
+            writer.add_tensor(f"blk.{n}.{name}.weight", np.ones(width, np.float32))
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            tensor(f"blk.{n}.{name}.weight", WIDTH, WIDTH)
+            tensor(f"blk.{n}.{name}.weight", width, width)
         for name in ("ffn_gate", "ffn_up"):
-            tensor(f"blk.{n}.{name}.weight", FEED, WIDTH)
-        tensor(f"blk.{n}.ffn_down.weight", WIDTH, FEED)
+            tensor(f"blk.{n}.{name}.weight", feed, width)
+        tensor(f"blk.{n}.ffn_down.weight", width, feed)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -2,7 +2,7 @@
 
 import click
 
-from poem_build.cli import datasets, evaluation, pages, stages, tables, teacher
+from poem_build.cli import datasets, evaluation, pages, plan, stages, tables, teacher
 from poem_build.cli.options import set_up_process
 
 
@@ -18,6 +18,7 @@ for command in (
     *evaluation.COMMANDS,
     *tables.COMMANDS,
     *pages.COMMANDS,
+    *plan.COMMANDS,
     *teacher.COMMANDS,
 ):
     cli.add_command(command)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from poem_build.cli.checks import check_stage
 from poem_build.data import dataset
 from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError
@@ -77,6 +78,8 @@ def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
     if name == "register":
         settle(workshop, force=force)
         register.forget_if_gone(workshop)
+    if not workshop.as_it_lies and not workshop.look(name).artifact:
+        check_stage(workshop.recipe, workshop.game, name, workshop.out)
     try:
         made = workshop.make(name)
     except GateError:

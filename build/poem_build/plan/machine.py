@@ -23,6 +23,13 @@ def free_memory() -> int:
     return min(free, limit - used + int(cached.get("inactive_file", 0)))
 
 
+def free_vram() -> int | None:
+    """Bytes of the GPU's memory that are free; None where PyTorch has no GPU."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+
+
 def free_disk(folder: Path) -> int:
     """Bytes that are free where the folder is, or will be."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -1,0 +1,86 @@
+"""`poem-build plan`: what a recipe takes on a machine, before hours are spent on it."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from poem_build.cli.checks import lengths_of, machine_here
+from poem_build.cli.options import PATH, Chosen, all_of, work_options
+from poem_build.errors import PlanError
+from poem_build.models.shapes import shape_of
+from poem_build.plan.machines import MACHINES, Machines, load_machines
+from poem_build.plan.plan import Machine, Plan, plan, settings_that_fit
+from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.report import plan_table
+from poem_build.teacher.money import PRICES, load_prices
+
+_GIGA = 1e9
+sizes_options = all_of(
+    click.option("--vram", type=click.FloatRange(0), metavar="GB", help="Memory of the GPU.  [this machine's]"),
+    click.option("--ram", type=click.FloatRange(0), metavar="GB", help="Memory of the machine.  [this one's, free]"),
+    click.option("--disk", type=click.FloatRange(0), metavar="GB", help="Room for the artifacts.  [here, free]"),
+    click.option("--prices", "prices_path", type=PATH, default=PRICES, help="Another price list."),
+    click.option("--machines", "machines_path", type=PATH, default=MACHINES, help="Another list of GPUs."),
+)
+
+
+@click.command("plan")
+@work_options
+@sizes_options
+def plan_command(
+    chosen: Chosen,
+    as_json: bool,
+    vram: float | None,
+    ram: float | None,
+    disk: float | None,
+    prices_path: Path,
+    machines_path: Path,
+) -> None:
+    """Tell what a recipe takes: memory, disk, time, money, licences. Ends with 1 where it does not fit."""
+    here = machine_here(chosen.out)
+    machine = Machine(
+        here.vram if vram is None else (vram * _GIGA or None),
+        here.ram if ram is None else ram * _GIGA,
+        here.disk if disk is None else disk * _GIGA,
+    )
+    machines, prices = load_machines(machines_path), load_prices(prices_path)
+    made = _plan(chosen, machine, machines)
+    lacks = machine.lacks(made.needs, made.disk)
+    nearest = _nearest(chosen, made, machine, machines) if lacks else ""
+    if as_json:
+        told = plan_table.as_json(chosen.recipe.name, made, prices, lacks, nearest)
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(plan_table.render(chosen.recipe.name, made, prices, lacks, nearest))
+    if lacks:
+        sys.exit(1)
+
+
+COMMANDS = (plan_command,)
+
+
+def _plan(chosen: Chosen, machine: Machine, machines: Machines) -> Plan:
+    recipe = chosen.recipe
+    shape = shape_of(recipe)
+    if shape is None:
+        raise PlanError(f"recipe {recipe.name}: shape: nothing at hand tells it; give [shape], or --base with a model")
+    return plan(recipe, shape, lengths_of(recipe, chosen.game), machine, machines)
+
+
+def _nearest(chosen: Chosen, made: Plan, machine: Machine, machines: Machines) -> str:
+    """What would fit: other settings, else the largest other recipe, else a GPU of the list."""
+    if text := settings_that_fit(made, machine):
+        return f"Nearest that fits: {chosen.recipe.name} with [train] {text}."
+    smaller: list[tuple[int, str]] = []
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        if (shape := shape_of(recipe)) and shape.parameters < made.shape.parameters:
+            other = plan(recipe, shape, lengths_of(recipe, chosen.game), machine, machines)
+            if not machine.lacks(other.needs, other.disk):
+                smaller.append((shape.parameters, name))
+    if smaller:
+        return f"Nearest that fits: {max(smaller)[1]}."
+    short = [run.gpu for run in made.runs if run.fits] if machine.lacks_gpu_alone(made.needs, made.disk) else []
+    return f"No recipe fits; a {short[0]} would do for this one." if short else "No recipe fits."

@@ -1,0 +1,141 @@
+"""What a plan reckons, beside what files and runs here are; and what it says of what does not fit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.memory import measured
+from poem.game import builtin_game
+from poem_build.cli.checks import check_stage, lengths_of, machine_here
+from poem_build.cli.main import cli
+from poem_build.errors import PlanError
+from poem_build.export.quantization import quantize_file
+from poem_build.models.shapes import of_gguf, shape_of
+from poem_build.plan import memory, sizes
+from poem_build.plan.machines import MACHINES, load_machines, runs
+from poem_build.plan.plan import Machine
+from poem_build.recipe.schema import load_recipe, recipe_names
+from support.chain import changed
+from support.tiny_gguf import write_tiny_gguf
+
+GAME = builtin_game()
+ROOMY = ["--vram", "1000", "--ram", "2000", "--disk", "5000"]
+
+
+def _plan(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["plan", *arguments])
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_has_a_plan_that_fits_where_there_is_room(name: str) -> None:
+    done = _plan("--recipe", name, *ROOMY, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert (told["fits"], told["lacks"], told["basis"]) == (True, [], "computed")
+    assert {one["stage"] for one in told["memory"]} >= {"convert", "quantize", "serve"}
+    assert all(sum(one["parts"].values()) == one["bytes"] for one in told["memory"])
+    assert all("unknown" not in one["ship"] for one in told["licences"]), told["licences"]
+    assert [one["bytes"] for one in told["quantizations"]] == sorted(
+        (one["bytes"] for one in told["quantizations"]), reverse=True
+    )
+
+
+@pytest.mark.parametrize("mixture", ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"])
+def test_a_mixture_is_as_large_as_llama_cpp_makes_it(tmp_path: Path, mixture: str) -> None:
+    source = write_tiny_gguf(tmp_path / "source.gguf", width=256, feed=512, layers=8)
+    quantize_file(source, tmp_path / "made.gguf", mixture)
+    words = (tmp_path / "made.gguf").stat().st_size - sizes.size(of_gguf(source), mixture)
+    assert 0 < words < 80_000  # the vocabulary and the norms, which stay as they are
+
+
+def test_the_published_sizes_of_larger_models_are_met() -> None:
+    """Files of others on the hub, in GB: bartowski's of Llama 3.1 8B and 70B, and of Qwen 2.5 1.5B."""
+    for name, size in (("llama-3.1-8b", 4.92), ("llama-3.1-70b", 42.52), ("qwen2.5-1.5b", 0.986)):
+        shape = shape_of(load_recipe(name))
+        assert shape is not None
+        assert sizes.size(shape, "Q4_K_M") / 1e9 == pytest.approx(size, rel=0.01)
+
+
+def test_what_does_not_fit_ends_with_one_and_names_the_nearest_that_does() -> None:
+    done = _plan("--recipe", "qwen2.5-7b", "--vram", "36", "--ram", "64", "--disk", "200", "--json")
+    told = json.loads(done.output)
+    assert (done.exit_code, told["fits"]) == (1, False)
+    assert told["lacks"][0].startswith("train takes ")
+    assert "GB of GPU memory, 36 are there" in told["lacks"][0]
+    assert told["nearest"].startswith("Nearest that fits: qwen2.5-7b with [train] micro_batch = ")
+    bare = _plan("--recipe", "qwen2.5-72b", "--vram", "24", "--ram", "400", "--disk", "500")
+    assert bare.exit_code == 1
+    assert "does not fit: serve takes 48.3 GB of GPU memory, 24 are there. Nearest that fits: " in bare.output
+    none = _plan("--recipe", "tiny", "--vram", "0.01", "--ram", "64", "--disk", "200")
+    assert none.output.endswith("GB of GPU memory, 0.01 are there. No recipe fits; a RTX 3090 would do for this one.\n")
+
+
+def test_a_disk_that_is_too_small_is_told() -> None:
+    done = _plan("--recipe", "tiny", "--ram", "8", "--vram", "8", "--disk", "0.001")
+    assert done.exit_code == 1
+    assert "does not fit: its files take 0.0464 GB of disk, 0.001 are there. No recipe fits." in done.output
+
+
+def test_a_stage_is_checked_before_it_runs(tmp_path: Path) -> None:
+    check_stage(load_recipe("tiny"), GAME, "train", tmp_path)
+    vast = changed(load_recipe("llama-3.1-8b"), "shape", layers=100_000)
+    for stage in ("train", "quantize", "register"):
+        with pytest.raises(
+            PlanError, match=r"recipe llama-3\.1-8b: .* takes \S+ GB of memory, .* there; `poem-build plan` names"
+        ):
+            check_stage(vast, GAME, stage, tmp_path)
+    check_stage(vast, GAME, "merge", tmp_path)  # which streams
+
+
+def test_time_and_money_follow_from_the_list() -> None:
+    machines = load_machines()
+    found = {run.gpu: run for run in runs(machines, 40 * 10**9, 3600e12 * machines.efficiency, 864e9)}
+    l40s = found["L40S"]
+    assert (l40s.fits, found["L4"].fits) == (True, False)
+    assert l40s.hours == pytest.approx(1 / machines.gpus["L40S"].tflops)  # type: ignore[operator]
+    assert l40s.usd == pytest.approx(1.40 / machines.gpus["L40S"].tflops)  # type: ignore[operator]
+    assert l40s.poem_s == pytest.approx(1.0)
+    assert (found["RTX 3090"].hours, found["RTX 3090"].usd) == (None, None)  # nobody at hand tells its speed
+    assert found["MI300X"].usd is None
+    assert all(gpu.source and gpu.dated for gpu in machines.gpus.values())
+
+
+def test_a_list_that_is_no_good_names_the_field(tmp_path: Path) -> None:
+    bad = tmp_path / "machines.toml"
+    bad.write_text(MACHINES.read_text("utf-8").replace("memory = 24", "memory = -1", 1), "utf-8")
+    done = _plan("--machines", str(bad))
+    assert done.output.startswith(f"Error: {bad}: gpus.RTX 3090.memory: ")
+
+
+def test_less_bits_less_at_once_and_checkpoints_take_less() -> None:
+    recipe = load_recipe("qwen2.5-7b")
+    shape = shape_of(recipe)
+    assert shape is not None
+    lengths = lengths_of(recipe, GAME)
+    how = memory.Training("lora", 16, 2, 16, True, 8, False, "none", lengths.example, lengths.answer)
+    totals = [
+        memory.training_needs(shape, one, "gpu")[0].total
+        for one in (
+            how,
+            replace(how, micro_batch=1),
+            replace(how, micro_batch=1, checkpointing=True),
+            replace(how, micro_batch=1, checkpointing=True, bits=8),
+            replace(how, micro_batch=1, checkpointing=True, bits=4),
+        )
+    ]
+    assert totals == sorted(totals, reverse=True)
+    away = memory.training_needs(shape, replace(how, offload="optimizer"), "gpu")
+    assert away[0].total < totals[0]
+    assert "optimizer, offloaded" in away[1].parts
+    assert Machine(None, 1e9, 1e9).lacks(away, 0)[0].startswith("train takes ")
+
+
+@pytest.mark.long
+def test_what_is_reckoned_is_within_fifteen_percent_of_the_peaks_here(tmp_path: Path) -> None:
+    if machine_here(tmp_path).vram is not None:
+        pytest.skip("trains on a GPU")
+    for stage, (peak, computed) in measured("tiny", 2, tmp_path).items():
+        assert computed == pytest.approx(peak, rel=0.15), stage
