@@ -2,7 +2,7 @@
 
 import click
 
-from poem_build.cli import datasets, evaluation, pages, plan, stages, tables, teacher
+from poem_build.cli import blend, datasets, evaluation, inspect, pages, plan, stages, tables, teacher
 from poem_build.cli.options import set_up_process
 
 
@@ -19,6 +19,8 @@ for command in (
     *tables.COMMANDS,
     *pages.COMMANDS,
     *plan.COMMANDS,
+    *inspect.COMMANDS,
+    *blend.COMMANDS,
     *teacher.COMMANDS,
 ):
     cli.add_command(command)

@@ -1,0 +1,40 @@
+"""`poem-build blend`: several adapters of the recipe's base → one."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from poem_build.cli.options import PATH, Chosen, work_options
+from poem_build.export.blend import Method, blend
+
+
+@click.command("blend")
+@click.argument("adapters", nargs=-1, required=True, metavar="FOLDER[=WEIGHT]…")
+@click.option("--to", "target", type=PATH, required=True, help="The folder of the one adapter.")
+@click.option(
+    "--method", type=click.Choice(get_args(Method)), default="cat", show_default=True, help="As peft calls it."
+)
+@work_options
+def blend_command(chosen: Chosen, as_json: bool, adapters: tuple[str, ...], target: Path, method: Method) -> None:
+    """Blend adapters of the recipe's base into one, each by its weight (1 unless given)."""
+    parsed = [_parsed(text) for text in adapters]
+    if target.exists():
+        raise click.BadParameter(f"{target} is there already", param_hint="--to")
+    blend(chosen.workshop().load("base").path, parsed, method, target)
+    told = {"path": str(target), "method": method, "weights": {str(folder): weight for folder, weight in parsed}}
+    click.echo(json.dumps(told) if as_json else f"{target}: {len(parsed)} adapters blended by {method}")
+
+
+COMMANDS = (blend_command,)
+
+
+def _parsed(text: str) -> tuple[Path, float]:
+    folder, given, weight = text.rpartition("=")
+    if not given:
+        return Path(text), 1.0
+    try:
+        return Path(folder), float(weight)
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: the weight is no number", param_hint="FOLDER=WEIGHT") from error

@@ -1,0 +1,101 @@
+"""Several adapters with weights become one, which changes the base by the weighted sum of what each does."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import transformers
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from poem_build.cli.main import cli
+from poem_build.errors import ModelFileError
+from poem_build.export.blend import blend
+from poem_build.export.merge import merge_weights
+from poem_build.models import tensors
+from poem_build.models.origin import Origin, read_origin, write_origin
+
+ORIGIN = Origin(game="", game_digest="0", prompt_version="1")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    config = transformers.Qwen2Config(
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        vocab_size=100,
+    )
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).float().save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def _adapter(base: Path, seed: int, origin: Origin = ORIGIN, **options: Any) -> Path:
+    folder = base.parent / f"adapter-{seed}"
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base)
+    spec = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM", **options)
+    adapted = peft.get_peft_model(model, spec)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn_like(parameter)
+    adapted.save_pretrained(folder)
+    write_origin(folder, origin)
+    return folder
+
+
+def _delta(base: Path, adapter: Path, target: Path) -> torch.Tensor:
+    target.mkdir()
+    merge_weights(base, adapter, target)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    return tensors.places(target)[name].whole() - tensors.places(base)[name].whole()
+
+
+def test_the_blend_changes_the_base_by_the_weighted_sum(base: Path, tmp_path: Path) -> None:
+    one, two = _adapter(base, 1), _adapter(base, 2)
+    blend(base, [(one, 0.7), (two, 0.3)], "cat", tmp_path / "blend")
+    expected = 0.7 * _delta(base, one, tmp_path / "one") + 0.3 * _delta(base, two, tmp_path / "two")
+    found = _delta(base, tmp_path / "blend", tmp_path / "both")
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert read_origin(tmp_path / "blend") == ORIGIN
+    assert {path.name for path in (tmp_path / "blend").iterdir() if path.is_dir()} == set()
+
+
+@pytest.mark.parametrize("method", ["linear", "svd", "ties"])
+def test_the_other_methods_give_an_adapter_that_merges(base: Path, tmp_path: Path, method: Any) -> None:
+    one, two = _adapter(base, 1), _adapter(base, 2)
+    blend(base, [(one, 1.0), (two, 1.0)], method, tmp_path / "blend")
+    assert load_file(tmp_path / "blend" / "adapter_model.safetensors")
+    assert _delta(base, tmp_path / "blend", tmp_path / "both").abs().max() > 0
+
+
+def test_what_peft_would_leave_out_in_silence_is_refused(base: Path, tmp_path: Path) -> None:
+    one = _adapter(base, 1)
+    with pytest.raises(ModelFileError, match=r"adapter-2: cannot be blended: trainable_token_indices: peft leaves"):
+        blend(base, [(one, 1.0), (_adapter(base, 2, trainable_token_indices=[3]), 1.0)], "cat", tmp_path / "blend")
+    with pytest.raises(ModelFileError, match=r"adapter-3: cannot be blended: use_dora is True; merge it alone"):
+        blend(base, [(one, 1.0), (_adapter(base, 3, use_dora=True), 1.0)], "cat", tmp_path / "blend")
+    other = _adapter(base, 4, ORIGIN.model_copy(update={"prompt_version": "2"}))
+    with pytest.raises(ModelFileError, match=r"adapter-4: was trained on another prompt than .*adapter-1; train both"):
+        blend(base, [(one, 1.0), (other, 1.0)], "cat", tmp_path / "blend")
+    assert not (tmp_path / "blend").exists()
+
+
+def test_a_weight_that_is_no_number_is_told(base: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["blend", "a=much", "--to", str(tmp_path / "blend")])
+    assert done.exit_code == 2
+    assert "a=much: the weight is no number" in done.output
