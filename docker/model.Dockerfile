@@ -108,7 +108,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 COPY constraints.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python3 -m venv /opt/register \
- && /opt/register/bin/pip install --constraint constraints.txt click filelock httpx jinja2 ollama pydantic safetensors tqdm
+ && /opt/register/bin/pip install --constraint constraints.txt click filelock httpx jinja2 pydantic safetensors tqdm
 COPY docker/store.sh /usr/local/bin/store
 COPY game game
 COPY build build

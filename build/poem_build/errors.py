@@ -15,6 +15,8 @@ BuildError
 └── DemoError       the service that the demo starts does not come up or does not answer
 """
 
+from poem.environment import without_passwords
+
 
 class BuildError(Exception):
     """Base of every error that a stage raises on purpose; the command prints it without a traceback."""
@@ -50,6 +52,9 @@ class UnfinishedError(BuildError):
 
 class OllamaError(BuildError):
     """Ollama is not there, refused, or gave back something else than it was given."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(without_passwords(told))  # its address may hold one
 
 
 class TeacherError(BuildError):

@@ -4,8 +4,8 @@ setlocal EnableExtensions EnableDelayedExpansion
 chcp 65001 >nul
 cd /d "%~dp0"
 
-for /f "usebackq eol=# tokens=1,* delims==" %%a in (".env") do set "%%a=%%b"
-if not defined POEM_PORT set "POEM_PORT=3001"
+rem Only what the bundle itself wrote: whatever is set here goes before .env, and Compose reads quotes and comments itself.
+for /f "tokens=1,* delims==" %%a in ('findstr /r /b "BUNDLE_ RECIPE= [A-Z]*_IMAGE=" .env') do set "%%a=%%b"
 echo マンションポエム（%RECIPE%）
 
 where docker >nul 2>&1
@@ -38,19 +38,21 @@ if errorlevel 1 (
   exit /b 1
 )
 for /l %%i in (1,1,15) do (
-  docker compose exec -T service python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:3001/health', timeout=4)" >nul 2>&1
+  docker compose exec -T service python -c "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3001, timeout=4); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)" >nul 2>&1
   if not errorlevel 1 goto :there
   timeout /t 1 /nobreak >nul
 )
 :there
-start "" "http://localhost:%POEM_PORT%"
+set "PAGE=http://localhost:3001"
+for /f "tokens=2 delims=:" %%p in ('docker compose port service 3001') do set "PAGE=http://localhost:%%p"
+start "" "%PAGE%"
 echo ・ モデルの準備を待っています（ページはもう使えます）
 docker compose exec -T service poem-service doctor --hand --wait 300
 if errorlevel 1 (
   call :fail "サービスが答えません。" "札や表を書き換えたのなら、元のファイルに戻してください。"
   exit /b 1
 )
-echo 準備完了  http://localhost:%POEM_PORT%
+echo 準備完了  %PAGE%
 pause
 exit /b 0
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from poem_build.ship import containers
 from poem_build.ship.containers import EMBEDDED, OVERRIDES, PODMAN, Compose
 from poem_service.variables import VARIABLES
 from support.process import ROOT
+from support.proxies import PROXIES, answering
+from support.written import WRITTEN
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
 COMPOSE_FILES = [ROOT / "compose.yaml", *(ROOT / name for name in (*OVERRIDES.values(), EMBEDDED, PODMAN))]
@@ -192,7 +195,7 @@ def test_the_prover_has_what_registering_imports() -> None:
     script = (
         "import sys\n"
         "for name in sys.argv[1:]: sys.modules[name] = None\n"
-        "import httpx, ollama\n"
+        "import httpx\n"
         "import poem_build.cli.main, poem_build.data.dataset, poem_build.ship.register\n"
     )
     env = {"PYTHONPATH": f"{ROOT / 'game'}:{ROOT / 'build'}"}
@@ -225,3 +228,94 @@ def test_a_store_is_kept_as_far_as_its_manifests_name_it(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"sha256-{names[0]}: not what its name says" in done.stderr
+
+
+def in_bundle(folder: Path, env: str, script: str, **environ: str) -> str:
+    """What a script prints that reads the bundle's common part beside this `.env`."""
+    (folder / ".env").write_bytes(env.encode())
+    common = ROOT / "docker" / "bundle" / "scripts" / "common.sh"
+    path = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        ["sh", "-uc", f'. "{common}"; {script}'],
+        cwd=folder,
+        env=path | environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_scripts_read_a_value_as_it_was_meant_and_as_compose_reads_it(tmp_path: Path) -> None:
+    lines = "".join(f"A{n}={written}\n" for n, (written, _) in enumerate(WRITTEN))
+    script = f"for n in $(seq 0 {len(WRITTEN) - 1}); do setting A$n; echo; done"
+    wanted = [value for _, value in WRITTEN]
+    assert in_bundle(tmp_path, f"\ufeff# first\n{lines}", script).split("\n")[:-1] == wanted
+    environ = {f"A{n}": written for n, (written, _) in enumerate(WRITTEN) if written}
+    assert in_bundle(tmp_path, "", script, **environ).split("\n")[:-1] == wanted
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    otherwise = ("“", "\ufeff", '"un', '"a"', "# ")  # Compose refuses it, or takes it word for word
+    plain = [(written, value) for written, value in WRITTEN if not written.startswith(otherwise)]
+    environment = {f"A{n}": f"${{A{n}:-}}" for n in range(len(plain))}
+    (tmp_path / "compose.yaml").write_text(
+        json.dumps({"services": {"ask": {"image": "x", "environment": environment}}})
+    )
+    (tmp_path / ".env").write_bytes("".join(f"A{n}={written}\n" for n, (written, _) in enumerate(plain)).encode())
+    command = ["docker", "compose", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)["services"]["ask"]["environment"]
+    assert [found[f"A{n}"] for n in range(len(plain))] == [value for _, value in plain]
+
+
+PLACES = [
+    ("127.0.0.1", "3001", "127.0.0.1", "3001"),
+    ("::1", "３００２", "[::1]", "3002"),
+    ("[::1]/", "3002", "[::1]", "3002"),
+    ("::", "'3002'", "[::]", "3002"),
+    ("localhost", "3002", "127.0.0.1", "3002"),
+    ("０．０．０．０ # all", '"3002" # mine', "0.0.0.0", "3002"),
+]
+
+
+@pytest.mark.parametrize(("publish", "port", "address", "number"), PLACES)
+def test_where_to_listen_is_understood_by_the_scripts_and_by_make_up(
+    publish: str, port: str, address: str, number: str, tmp_path: Path
+) -> None:
+    env = f"POEM_PUBLISH={publish}\nPOEM_PORT={port}\n"
+    told = in_bundle(tmp_path, env, "sh -c 'echo \"$POEM_PUBLISH $POEM_PORT\"'; address")
+    assert told == f"{address} {number}\nhttp://localhost:{number}\n"
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    place = containers._place({"POEM_PUBLISH": publish, "POEM_PORT": port})
+    assert place == {"POEM_PUBLISH": address, "POEM_PORT": number}
+    published = Compose(env=place).config()["services"]["service"]["ports"][0]
+    assert (published["host_ip"], published["published"]) == (address.strip("[]"), number)
+
+
+def test_a_dollar_that_compose_took_for_a_variable_is_told(tmp_path: Path) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    (tmp_path / "compose.yaml").write_text(
+        '{"services": {"ask": {"image": "x", "environment": {"K": "${K:-}${GAME_NAME:+x}"}}}}'
+    )
+    told = in_bundle(tmp_path, "K=pa$word\n", "note_dollars")
+    assert told.startswith("△ .env の $word は、空の変数として")
+    assert in_bundle(tmp_path, "K='pa$word'\n", "note_dollars") == ""
+    assert Compose(env={"K": "x"}).dollars() == []
+
+
+def test_looks_at_the_service_go_through_no_proxy(tmp_path: Path) -> None:
+    """The same look in the stack, in start and in start.cmd; Docker hands its proxies on to every container."""
+    compose = re.sub(r"\n +", " ", (ROOT / "compose.yaml").read_text("utf-8"))
+    (look,) = re.findall(r'- "(import http[^"]+)"', compose)
+    (start,) = re.findall(r'LOOK="([^"]+)"', (ROOT / "docker" / "bundle" / "start").read_text("utf-8"))
+    (cmd,) = re.findall(r'python -c "([^"]+)"', (ROOT / "docker" / "bundle" / "start.cmd").read_text("utf-8"))
+    assert look == start == cmd
+    for status in (200, 503):
+        with answering(status) as port:
+            script = look.replace("3001", str(port))
+            env = {"PATH": os.environ["PATH"]} | PROXIES
+            assert subprocess.run([sys.executable, "-c", script], env=env, check=False).returncode == (status != 200)
+    assert "OLLAMA_HOST=127.0.0.1:11434 ollama show" in compose  # to 0.0.0.0, where it listens, a proxy leads

@@ -17,6 +17,7 @@ import httpx
 from poem_build.cli import pipeline
 from poem_build.cli.options import (
     PATH,
+    PORT,
     Chosen,
     Command,
     all_of,
@@ -28,6 +29,7 @@ from poem_build.cli.options import (
 )
 from poem_build.cli.stages import how
 from poem_build.engine import ollama
+from poem_build.engine.client import client
 from poem_build.engine.service import Model, serving
 from poem_build.errors import DemoError
 from poem_build.models.files import SERVED
@@ -40,7 +42,7 @@ def options(command: Command) -> Command:
         click.option(
             "--port",
             envvar="POEM_PORT",
-            type=click.IntRange(1, 65535),
+            type=PORT,
             default=3001,
             show_default=True,
             help="Where the service listens.",
@@ -99,12 +101,13 @@ def _play(url: str) -> dict[str, Any]:
     """Play one hand, print it, and return what the last line tells of it."""
     rng = Random()
     try:
-        cards = httpx.get(f"{url}/api/deal").raise_for_status().json()
-        hand = [{"conditionCard": card, "selectedPoem": rng.choice(card["poems"])} for card in cards]
-        start = time.monotonic()
-        reply = httpx.post(f"{url}/api/generate-poem", json={"selectedPairs": hand}, timeout=90).raise_for_status()
-        seconds = time.monotonic() - start
-        model = httpx.get(f"{url}/ready").raise_for_status().json()["model"]
+        with client(url, 90) as there:
+            cards = there.get("/api/deal").raise_for_status().json()
+            hand = [{"conditionCard": card, "selectedPoem": rng.choice(card["poems"])} for card in cards]
+            start = time.monotonic()
+            reply = there.post("/api/generate-poem", json={"selectedPairs": hand}).raise_for_status()
+            seconds = time.monotonic() - start
+            model = there.get("/ready").raise_for_status().json()["model"]
     except httpx.HTTPError as error:
         raise DemoError(f"{url}: the hand was not answered: {error}; see service.log") from error
     answer, source = reply.json(), reply.headers["X-Poem-Source"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 
+from poem.environment import meant
 from poem.game import Game
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
@@ -52,7 +53,7 @@ def credentials(spec: Teaching, environ: Mapping[str, str]) -> tuple[str, str]:
     if spec.name in ("composer", "ollama"):
         return "", ""
     prefix = spec.name.upper()
-    key, address = environ.get(f"{prefix}_API_KEY", "").strip(), environ.get(f"{prefix}_BASE_URL", "").strip()
+    key, address = meant(environ.get(f"{prefix}_API_KEY", "")), meant(environ.get(f"{prefix}_BASE_URL", ""))
     if not key and not (spec.name == "openai" and address):
         raise TeacherError(f"{prefix}_API_KEY: not set; export the key, it is written nowhere")
     if not key.isascii() or not key.isprintable():

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
+from typing import Any
 
 import click
 
+from poem.environment import OLLAMA_URL, meant
 from poem.errors import PoemError
 from poem.game import Game, builtin_game, load_game
 from poem_build.cli import pipeline
-from poem_build.engine.ollama import DEFAULT_HOST
 from poem_build.errors import BuildError
 from poem_build.models import source
 from poem_build.recipe.names import artifacts_folder, ollama_model
@@ -23,13 +24,31 @@ from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.workshop import Workshop
 
 PATH = click.Path(path_type=Path)
+
+
+class _Port(click.ParamType[int]):
+    """A port, also as it stands in an environment: in quotes, before a comment."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            port = int(meant(str(value)))
+        except ValueError:
+            port = 0
+        if not 0 < port < 65536:
+            self.fail(f"{value!r} is not allowed; give a port from 1 to 65535", param, ctx)
+        return port
+
+
+PORT = _Port()
 Command = Callable[..., None]
 
 debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 json_option = click.option("--json", "as_json", is_flag=True, help="End with one JSON object instead of a sentence.")
 game_option = click.option("--game", "folder", type=PATH, help="The folder of a game.  [the built-in one]")
 host_option = click.option(
-    "--ollama", "host", envvar="OLLAMA_HOST", default=DEFAULT_HOST, show_default=True, help="Ollama's address."
+    "--ollama", "host", envvar="OLLAMA_HOST", default=OLLAMA_URL, show_default=True, help="Ollama's address."
 )
 
 

@@ -22,7 +22,7 @@ def read_chats(path: Path) -> list[Messages]:
     Raises `DatasetError` naming the file, the line, the field and the remedy.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{path}: {error.strerror or error}; `poem-build dataset` makes it") from error
     except UnicodeDecodeError as error:

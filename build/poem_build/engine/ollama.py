@@ -1,6 +1,7 @@
 """Ollama's HTTP → a model that answers, and what its server tells of itself."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -8,15 +9,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from poem.environment import ollama_url, without_password
 from poem.shape import answer_schema
+from poem_build.engine.client import client
 from poem_build.engine.process import stop
 from poem_build.engine.protocol import Question, Reply
 from poem_build.errors import OllamaError, UnfinishedError
 
-DEFAULT_HOST = "http://127.0.0.1:11434"
+if TYPE_CHECKING:
+    import httpx
+
 OLDEST = (0, 30)
 """Before 0.30 prompts and output constraints went another way; nothing here was tried on those."""
 NONE_HERE = "no Ollama here: the embedded engine serves it"
@@ -52,8 +57,10 @@ class Ollama:
 
         last: dict[str, Any] = {}
         try:
-            url = f"{self._host}/api/chat"
-            with httpx.stream("POST", url, json=self.body(question), timeout=_LOAD_TIMEOUT_S) as reply:
+            with (
+                client(self._host, _LOAD_TIMEOUT_S) as there,
+                there.stream("POST", "/api/chat", json=self.body(question)) as reply,
+            ):
                 for line in reply.iter_lines():
                     last = json.loads(line)
                     if "error" in last:
@@ -74,16 +81,12 @@ class Ollama:
 
 
 def address(host: str) -> str:
-    """The URL that OLLAMA_HOST means to Ollama's own client; 0.0.0.0, which is for listening, means this machine.
-
-    Raises `OllamaError` if it is none.
-    """
-    from ollama._client import _parse_host
-
+    """The URL that OLLAMA_HOST means, as the service understands it. Raises `OllamaError` if it is none."""
     try:
-        return str(_parse_host(host)).replace("//0.0.0.0", "//127.0.0.1")
-    except ValueError as error:
-        raise OllamaError(f"OLLAMA_HOST {host!r}: {error}; give host, host:port or an http or https URL") from error
+        return ollama_url(host)
+    except ValueError:
+        shown = without_password(host)
+        raise OllamaError(f"OLLAMA_HOST {shown!r}: give host, host:port or an http or https URL") from None
 
 
 def server_version(host: str) -> str | None:
@@ -94,7 +97,8 @@ def server_version(host: str) -> str | None:
     import httpx
 
     try:
-        version = str(httpx.get(f"{host}/api/version", timeout=5).raise_for_status().json()["version"])
+        with client(host, 5) as there:
+            version = str(there.get("/api/version").raise_for_status().json()["version"])
     except httpx.TransportError:
         return None
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
@@ -148,14 +152,11 @@ def _wait_for(host: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
 def translated(host: str) -> Iterator[None]:
     """Whatever a client raises on the way to `host`, as one line."""
     import httpx
-    import ollama
 
     try:
         yield
     except (ConnectionError, httpx.HTTPError, ValueError) as error:
         raise OllamaError(f"OLLAMA_HOST {host}: {error or type(error).__name__}; is `ollama serve` running?") from error
-    except ollama.ResponseError as error:
-        raise OllamaError(f"OLLAMA_HOST {host}: {error.error} (status {error.status_code})") from error
 
 
 def digests(host: str) -> dict[str, str]:
@@ -163,13 +164,24 @@ def digests(host: str) -> dict[str, str]:
     return {found["name"]: found["digest"] for found in call(host, "GET", "/api/tags").get("models", [])}
 
 
-def call(host: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ollama's answer to one request, whole; raises `OllamaError` for any other."""
-    import httpx
+def upload(host: str, path: Path) -> str:
+    """Give the file to Ollama, unless it has it; returns the digest that it is known by there."""
+    with path.open("rb") as file:
+        digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    with translated(host), client(host, _LOAD_TIMEOUT_S) as there, path.open("rb") as file:
+        if there.head(f"/api/blobs/{digest}").is_error:
+            _whole(host, "/api/blobs", there.post(f"/api/blobs/{digest}", content=file))
+    return digest
 
-    with translated(host):
-        reply = httpx.request(method, f"{host}{path}", json=body, timeout=_LOAD_TIMEOUT_S)
-        content: dict[str, Any] = reply.json()
+
+def call(host: str, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ollama's answer to one request, whole, empty where it has nothing to say; raises `OllamaError` for any other."""
+    with translated(host), client(host, _LOAD_TIMEOUT_S) as there:
+        return _whole(host, path, there.request(method, path, json=body))
+
+
+def _whole(host: str, path: str, reply: "httpx.Response") -> dict[str, Any]:
+    content: dict[str, Any] = reply.json() if reply.content else {}
     if reply.is_error:
         raise OllamaError(f"OLLAMA_HOST {host}: {path}: {content.get('error')} (status {reply.status_code})")
     return content

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from poem_build.engine.client import client
 from poem_build.engine.process import stop
 from poem_build.errors import DemoError
 
@@ -68,7 +69,8 @@ def _wait_for_model(url: str, process: "subprocess.Popen[bytes]", log: Path) -> 
         if process.poll() is not None:
             raise DemoError(f"{log}: the service stopped; the file's last lines say why")
         with contextlib.suppress(httpx.HTTPError, ValueError):
-            told = httpx.get(f"{url}/ready", timeout=5).json()
+            with client(url, 5) as there:
+                told = there.get("/ready").json()
             if told.get("answers_from") == "model":
                 return
         time.sleep(0.1)

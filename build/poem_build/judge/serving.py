@@ -21,6 +21,7 @@ from poem.hand import Answer
 from poem.shape import encode
 from poem_build.data.examples import Example, read_examples
 from poem_build.engine import ollama
+from poem_build.engine.client import client
 from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import Ollama
 from poem_build.engine.protocol import Engine, Question, Reply
@@ -222,11 +223,11 @@ def embedded(model: Model, game: Path | None, examples: Sequence[Example], log: 
     sources: Counter[str] = Counter()
     seconds, rates = [], []
     tokenizer = Llama(model.gguf, vocab_only=True)
-    with serving(model, game, port, log) as service, httpx.Client(base_url=service.url, timeout=90) as client:
+    with serving(model, game, port, log) as service, client(service.url, 90) as there:
         for example in progress(examples, "playing in the embedded engine"):
             start = time.monotonic()
             try:
-                reply = client.post("/api/generate-poem", json={"selectedPairs": sent(example)}).raise_for_status()
+                reply = there.post("/api/generate-poem", json={"selectedPairs": sent(example)}).raise_for_status()
             except httpx.HTTPError as error:
                 raise DemoError(f"{service.url}: the hand was not answered: {error}; see service.log") from error
             seconds.append(time.monotonic() - start)

@@ -5,7 +5,7 @@ import errno
 import json
 import socket
 import time
-import urllib.request
+from http.client import HTTPConnection, HTTPException
 from typing import Any
 
 from poem_build.errors import StackError
@@ -35,7 +35,7 @@ def check_port(compose: Compose, config: dict[str, Any]) -> None:
 def address_of(config: dict[str, Any]) -> str:
     """The page's address as a browser on this machine takes it."""
     published = config["services"]["service"]["ports"][0]
-    host = "127.0.0.1" if published["host_ip"] in ("0.0.0.0", "::") else published["host_ip"]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(published["host_ip"], published["host_ip"])
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{published['published']}"
 
@@ -44,7 +44,10 @@ def wait_for_page(url: str) -> dict[str, Any]:
     """What `/ready` says when it answers. Raises `StackError` if it does not for half a minute."""
     end = time.monotonic() + _PAGE_WITHIN_S
     while time.monotonic() < end:
-        with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(f"{url}/ready", timeout=2) as reply:
-            return dict(json.load(reply))
+        # Not urllib: it would ask a proxy of the environment for the way to this very machine.
+        there = HTTPConnection(url.removeprefix("http://"), timeout=2)
+        with contextlib.closing(there), contextlib.suppress(OSError, ValueError, HTTPException):
+            there.request("GET", "/ready")
+            return dict(json.load(there.getresponse()))
         time.sleep(0.1)
     raise StackError(f"{url}: no answer within {_PAGE_WITHIN_S} s; `docker compose logs service` says why")

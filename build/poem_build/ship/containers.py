@@ -1,7 +1,9 @@
 """Docker's command line → what the stack's commands ask of it. Standard library only: it runs before any set-up."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from poem.environment import host_of, meant, narrow
 from poem_build.errors import StackError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,8 +84,16 @@ class Compose:
         """The service whose image has the model in it."""
 
     def config(self) -> dict[str, Any]:
-        """The stack as Compose understands it, `.env` included."""
+        """The stack as Compose understands it, `.env` included; where to listen as it was meant."""
+        self.env |= {name: value for name, value in _place(self.env).items() if name not in self.env}
         return dict(json.loads(self.ask("config", "--format", "json")))
+
+    def dollars(self) -> list[str]:
+        """Names behind a `$` in `.env` that Compose took for variables and found empty."""
+        said = _run("compose", *self.files, "config", "--quiet", env=self.env).stderr
+        ours = "".join((ROOT / name).read_text("utf-8") for name in self.files[1::2])
+        unset = dict.fromkeys(re.findall(r'The \\"(\w+)\\" variable is not set', said))
+        return [name for name in unset if f"{{{name}:" not in ours]
 
     def ask(self, *args: str) -> str:
         """What `docker compose` prints for this stack; raises `StackError` with the last line of its complaint."""
@@ -97,6 +108,24 @@ class Compose:
     def running(self, service: str) -> bool:
         done = _run("compose", *self.files, "ps", "--quiet", "--status", "running", service, env=self.env)
         return bool(done.stdout.strip())
+
+
+def _place(env: Mapping[str, str]) -> dict[str, str]:
+    """What `.env` says of address and port, as Compose takes it: it refuses wide digits, and `::1` without brackets."""
+    asked = {name: f"${{{name}:-}}" for name in ("POEM_PUBLISH", "POEM_PORT")}
+    question = json.dumps({"services": {"ask": {"image": "none", "environment": asked}}})
+    where = ("--project-directory", str(ROOT), "-f", "-")
+    told = _run("compose", *where, "config", "--format", "json", env=env, text=question)
+    if told.returncode:
+        return {}  # what is wrong, the stack's own files will tell
+    found = {
+        name: narrow(meant(value or ""))
+        for name, value in json.loads(told.stdout)["services"]["ask"]["environment"].items()
+    }
+    with contextlib.suppress(ValueError):
+        host = host_of(found["POEM_PUBLISH"])
+        found["POEM_PUBLISH"] = f"[{host}]" if ":" in host else "127.0.0.1" if host == "localhost" else host
+    return {name: value for name, value in found.items() if value}
 
 
 def nvidia_ready() -> bool:
@@ -129,9 +158,13 @@ def _groups(gpu: str) -> dict[str, str]:
     return {name: numbers[group] for name, group in wanted.items() if group in numbers and name not in os.environ}
 
 
-def _run(*args: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+def _run(
+    *args: str, env: Mapping[str, str] | None = None, text: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """A docker command, given the text on its standard input."""
     environment = {**os.environ, **(env or {})}
-    return subprocess.run(["docker", *args], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    command = ["docker", *args]
+    return subprocess.run(command, cwd=ROOT, env=environment, input=text, capture_output=True, text=True, check=False)
 
 
 def _last(done: "subprocess.CompletedProcess[str]") -> str:

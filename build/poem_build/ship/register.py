@@ -4,13 +4,16 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from poem.environment import split_user
 from poem.game import Game
 from poem_build.data.examples import Example, read_examples
-from poem_build.engine.ollama import Ollama, call, digests, server_version, translated
+from poem_build.engine.client import client
+from poem_build.engine.ollama import Ollama, call, digests, server_version, translated, upload
 from poem_build.engine.protocol import Question
 from poem_build.errors import GateError, OllamaError
 from poem_build.export.gguf import GAME_DIGEST_KEY, PROMPT_VERSION_KEY
@@ -47,14 +50,24 @@ class RegisterReport(Report):
     """None if none of the tries kept the rules, which a training that was cut short need not."""
 
 
+@dataclass(frozen=True)
+class Registering(Stage):
+    """The stage, and where: its settings, which are written down, know no password."""
+
+    host: str = ""
+    model: str = ""
+
+
 def stage(host: str, model: str, gguf: Path) -> Stage:
     """The stage that registers under the name at the Ollama at `host`; the verdict on the model lies in `gguf`."""
 
     def settings(_: Recipe) -> Mapping[str, Any]:
-        return {"model": model, "host": host, "ollama": server_version(host)}
+        return {"model": model, "host": split_user(host)[1], "ollama": server_version(host)}
 
-    return Stage(
+    return Registering(
         name="register",
+        host=host,
+        model=model,
         summary="Create the model in Ollama and prove that it is served as it was trained.",
         makes="register",
         work=lambda job: register(job, host, model),
@@ -72,13 +85,14 @@ def stage(host: str, model: str, gguf: Path) -> Stage:
 
 def forget_if_gone(workshop: Workshop) -> None:
     """A model that somebody has removed or replaced since is registered again."""
-    asked = workshop.stages["register"].settings(workshop.recipe)
-    folder, there = workshop.out / "register", digests(str(asked["host"]))
+    stage = workshop.stages["register"]
+    assert isinstance(stage, Registering)
+    folder, there = workshop.out / "register", digests(stage.host)
     try:
         known = json.loads((folder / REGISTERED).read_text("utf-8"))["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if any(there.get(name) != known for name in (asked["model"], LATEST)):
+    if any(there.get(name) != known for name in (stage.model, LATEST)):
         shutil.rmtree(folder)
 
 
@@ -87,29 +101,26 @@ def register(job: Job, host: str, model: str) -> RegisterReport:
 
     Raises `OllamaError` if nothing answers at `host`, or what it serves differs from what it was given.
     """
-    import ollama
-
     modelfile, told = job.path("modelfile"), read_standing(job.path("gguf"))
     fields, counts = (json.loads((modelfile / name).read_text("utf-8")) for name in (CREATE, TOKEN_COUNTS))
     origin = read_origin(job.path("gguf"))
     if server_version(host) is None:
         raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there; start `ollama serve`")
     unproved = f"{model}-unproved"
-    with translated(host), ollama.Client(host, timeout=_LOAD_TIMEOUT_S) as client:
-        with _told(job, told) as gguf:
-            digest = client.create_blob(gguf)
-        client.create(unproved, files={SERVED: digest}, **fields)
-        try:
-            _prove_fields(host, unproved, fields, origin, told)
-            examples = read_examples(job.path("dataset", "test.jsonl"), job.game)[:_TRIES]
-            asked = question(job.game, examples[0], 0, constrained=False)
-            _prove_prompt(host, unproved, asked, family.family(job.recipe.base.family))
-            counted = _prove_counts(host, unproved, asked, counts)
-            tries = _prove_answer(host, unproved, job.game, examples, asked=not origin.cut_short)
-            for name in (model, LATEST):
-                client.copy(unproved, name)
-        finally:
-            client.delete(unproved)
+    with _told(job, told) as gguf:
+        digest = upload(host, gguf)
+    call(host, "POST", "/api/create", fields | {"model": unproved, "files": {SERVED: digest}, "stream": False})
+    try:
+        _prove_fields(host, unproved, fields, origin, told)
+        examples = read_examples(job.path("dataset", "test.jsonl"), job.game)[:_TRIES]
+        asked = question(job.game, examples[0], 0, constrained=False)
+        _prove_prompt(host, unproved, asked, family.family(job.recipe.base.family))
+        counted = _prove_counts(host, unproved, asked, counts)
+        tries = _prove_answer(host, unproved, job.game, examples, asked=not origin.cut_short)
+        for name in (model, LATEST):
+            call(host, "POST", "/api/copy", {"source": unproved, "destination": name})
+    finally:
+        call(host, "DELETE", "/api/delete", {"model": unproved})
     known = {"model": model, "digest": digests(host)[model]}
     (job.folder / REGISTERED).write_text(json.dumps(known) + "\n", "utf-8")
     return RegisterReport(**known, token_counts=counted, standing=told, answer_tries=tries)
@@ -206,14 +217,12 @@ def miscounted_texts(host: str, model: str, counts: Sequence[tuple[str, int]]) -
 
     Ollama tells no ids, but counts the whole prompt, cached or not.
     """
-    import httpx
-
     # num_predict 0 would mean no limit. An answer cut amid a character is dropped, count and all, so it is a boolean.
     asked = {"model": model, "raw": True, "stream": False, "options": {"num_predict": 1}, "format": {"type": "boolean"}}
     different = []
-    with httpx.Client(base_url=host, timeout=600) as client:
+    with client(host, _LOAD_TIMEOUT_S) as there:
         for text, expected in progress(counts, "counting tokens in Ollama"):
-            reply = client.post("/api/generate", json=asked | {"prompt": text}).raise_for_status().json()
+            reply = there.post("/api/generate", json=asked | {"prompt": text}).raise_for_status().json()
             if reply.get("prompt_eval_count") != expected:
                 different.append(text)
     return different

@@ -76,6 +76,8 @@ def up(recipe: str | None, game: Path | None, gpu: str, stack: str) -> None:
     containers.check_engine()
     containers.check_gpu(gpu)
     compose, config = settled(chosen(recipe, game, gpu, stack), gpu, stack)
+    for name in compose.dollars():
+        _say(f".env: ${name} is read as an empty variable; put a value that holds a $ in single quotes")
     check_port(compose, config)
     missing = [name for name, service in config["services"].items() if containers.image(service["image"]) is None]
     if missing:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 
+from poem_build.engine.client import async_client
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage
@@ -20,7 +21,7 @@ class _Http:
     def __init__(self, spec: Teaching, model: str, address: str, headers: Mapping[str, str]) -> None:
         self.model, self._asked_model, self._spec = model, model, spec
         self._address = address.rstrip("/")
-        self._client = httpx.AsyncClient(headers=dict(headers), timeout=spec.timeout_s)
+        self._client = async_client(address, spec.timeout_s, headers)
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from poem_build.engine.client import async_client
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
@@ -37,7 +38,7 @@ class Gemini:
         from google.genai import types
 
         self.model, self._spec, self._types = spec.model, spec, types
-        self._http = httpx.AsyncClient(timeout=spec.timeout_s)
+        self._http = async_client(address or "", spec.timeout_s)
         options = types.HttpOptions(
             base_url=address,
             timeout=round(spec.timeout_s * 1000),

@@ -15,12 +15,47 @@ note() { printf '%s△ %s%s\n   → %s\n' "$YELLOW" "$1" "$PLAIN" "$2"; }
 bad() { printf '%s× %s%s\n   → %s\n' "$RED" "$1" "$PLAIN" "$2"; }
 step() { printf '・ %s\n' "$1"; }
 
-# setting NAME: its value in .env; as for compose, the environment goes first.
+BOM=$(printf '\357\273\277')
+
+# setting NAME: its value in .env, read as Compose reads it; as for Compose, the environment goes first.
 setting() {
   eval "found=\${$1-}"
   # shellcheck disable=SC2154  # eval sets it
-  [ -n "$found" ] || found=$(sed -n "s/^$1=//p" .env 2>/dev/null | tail -n 1 | tr -d '\r"')
-  printf '%s' "$found"
+  [ -n "$found" ] || found=$(LC_ALL=C sed -n -e "1s/^$BOM//" -e 's/^[[:space:]]*export[[:space:]]*//' -e "s/^[[:space:]]*$1[[:space:]]*=//p" .env 2>/dev/null | tail -n 1)
+  meant "$found"
+}
+
+# meant VALUE: without blanks around it, a byte order mark, its quotes, and a comment behind it.
+meant() {
+  printf '%s\n' "$1" | tr -d '\r' | LC_ALL=C sed -e "s/^$BOM//" -e 's/^[[:space:]]*//' -e 's/[[:space:]]*$//' -e 't quotes' -e ':quotes' \
+    -e "s/^'\([^']*\)'[[:space:]]*\(#.*\)\{0,1\}\$/\\1/;t" -e 's/^"\([^"]*\)"[[:space:]]*\(#.*\)\{0,1\}$/\1/;t' \
+    -e "s/^“\(.*\)”[[:space:]]*\(#.*\)\{0,1\}\$/\\1/;t" -e 's/^#$//' -e 's/^#[[:space:]].*$//' -e 's/[[:space:]][[:space:]]*#.*$//' | tr -d '\n'
+}
+
+# narrow: digits and signs of the input as a keyboard has them; an input method leaves wide ones.
+narrow() { LC_ALL=C sed 's/０/0/g;s/１/1/g;s/２/2/g;s/３/3/g;s/４/4/g;s/５/5/g;s/６/6/g;s/７/7/g;s/８/8/g;s/９/9/g;s/．/./g;s/：/:/g'; }
+
+# What Compose refuses though it is clear what was meant: wide digits, and an address without brackets, with a slash
+# or by name.
+POEM_PORT=$(setting POEM_PORT | narrow)
+POEM_PUBLISH=$(setting POEM_PUBLISH | narrow | sed -e 's|/*$||' -e 's/^localhost$/127.0.0.1/' -e 's/^[^[]*:.*:.*$/[&]/' -e 's/^::$/[::]/')
+for name in POEM_PORT POEM_PUBLISH; do
+  # shellcheck disable=SC2163  # the variable of that name
+  if eval "[ -n \"\$$name\" ]"; then export "$name"; else unset "$name"; fi
+done
+
+# dollars: names behind a $ in .env that Compose took for variables and found empty.
+dollars() {
+  docker compose config --quiet 2>&1 | sed -n 's/.*The \\"\([A-Za-z0-9_]*\)\\" variable is not set.*/\1/p' | sort -u | while read -r name; do
+    grep -q "{$name[:}]" compose.yaml || echo "$name"
+  done
+}
+
+# note_dollars: says so.
+note_dollars() {
+  for name in $(dollars); do
+    note ".env の \$$name は、空の変数として読まれています。" "\$ を含む値は、'…' のように一重の引用符で囲んでください。"
+  done
 }
 
 # image_of PART, digest_of PART: what .env expects of the image of a compose service.

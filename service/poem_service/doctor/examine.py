@@ -33,7 +33,7 @@ async def examine(environ: Mapping[str, str], wait_s: float) -> Report:
     except SettingsError as error:
         report.add("settings", State.BAD, str(error), f"この値を直して、{START_AGAIN}")
         return report
-    _settings(report, environ)
+    _settings(report, environ, settings)
     game = _game(report, settings)
     deck = game.deck if game else None
     can_start = _table(report, settings, game) and game is not None
@@ -61,12 +61,15 @@ async def play_one(environ: Mapping[str, str], wait_s: float, seed: int) -> tupl
         await asyncio.sleep(0.2)
 
 
-def _settings(report: Report, environ: Mapping[str, str]) -> None:
+def _settings(report: Report, environ: Mapping[str, str], settings: Settings) -> None:
     given = [name for name in VARIABLES if environ.get(name, "").strip()]
     unknown = sorted(name for name in environ if name.startswith("POEM_") and name not in VARIABLES)
     if unknown:
         seen = f"知らない名前です: {', '.join(unknown)}"
         report.add("settings", State.NOTE, seen, "綴りを確かめてください。この設定は使われていません。")
+    elif settings.idle:
+        seen = f"POEM_ENGINE={settings.engine} では効かない設定です: {', '.join(settings.idle)}"
+        report.add("settings", State.NOTE, seen, "使うつもりなら POEM_ENGINE を変え、そうでなければ消してください。")
     else:
         report.add("settings", State.OK, ", ".join(given) if given else "すべて既定のまま")
 

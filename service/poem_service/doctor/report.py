@@ -11,7 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from poem.environment import HIDDEN, without_password, without_passwords
 from poem_service.doctor.visit import Played
+from poem_service.variables import URLS
 
 
 class State(StrEnum):
@@ -100,8 +102,6 @@ def as_text(report: Report, *, coloured: bool) -> str:
 
 _PACKAGES = ("mansion-poem", "aiohttp", "llama-cpp-python", "msgspec", "starlette", "uvicorn")
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
-_USER_IN_URL = re.compile(r"(?<=://)[^/@\s\"]+(?=@)")
-HIDDEN = "(not shown)"
 
 
 def support_file(report: Report, environ: Mapping[str, str]) -> str:
@@ -110,7 +110,7 @@ def support_file(report: Report, environ: Mapping[str, str]) -> str:
     sent = {
         "made_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "report": report.as_json(),
-        "settings": {name: HIDDEN if _SECRET_NAME.search(name) else environ[name] for name in ours},
+        "settings": {name: _value(name, environ[name]) for name in ours},
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "machine": {"platform": platform.platform(), "memory": _memory()},
         "ready": report.ready,
@@ -119,12 +119,16 @@ def support_file(report: Report, environ: Mapping[str, str]) -> str:
     return without_secrets(json.dumps(sent, ensure_ascii=False, indent=2), environ) + "\n"
 
 
+def _value(name: str, text: str) -> str:
+    return HIDDEN if _SECRET_NAME.search(name) else without_password(text) if name in URLS else text
+
+
 def without_secrets(text: str, environ: Mapping[str, str]) -> str:
     """The text without any value of a variable that is a secret by its name, and without a URL's user and password."""
     secrets = {part for name in environ if _SECRET_NAME.search(name) for part in re.split(r"[,\s]+", environ[name])}
     for secret in sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True):
         text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], HIDDEN)
-    return _USER_IN_URL.sub(HIDDEN, text)
+    return without_passwords(text)
 
 
 def _version(package: str) -> str | None:

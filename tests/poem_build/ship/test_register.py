@@ -192,7 +192,7 @@ def test_a_server_that_refuses_is_quoted(chain: dict[str, Artifact], out: Path, 
         options = ["--recipe", str(recipe_file), "--out", str(out), "--ollama", host]
         done = CliRunner().invoke(cli, ["register", *options])
     assert done.exit_code == 1
-    assert done.output == f"Error: OLLAMA_HOST {host}: llama-quantize binary not found (status 500)\n"
+    assert done.output == f"Error: OLLAMA_HOST {host}: /api/blobs: llama-quantize binary not found (status 500)\n"
     assert not [path for path in out.iterdir() if path.name.startswith((".register", "register"))]
 
 

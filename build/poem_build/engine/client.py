@@ -1,0 +1,27 @@
+"""A server's address → an HTTP client of it, and what `/ready` and Ollama are asked through.
+
+On the way to this machine, or to one beside it, stands no proxy of the environment; to any other, as NO_PROXY says.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from poem.environment import is_near
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def client(url: str, timeout_s: float) -> "httpx.Client":
+    """For as long as it is open; httpx is imported here, since most commands ask nobody."""
+    import httpx
+
+    return httpx.Client(base_url=url, timeout=timeout_s, transport=httpx.HTTPTransport() if is_near(url) else None)
+
+
+def async_client(url: str, timeout_s: float, headers: Mapping[str, str] | None = None) -> "httpx.AsyncClient":
+    """The same for many questions at once; without an address for wherever the caller asks."""
+    import httpx
+
+    transport = httpx.AsyncHTTPTransport() if url and is_near(url) else None
+    return httpx.AsyncClient(headers=headers, timeout=timeout_s, transport=transport)
