@@ -1,5 +1,8 @@
 """Values as people write them: what they mean, how a URL with a password is shown, and who is beside us."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from poem.environment import (
@@ -13,6 +16,7 @@ from poem.environment import (
     without_password,
     without_passwords,
 )
+from poem.game import builtin_game, load_game
 from support.written import WRITTEN
 
 
@@ -116,3 +120,15 @@ def test_a_text_is_shown_without_any_password() -> None:
     text = 'cannot reach http://us:pa@h:1 nor "https://a:b/c@d" (http://e)'
     assert without_passwords(text) == 'cannot reach http://(not shown)@h:1 nor "https://(not shown)@d" (http://e)'
     assert split_user("http://us:p%2Fa@h:1/x") == ("us:p%2Fa", "http://h:1/x")
+
+
+@pytest.mark.parametrize("written", ["utf-8-sig", "utf-16"])
+def test_a_file_that_notepad_saved_is_read(written: str, tmp_path: Path) -> None:
+    """With a byte order mark, and with the line ends of Windows."""
+    cards = json.dumps([card.as_json() for card in builtin_game().deck.cards], ensure_ascii=False, indent=1)
+    phrases = json.dumps(builtin_game().deck.catchphrases, ensure_ascii=False, indent=1)
+    for name, text in {"cards.json": cards, "catchphrases.json": phrases, "system.txt": "書く。\nただ書く。"}.items():
+        (tmp_path / name).write_bytes(text.replace("\n", "\r\n").encode(written))
+    game = load_game(tmp_path)
+    assert game.deck.digest == builtin_game().deck.digest
+    assert game.instructions == "書く。\nただ書く。"

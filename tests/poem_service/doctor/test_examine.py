@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from poem.composer import compose
 from poem.game import builtin_game
 from poem.rules import check
@@ -269,6 +271,21 @@ async def test_the_file_to_send_holds_everything_but_secrets() -> None:
     assert any(line.startswith("poem_answers_total") for line in sent["metrics"])
     assert "key/of" not in text
     assert "user:word" not in text
+
+
+@pytest.mark.parametrize("host", ["us:word@127.0.0.1", "http://us:wo/rd@127.0.0.1:9", "ftp://us:wo rd@h"])
+async def test_a_password_is_in_no_part_of_what_the_doctor_says(host: str) -> None:
+    """Of a value that is refused as little as of one that is taken."""
+    environ = alone(POEM_ENGINE="none", OLLAMA_HOST=host)
+    report = await examined(environ, wait_s=0)
+    for text in (as_text(report, coloured=False), json.dumps(report.as_json()), support_file(report, environ)):
+        assert "rd@" not in text
+
+
+async def test_a_setting_without_effect_is_told() -> None:
+    report = await examined(alone(POEM_ENGINE="none", POEM_OPENAI_URL="http://h"), wait_s=0)
+    assert found(report)["settings"] is State.NOTE
+    assert "POEM_OPENAI_URL" in seen(report, "settings")
 
 
 def test_no_secret_is_left_in_any_text() -> None:
