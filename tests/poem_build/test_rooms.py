@@ -8,7 +8,7 @@ import poem_build
 from poem_build.store.stage import Stage
 
 PACKAGE = Path(poem_build.__file__).parent
-BESIDE = {"errors", "progress"}
+BESIDE = {"client", "errors", "progress"}
 """Modules beside the rooms, which all of these may use."""
 # Top to bottom. A room imports what stands below it in its line, and itself.
 ARROWS: dict[str, set[str]] = {

@@ -28,8 +28,8 @@ from poem_build.cli.options import (
     set_up_process,
 )
 from poem_build.cli.stages import how
+from poem_build.client import client
 from poem_build.engine import ollama
-from poem_build.engine.client import client
 from poem_build.engine.service import Model, serving
 from poem_build.errors import DemoError
 from poem_build.models.files import SERVED

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from poem.environment import ollama_url, without_password
 from poem.shape import answer_schema
-from poem_build.engine.client import client
+from poem_build.client import client
 from poem_build.engine.process import stop
 from poem_build.engine.protocol import Question, Reply
 from poem_build.errors import OllamaError, UnfinishedError

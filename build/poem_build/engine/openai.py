@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from poem.shape import answer_schema
+from poem_build.client import client
 from poem_build.engine.protocol import Question, Reply
 from poem_build.errors import WriterError
 
@@ -24,7 +25,8 @@ class OpenAI:
 
         start = time.monotonic()
         try:
-            reply = httpx.post(self._url, json=self.body(question), headers=self._headers, timeout=_TIMEOUT_S)
+            with client(self._url, _TIMEOUT_S) as there:
+                reply = there.post(self._url, json=self.body(question), headers=self._headers)
             content = reply.raise_for_status().json()
             choice, usage = content["choices"][0], content.get("usage") or {}
             text = str(choice["message"].get("content") or "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poem_build.engine.client import client
+from poem_build.client import client
 from poem_build.engine.process import stop
 from poem_build.errors import DemoError
 

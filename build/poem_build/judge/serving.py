@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 from poem.game import Game
 from poem.hand import Answer
 from poem.shape import encode
+from poem_build.client import client
 from poem_build.data.examples import Example, read_examples
 from poem_build.engine import ollama
-from poem_build.engine.client import client
 from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import Ollama
 from poem_build.engine.protocol import Engine, Question, Reply

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from poem.environment import split_user
 from poem.game import Game
+from poem_build.client import client
 from poem_build.data.examples import Example, read_examples
-from poem_build.engine.client import client
 from poem_build.engine.ollama import Ollama, call, digests, server_version, translated, upload
 from poem_build.engine.protocol import Question
 from poem_build.errors import GateError, OllamaError
@@ -51,7 +51,7 @@ class RegisterReport(Report):
 
 
 @dataclass(frozen=True)
-class Registering(Stage):
+class OllamaStage(Stage):
     """The stage, and where: its settings, which are written down, know no password."""
 
     host: str = ""
@@ -64,7 +64,7 @@ def stage(host: str, model: str, gguf: Path) -> Stage:
     def settings(_: Recipe) -> Mapping[str, Any]:
         return {"model": model, "host": split_user(host)[1], "ollama": server_version(host)}
 
-    return Registering(
+    return OllamaStage(
         name="register",
         host=host,
         model=model,
@@ -86,7 +86,7 @@ def stage(host: str, model: str, gguf: Path) -> Stage:
 def forget_if_gone(workshop: Workshop) -> None:
     """A model that somebody has removed or replaced since is registered again."""
     stage = workshop.stages["register"]
-    assert isinstance(stage, Registering)
+    assert isinstance(stage, OllamaStage)
     folder, there = workshop.out / "register", digests(stage.host)
     try:
         known = json.loads((folder / REGISTERED).read_text("utf-8"))["digest"]

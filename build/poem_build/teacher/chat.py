@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from poem_build.engine.client import async_client
+from poem_build.client import async_client
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from poem_build.engine.client import async_client
+from poem_build.client import async_client
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage

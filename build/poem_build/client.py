@@ -1,4 +1,4 @@
-"""A server's address → an HTTP client of it, and what `/ready` and Ollama are asked through.
+"""A server's address → an HTTP client of it.
 
 On the way to this machine, or to one beside it, stands no proxy of the environment; to any other, as NO_PROXY says.
 """
