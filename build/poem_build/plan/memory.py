@@ -13,7 +13,9 @@ from poem_build.recipe.shape import Shape
 LIBRARIES = 620_000_000
 """Python with PyTorch and transformers, before there is a model."""
 PEFT = 330_000_000
-"""What peft brings along."""
+"""What peft brings along, with bitsandbytes where that is there; transformers looks for it whenever it loads a model."""
+CONVERTER = 110_000_000
+"""llama.cpp's converter, and the vocabularies that are compared."""
 ENGINE = 65_000_000
 """llama.cpp and what it keeps besides weights, cache and logits."""
 _PORTION = 1 << 26
@@ -104,14 +106,18 @@ def quantize_need(shape: Shape, texts: int, tokens: int) -> Need:
     return Need(
         "quantize",
         "ram",
-        {"libraries": LIBRARIES + ENGINE, "model in float32": 4 * shape.parameters, "activations": 4 * tokens * wide},
+        {
+            "libraries": LIBRARIES + PEFT + ENGINE,
+            "model in float32": 4 * shape.parameters,
+            "activations": 4 * tokens * wide,
+        },
     )
 
 
 def convert_need(shape: Shape) -> Need:
     """Of converting: the largest matrix, as it is and in float32."""
     largest = max(matrix.rows * matrix.columns for matrix in shape.matrices)
-    return Need("convert", "ram", {"libraries": LIBRARIES, "a matrix": 6 * largest})
+    return Need("convert", "ram", {"libraries": LIBRARIES + CONVERTER, "a matrix": 6 * largest})
 
 
 def serve_need(shape: Shape, context: int, place: Place, mixture: str) -> Need:
