@@ -13,7 +13,7 @@ from poem_build.recipe.shape import Shape
 LIBRARIES = 620_000_000
 """Python with PyTorch and transformers, before there is a model."""
 PEFT = 330_000_000
-"""What peft brings along, with bitsandbytes where that is there; transformers looks for it whenever it loads a model."""
+"""What peft brings along, and bitsandbytes with it; transformers imports it whenever it loads a model."""
 CONVERTER = 110_000_000
 """llama.cpp's converter, and the vocabularies that are compared."""
 ENGINE = 65_000_000
