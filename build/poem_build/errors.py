@@ -11,6 +11,7 @@ BuildError
 ├── OllamaError     Ollama is not there, refused, or gave back something else
 ├── TeacherError    a teacher, its journal, its prices or its answers are not what is needed
 ├── WriterError     whoever is to write poems for a report is unknown, or does not answer
+├── ReadingError    a poem cannot be given to readers, or what they send is no choice
 ├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
 """
@@ -63,6 +64,10 @@ class TeacherError(BuildError):
 
 class WriterError(BuildError):
     """Whoever is to write poems for a report is unknown, or does not answer."""
+
+
+class ReadingError(BuildError):
+    """A poem cannot be given to readers, or what they send is no choice."""
 
 
 class StackError(BuildError):

@@ -7,6 +7,7 @@ from importlib import metadata
 
 from poem_build.data.dataset import DatasetReport
 from poem_build.evaluation.gates import EvalReport, below_composer, red_lines
+from poem_build.evaluation.history import REGRESSION, changes
 from poem_build.evaluation.report import (
     Evaluation,
     Former,
@@ -42,7 +43,7 @@ def assemble(recipe: Recipe, origin: Origin, stages: Stages, former: Former | No
     """The report, beside the former one if there is any."""
     report = stages.evaluated.report(EvalReport)
     return Evaluation(
-        verdict=outcome(recipe, report, cut_short=origin.cut_short),
+        verdict=outcome(recipe, report, former, cut_short=origin.cut_short),
         provenance=_provenance(recipe, origin, stages),
         figures=report.figures,
         rules=report.rules,
@@ -57,8 +58,8 @@ def assemble(recipe: Recipe, origin: Origin, stages: Stages, former: Former | No
     )
 
 
-def outcome(recipe: Recipe, report: EvalReport, *, cut_short: bool) -> Outcome:
-    """The verdict that the red lines make, and what else a reader has to know."""
+def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *, cut_short: bool) -> Outcome:
+    """The verdict that the red lines and a former build make, and what else a reader has to know."""
     reasons = [
         Reason(
             gate=line.key,
@@ -72,13 +73,29 @@ def outcome(recipe: Recipe, report: EvalReport, *, cut_short: bool) -> Outcome:
         for line in red_lines(report, recipe.gate)
     ]
     below = below_composer(report)
-    reasons += _warnings(report, below=below)
+    reasons += [*_regressions(report, former), *_warnings(report, below=below)]
     return Outcome(
         passed=not any(reason.refuses for reason in reasons),
         below_composer=below,
         cut_short=cut_short,
         reasons=sorted(reasons, key=lambda reason: (not reason.refuses, reason.holds)),
     )
+
+
+def _regressions(report: EvalReport, former: Former | None) -> Iterator[Reason]:
+    """Where the model is worse than the former build beyond the intervals."""
+    for one in changes(report.figures, former):
+        if one.regression:
+            now, before = (f"{each.value:g}, {each.low:g} to {each.high:g}" for each in (one.now, one.former))
+            yield Reason(
+                gate=REGRESSION,
+                what=one.now.what,
+                seen=now,
+                asked=f"the former build's {before}",
+                holds=False,
+                refuses=True,
+                remedy="take the former build, or see what `poem-build run --why` says has changed",
+            )
 
 
 def _warnings(report: EvalReport, *, below: bool) -> Iterator[Reason]:
