@@ -14,7 +14,7 @@ from typing import Any
 import click
 import httpx
 
-from poem_build.cli import pipeline
+from poem_build.cli import pipeline, reports
 from poem_build.cli.options import (
     PATH,
     PORT,
@@ -78,6 +78,7 @@ def show(chosen: Chosen, port: int, host: str, *, once: bool) -> None:
         model = Model(chosen.model, workshop.load("gguf").path / SERVED, address if there else None)
         with serving(model, chosen.folder, port, chosen.out / "service.log") as service:
             played = _play(service.url) | {"engine": "ollama" if there else "embedded"}
+            click.echo(f"report: {reports.write_short(workshop)}")
             if not once:
                 click.echo(f"serving at {service.url} until Ctrl-C")
                 with contextlib.suppress(KeyboardInterrupt):

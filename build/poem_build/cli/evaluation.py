@@ -10,6 +10,7 @@ from typing import Any, get_args
 import click
 
 from poem_build.cli import pipeline
+from poem_build.cli.judged import history_command, page_command, read_command
 from poem_build.cli.keys import check_extra, credentials, teacher_of
 from poem_build.cli.options import PATH, Chosen, all_of, host_option, work_options
 from poem_build.engine.ollama import address
@@ -21,6 +22,7 @@ from poem_build.evaluation.report import FILE, MODEL, Evaluation, read_evaluatio
 from poem_build.evaluation.stage import Asked
 from poem_build.evaluation.writers import COMPOSER, Place
 from poem_build.recipe.teaching import TeacherName
+from poem_build.report import evaluation_page, evaluation_table
 from poem_build.store.workshop import Workshop
 from poem_build.teacher.money import FREE, PRICES, Prices, load_prices, price_of
 
@@ -77,6 +79,8 @@ def _unless_another(**given: Any) -> None:
 eval_group = click.Group(
     "eval", help=_command.help, params=_command.params, callback=_unless_another, invoke_without_command=True
 )
+for _beside in (read_command, history_command, page_command):
+    eval_group.add_command(_beside)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -129,7 +133,8 @@ def _print(path: Path, as_json: bool) -> None:
         told = report.model_dump(mode="json", include={"verdict", "provenance", "figures", "teacher_ratio"})
         click.echo(json.dumps({"stage": "eval", "path": str(path), **told}, ensure_ascii=False))
     else:
-        click.echo(f"eval: {path}: {_sentence(report)}")
+        click.echo(evaluation_table.render(report))
+        click.echo(f"\neval: {path.with_name(evaluation_page.FILE)}: {_sentence(report)}")
 
 
 def _sentence(report: Evaluation) -> str:

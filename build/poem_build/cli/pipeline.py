@@ -5,25 +5,22 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from poem_build.cli import reports
 from poem_build.cli.checks import check_stage
 from poem_build.data import dataset
-from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
-from poem_build.evaluation.assemble import Stages, assemble, former_of
 from poem_build.evaluation.gates import EvalReport, Verdict, verdict_of
-from poem_build.evaluation.report import FILE, Evaluation, read_evaluation, write_evaluation
 from poem_build.export import convert, merge, modelfile, quantize
 from poem_build.export.modelfile import MODELFILE
 from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
-from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing, write_standing
 from poem_build.report import fidelity_table, serving_table
 from poem_build.ship import register
 from poem_build.ship.register import RegisterReport
-from poem_build.store.artifact import Artifact, read_manifest
+from poem_build.store.artifact import Artifact
 from poem_build.store.folder import write_text
 from poem_build.store.stage import Finished, Stage
 from poem_build.store.workshop import Workshop
@@ -74,7 +71,6 @@ def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
 
     With `force` what a gate refuses goes on all the same, as far as it only judges the model; that is remembered.
     """
-    former = _evaluation(workshop) if name == "eval" else None
     if name == "register":
         settle(workshop, force=force)
         register.forget_if_gone(workshop)
@@ -85,11 +81,13 @@ def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
     except GateError:
         refused = workshop.look(name).artifact
         if refused:
-            _write_pages(workshop, name, refused, former)  # they show why
+            _write_pages(workshop, name, refused)  # they show why
         if not (refused and force and name in JUDGING):
             raise
         return refused
-    _write_pages(workshop, name, made, former)
+    _write_pages(workshop, name, made)
+    if name == "eval" and not force and (fallen := reports.fallen(workshop, workshop.load("gguf"))):
+        raise fallen[0]
     return made
 
 
@@ -113,27 +111,23 @@ def _verdict(workshop: Workshop) -> tuple[Verdict, dict[str, GateError]]:
     evaluation: EvalReport | None = None
     refused: dict[str, GateError] = {}
     for name in JUDGING:
-        if judged := _judged(workshop, name, gguf):
+        if judged := reports.judged(workshop, name, gguf):
             evaluation = judged.report(EvalReport) if name == "eval" else None
             try:
                 workshop.stages[name].gate(Finished(workshop.recipe, judged, {"gguf": gguf}))
             except GateError as error:
-                refused[f"{name}: {str(error).partition(': ')[2].partition('; ')[0]}"] = error
+                refused[_told(name, error)] = error
+            if name == "eval":
+                refused |= {_told(name, error): error for error in reports.fallen(workshop, gguf)}
     return verdict_of(evaluation, refused=any(one.startswith("eval:") for one in refused)), refused
 
 
-def _judged(workshop: Workshop, name: str, gguf: Artifact) -> Artifact | None:
-    """What the stage found out about this GGUF, however it was asked: `eval` may be asked in many ways."""
-    folder = workshop.out / name
-    manifest, _ = read_manifest(folder)
-    if manifest is None or manifest.key.inputs.get("gguf") != gguf.digest(manifest.reads["gguf"]):
-        return None
-    if manifest.key.report != workshop.stages[name].report.version:
-        return None
-    return Artifact(name, folder, manifest.files, manifest)
+def _told(name: str, error: GateError) -> str:
+    """Whose gate it is, and what was seen and asked for."""
+    return f"{name}: {str(error).partition(': ')[2].partition('; ')[0]}"
 
 
-def _write_pages(workshop: Workshop, name: str, made: Artifact, former: Evaluation | None) -> None:
+def _write_pages(workshop: Workshop, name: str, made: Artifact) -> None:
     if name == "modelfile":  # it names the GGUF relative to where it stands
         shutil.copyfile(made.path / MODELFILE, workshop.out / MODELFILE)
     if name == "fidelity":
@@ -144,45 +138,11 @@ def _write_pages(workshop: Workshop, name: str, made: Artifact, former: Evaluati
     if name == "serving":
         write_serving(workshop, made)
     if name == "eval":
-        write_report(workshop, made, former)
+        reports.write(workshop, made)
         verdict, refused = _verdict(workshop)
         folder = workshop.load("gguf").path
         still = [one for one in read_standing(folder).forced if one in refused]
         write_standing(folder, Standing(verdict=verdict, forced=tuple(still)))
-
-
-def write_report(workshop: Workshop, made: Artifact, before: Evaluation | None) -> None:
-    """Write `report.json` beside the answers; `before` is what stood there, of this build or the former one.
-
-    It is no part of the stage's result: gates ask anew each time, and what earlier stages tell goes into it.
-    """
-    found = {name: workshop.look(name).artifact for name in ("dataset", "train", "quantize", "fidelity")}
-    examples, train, gguf, faithful = found.values()
-    assert examples is not None  # the stage has read both
-    assert gguf is not None
-    former = None
-    if before is not None:
-        former = before.former if before.provenance.gguf == gguf.files[SERVED] else former_of(before)
-    report = assemble(
-        workshop.recipe,
-        read_origin(gguf.path),
-        Stages(
-            evaluated=made,
-            gguf=gguf,
-            dataset=examples.report(DatasetReport),
-            train=train.report(adapter.TrainReport) if train else None,
-            fidelity=faithful.report(fidelity.FidelityReport) if faithful else None,
-        ),
-        former,
-    )
-    write_evaluation(made.path / FILE, report)
-
-
-def _evaluation(workshop: Workshop) -> Evaluation | None:
-    """The report that stands there; None where there is none that can be read."""
-    with contextlib.suppress(ArtifactError):
-        return read_evaluation(workshop.out / "eval" / FILE)
-    return None
 
 
 def write_serving(workshop: Workshop, made: Artifact) -> None:

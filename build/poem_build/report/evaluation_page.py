@@ -47,6 +47,20 @@ def write_page(path: Path, evaluation: Evaluation, kept: Sequence[Evaluation], *
     write_text(path, render(evaluation, kept, short=short))
 
 
+def write_history(path: Path, kept: Sequence[Evaluation]) -> None:
+    """Write the page of the builds of a recipe, the oldest first."""
+    names = [name for name in _MAIN if any(one.figure(name) for one in kept)]
+    fallen = [[words.figure(c.now) for c in changes(one.figures, one.former) if c.regression] for one in kept]
+    page = (
+        environment()
+        .get_template("history.html")
+        .render(
+            kept=list(zip(kept, fallen, strict=True)), names=names, plots=list(trend(kept)), verdict=verdict(kept[-1])
+        )
+    )
+    write_text(path, page)
+
+
 def render(evaluation: Evaluation, kept: Sequence[Evaluation], *, short: bool = False) -> str:
     """The page."""
     rows = list(_rows(evaluation))

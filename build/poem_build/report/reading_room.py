@@ -87,7 +87,7 @@ class ReadingRoom:
         """Keep a choice. Raises `ReadingError` for what is none."""
         known = isinstance(asked, dict) and asked.keys() == {"reader", "key", "chosen"}
         if not known or asked["key"] not in self.keys or asked["chosen"] not in ("first", "second", "same"):
-            raise ReadingError("a choice has reader, key (of a pair that is read here) and chosen (first, second or same)")
+            raise ReadingError("a choice has reader, key (of a pair that is read here), chosen (first, second, same)")
         with self._lock:
             write_chosen(self.file, _reader(asked["reader"]), asked["key"], asked["chosen"])
 
@@ -101,7 +101,7 @@ def _reader(name: Any) -> str:
 
 
 def serve(room: ReadingRoom, host: str, port: int) -> ThreadingHTTPServer:
-    """The server at that address, which answers as soon as `serve_forever` runs. Raises `ReadingError` if it is taken."""
+    """The server at that address, for `serve_forever` to run. Raises `ReadingError` if it is taken."""
     nonce = secrets.token_urlsafe(16)
     page = environment().get_template("reading.html").render(nonce=nonce).encode()
     policy = f"default-src 'none'; connect-src 'self'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
