@@ -1,6 +1,7 @@
 """Reports of `eval` as a large build would leave them, with what a test plants in them."""
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import islice
 from random import Random
 
@@ -10,7 +11,7 @@ from poem.hand import Answer, draw_candidates
 from poem.rules import RULES
 from poem_build.data.examples import Example
 from poem_build.data.hands import hands
-from poem_build.evaluation import bootstrap, matrix
+from poem_build.evaluation import matrix
 from poem_build.evaluation.assemble import former_of
 from poem_build.evaluation.bootstrap import Estimate
 from poem_build.evaluation.matrix import Contest, Reading
@@ -88,14 +89,15 @@ def an_evaluation(
                 ("Q4_K_M", 250_000_000, 0.03),
             )
         ],
-        matrix=_matrix(rng),
-        poems=specimens(),
+        matrix=_matrix(),
+        poems=list(specimens()),
         teacher_ratio=None,
         former=former_of(former) if former else None,
     )
 
 
-def specimens(count: int = 20) -> list[Specimen]:
+@cache
+def specimens(count: int = 20) -> tuple[Specimen, ...]:
     """Composed poems beside their hands, faults planted in three of four."""
     game, rng = builtin_game(), Random(5)
     found = []
@@ -127,13 +129,15 @@ def specimens(count: int = 20) -> list[Specimen]:
                 beside_writer="composer",
             )
         )
-    return found
+    return tuple(found)
 
 
 def share(name: str, value: float, writer: str = MODEL, count: int = HANDS) -> Figure:
-    """A share of so many hands with the interval that belongs to it."""
-    kept = [n < round(value * count) for n in range(count)]
-    return figure(name, name, bootstrap.share(kept), "share", "lower" if name in _LOWER else "higher", writer=writer)
+    """A share of so many hands with an interval as wide as theirs (Wilson's)."""
+    room = 1.96**2 / count
+    middle, half = (value + room / 2) / (1 + room), (room * (value * (1 - value) + room / 4)) ** 0.5 / (1 + room)
+    found = Estimate(value, round(middle - half, 6), round(middle + half, 6), count)
+    return figure(name, name, found, "share", "lower" if name in _LOWER else "higher", writer=writer)
 
 
 def _figures(reached: Mapping[str, float], writer: str) -> list[Figure]:
@@ -184,7 +188,9 @@ def _samples(rng: Random) -> list[Samples]:
     ]
 
 
-def _matrix(rng: Random) -> Matrix | None:
+@cache
+def _matrix() -> Matrix | None:
+    rng = Random(7)
     writers = (MODEL, "composer", "hand")
     pairs = [(MODEL, "composer"), (MODEL, "hand"), ("composer", "hand")]
     contests = [

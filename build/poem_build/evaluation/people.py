@@ -29,6 +29,7 @@ FILE = "readings.jsonl"
 """Beside the stages' folders, as one build's answers outlive it."""
 PEOPLE = "people"
 """What a report calls them, among its judges."""
+Place = Literal["first", "second", "same"]
 _PLACES = {"first": 0, "second": 1, "same": None}
 
 
@@ -39,7 +40,7 @@ class Chosen(Figures):
     reader: str
     key: str
     """Of hand and poems in that order, as a judge is asked."""
-    chosen: Literal["first", "second", "same"]
+    chosen: Place
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def pairings(rows: Sequence[Row], game: Game, writers: Sequence[str], most: int)
     return found
 
 
-def write_chosen(path: Path, reader: str, key: str, chosen: Literal["first", "second", "same"]) -> None:
+def write_chosen(path: Path, reader: str, key: str, chosen: Place) -> None:
     """Add what the reader chose."""
     one = Chosen(at=datetime.now(UTC).isoformat(timespec="seconds"), reader=reader, key=key, chosen=chosen)
     with path.open("a", encoding="utf-8") as file:

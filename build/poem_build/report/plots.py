@@ -97,7 +97,7 @@ def _losses(evaluation: Evaluation) -> Iterator[Plot]:
         axes.plot([(n + 0.5) * width for n in range(len(losses.train))], losses.train, color=NOW, lw=1.4)
         axes.plot(*zip(*losses.valid, strict=True), color=FORMER, marker="o", markersize=4, lw=1.4)
         axes.axvline(losses.kept_step, color=SOFT, linestyle=":", lw=1)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(*losses.train, *(loss for _, loss in losses.valid)))
         axes.set_xlabel("段")
 
     best = min(loss for _, loss in losses.valid)
@@ -119,6 +119,7 @@ def _lengths(evaluation: Evaluation) -> Iterator[Plot]:
         if theirs:
             weights = [len(ours) / len(theirs)] * len(theirs)
             axes.hist(theirs, bins=edges, weights=weights, histtype="step", color=FORMER, lw=1.4)
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("字")
 
     within = sum(low <= one <= high for one in ours)
@@ -139,6 +140,8 @@ def _rules(evaluation: Evaluation) -> Iterator[Plot]:
     ]
     worst = min(first.values(), key=lambda one: one.value)
     said = f"一度目でいちばん破られるのは「{words.rule(worst.what)}」で、守れた割合は{worst.value:.1%}。"
+    if worst.value == 1:
+        said = "一度目から、どの規則も守られている。"
     yield Plot(
         "rules",
         "規則ごとの守りかた",

@@ -17,9 +17,11 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from poem.hand import Answer
 from poem_build.errors import ReadingError
-from poem_build.evaluation.people import Pairing, read_chosen, write_chosen
+from poem_build.evaluation.people import Pairing, Place, read_chosen, write_chosen
 from poem_build.report.evaluation_page import environment
 
 _NAME = 40
@@ -45,6 +47,15 @@ class Leaf:
         """The left one first."""
         one, other = self.pairing.answers[::-1] if self.turned else self.pairing.answers
         return [answer for answer in (one, other) if answer]
+
+
+class Choice(BaseModel):
+    """What a page sends."""
+
+    model_config = ConfigDict(extra="forbid")
+    reader: str
+    key: str
+    chosen: Place
 
 
 class ReadingRoom:
@@ -78,23 +89,27 @@ class ReadingRoom:
         leaf = leaves[place]
         return told | {
             "key": leaf.key,
-            "hand": [[one.card.condition_text, one.wording.poem_text] for one in leaf.pairing.hand.pairs],
+            "cards": [[one.card.condition_text, one.wording.poem_text] for one in leaf.pairing.hand.pairs],
             "poems": [{"title": answer.title, "poem": answer.poem.split("\n")} for answer in leaf.answers],
             "chosen": {0: "first", 1: "second", None: "same"}[chosen[leaf.key]] if leaf.key in chosen else "",
         }
 
-    def choose(self, asked: Any) -> None:
+    def choose(self, body: bytes) -> None:
         """Keep a choice. Raises `ReadingError` for what is none."""
-        known = isinstance(asked, dict) and asked.keys() == {"reader", "key", "chosen"}
-        if not known or asked["key"] not in self.keys or asked["chosen"] not in ("first", "second", "same"):
-            raise ReadingError("a choice has reader, key (of a pair that is read here), chosen (first, second, same)")
+        try:
+            asked = Choice.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ReadingError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        if asked.key not in self.keys:
+            raise ReadingError("key: of no pair that is read here")
         with self._lock:
-            write_chosen(self.file, _reader(asked["reader"]), asked["key"], asked["chosen"])
+            write_chosen(self.file, _reader(asked.reader), asked.key, asked.chosen)
 
 
-def _reader(name: Any) -> str:
+def _reader(name: str) -> str:
     """A reader's name, blanks around it left out. Raises `ReadingError` for none."""
-    text = name.strip() if isinstance(name, str) else ""
+    text = name.strip()
     if not 0 < len(text) <= _NAME or not text.isprintable():
         raise ReadingError(f"a reader's name has 1 to {_NAME} letters")
     return text
@@ -127,7 +142,7 @@ def serve(room: ReadingRoom, host: str, port: int) -> ThreadingHTTPServer:
                 self._tell(HTTPStatus.BAD_REQUEST, {"error": "POST /choice takes a little JSON"})
                 return
             body = self.rfile.read(int(length))
-            self._answer(lambda: room.choose(json.loads(body)))
+            self._answer(lambda: room.choose(body))
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the terminal is for the address."""
@@ -139,7 +154,7 @@ def serve(room: ReadingRoom, host: str, port: int) -> ThreadingHTTPServer:
         def _answer(self, act: Any) -> None:
             try:
                 self._tell(HTTPStatus.OK, act() or {})
-            except (ReadingError, ValueError) as error:
+            except ReadingError as error:
                 self._tell(HTTPStatus.BAD_REQUEST, {"error": str(error)})
 
         def _tell(self, status: HTTPStatus, told: dict[str, Any]) -> None:

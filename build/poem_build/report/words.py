@@ -110,7 +110,7 @@ REMEDIES = {
     "judge": "ほかの審査員に頼む(--judge)",
 }
 _SENSES = {"at least ": "{}以上", "at most ": "{}以下", "above ": "{}より上", "below ": "{}より下"}
-_UNMEASURED = {"not measured": "未測定"}
+_SEEN = {"not measured": "未測定", "below": "劣る"}
 
 
 def writer(name: str) -> str:
@@ -146,7 +146,7 @@ def value(number: float, unit: Unit) -> str:
         case "seconds":
             return f"{number:.2f}秒"
         case "tokens/s":
-            return f"{number:,.1f}語/秒"
+            return f"{number:,.1f}トークン/秒"
         case "points":
             return f"{number:.1f}点"
         case "nats":
@@ -167,7 +167,7 @@ def interval(one: Figure) -> str:
 def reason(one: Reason, seen: Figure | None) -> tuple[str, str, str, str]:
     """What it is about, what was seen, what was asked for, and the remedy."""
     about = FIGURES.get(seen.name, seen.what) if seen else _ABOUT.get(one.gate, one.what)
-    found = f"{value(seen.value, seen.unit)}({interval(seen)})" if seen else _UNMEASURED.get(one.seen, one.seen)
+    found = f"{value(seen.value, seen.unit)}({interval(seen)})" if seen else _SEEN.get(one.seen, one.seen)
     return about, found, asked(one.asked), REMEDIES.get(one.gate, one.remedy)
 
 

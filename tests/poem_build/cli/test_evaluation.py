@@ -8,8 +8,12 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from poem.game import builtin_game
+from poem_build.cli import reports
 from poem_build.cli.main import cli
-from poem_build.evaluation.report import read_evaluation
+from poem_build.cli.options import choose_work
+from poem_build.evaluation import history
+from poem_build.evaluation.people import write_chosen
+from poem_build.evaluation.report import Evaluation, Judged, read_evaluation
 from poem_build.models.standing import read_standing
 from poem_build.store.artifact import Artifact
 from support.judges import first_come, judges
@@ -62,6 +66,37 @@ def test_a_report_beside_other_writers_with_a_judge_of_doubtful_worth(
     assert ratio.low <= ratio.mean <= ratio.high
     below = read_standing(tmp_path / "out" / "gguf").verdict
     assert below == ("below-composer" if report.verdict.below_composer else "passed")
+    _assert_that_people_read_and_a_fall_turns_the_verdict(tmp_path, asked, environ, report)
+
+
+def _assert_that_people_read_and_a_fall_turns_the_verdict(
+    folder: Path, asked: tuple[Any, ...], environ: dict[str, str], report: Evaluation
+) -> None:
+    out, choice = folder / "out", asked[:4]
+    page = out / "eval" / "report.html"
+    assert "<h1>miniの評価</h1>" in page.read_text("utf-8")
+    assert _run("read", *choice, "--count").output == f"read: {out / 'readings.jsonl'}: nobody has read yet\n"
+    for pairing in reports.pairings(choose_work(str(choice[1]), None, None, out).workshop(), ("composer", "hand"), 4):
+        write_chosen(out / "readings.jsonl", "はな", pairing.key(turned=False), "second")
+    told = _run("read", *choice, "--count").output
+    assert told.splitlines()[-1] == f"read: {out / 'readings.jsonl'}: 1 readers, 1 pairs read"
+    assert "読み手" in page.read_text("utf-8")
+    assert read_evaluation(out / "eval" / "report.json").provenance.judges[-1] == Judged(name="people", asked=1)
+
+    assert _run("page", *choice, "--of", "composer", "--to", folder / "docs" / "composer.html").exit_code == 0
+    assert "composerの評価" in (folder / "docs" / "composer.html").read_text("utf-8")
+
+    better = [one.model_copy(update={"value": 1.0, "low": 0.999, "high": 1.0}) for one in report.figures]
+    planted = report.provenance.model_copy(update={"gguf": "f" * 64, "made_at": "2026-01-01T00:00:00+00:00"})
+    history.keep(out / history.FOLDER, report.model_copy(update={"figures": better, "provenance": planted}))
+    done = _run(*asked, **environ)
+    assert (done.exit_code, f"{out / 'eval' / 'report.json'}: regression: " in done.output) == (1, True)
+    assert "否 舞台には、前のビルドを。" in done.output
+    assert 'class="verdict bad"' in page.read_text("utf-8")
+    assert read_standing(out / "gguf").verdict in ("refused", "below-composer")
+    told = _run("history", *choice).output
+    assert ("ffffffff" in told, "出せない(前より落ちた)" in told) == (True, True)
+    assert (out / "history" / "history.html").is_file()
 
 
 def test_what_no_judge_can_be_is_refused_before_anything_is_played(recipe_file: Path, tmp_path: Path) -> None:
