@@ -130,7 +130,7 @@ def _why(evaluation: Evaluation) -> Iterator[str]:
     fallen = [one for one in changes(evaluation.figures, evaluation.former) if one.regression]
     if fallen:
         told = "、".join(f"「{words.figure(c.now)}」({_both(c)})" for c in fallen[:3])
-        yield f"前のビルドから、区間を越えて落ちた: {told}{f'ほか{len(fallen) - 3}つ' if len(fallen) > 3 else ''}。"
+        yield f"前のビルドから、区間を越えて落ちた: {told}{f'ほか{len(fallen) - 3}件' if len(fallen) > 3 else ''}。"
     asked = [one for one in refusing if one.gate != REGRESSION]
     if asked:
         told = "、".join(f"「{words.reason(one, _seen(evaluation, one))[0]}」" for one in asked)

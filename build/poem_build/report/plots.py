@@ -70,7 +70,7 @@ def trend(kept: Sequence[Evaluation]) -> Iterator[Plot]:
         axes.grid(axis="x", visible=False)
 
     legend = [(colours[name], words.FIGURES[name]) for name in _TREND]
-    said = f"ビルド{len(kept)}つの歩み。左が古く、右が新しい。赤い帯は舞台に出せないと判じたもの。"
+    said = f"評価{len(kept)}件の歩み。左が古く、右が新しい。赤い帯は舞台に出せないと判じたもの。"
     yield Plot("trend", "歩み", said, drawn("trend", 2.6, draw), [*legend, (FAULT, "出せないビルド")])
 
 

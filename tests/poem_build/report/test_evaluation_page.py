@@ -134,9 +134,12 @@ def test_the_same_report_is_the_same_page(fallen: Evaluation, former: Evaluation
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-async def test_the_page_fits_a_phone_and_a_desk_and_axe_finds_nothing(page: str, tmp_path: Path) -> None:
-    path = tmp_path / evaluation_page.FILE
+async def test_the_pages_fit_a_phone_and_a_desk_and_axe_finds_nothing(
+    page: str, former: Evaluation, fallen: Evaluation, tmp_path: Path
+) -> None:
+    path, builds = tmp_path / evaluation_page.FILE, tmp_path / "history.html"
     path.write_text(page, "utf-8")
+    evaluation_page.write_history(builds, [former, fallen])
     (tmp_path / "profile").mkdir()
     async with browsing(tmp_path / "profile", path.as_uri(), 1400, 900) as tab:
         await tab.until("document.readyState === 'complete'")
@@ -148,5 +151,9 @@ async def test_the_page_fits_a_phone_and_a_desk_and_axe_finds_nothing(page: str,
             assert await tab.run("document.documentElement.scrollWidth <= innerWidth")
             assert await tab.run("document.querySelector('.builds').getBoundingClientRect().bottom < innerHeight")
         assert await tab.run("performance.getEntriesByType('resource').length") == 0
+        assert await faults(tab) == []
+        await tab.call("Page.navigate", url=builds.as_uri())
+        await tab.until("document.title.endsWith('の歩み') && document.readyState === 'complete'")
+        assert await tab.run("document.documentElement.scrollWidth <= innerWidth")
         assert await faults(tab) == []
         assert tab.complaints == []
