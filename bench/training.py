@@ -113,18 +113,16 @@ def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
 
 
 def _ours(fit: "Fit") -> tuple[list[float], list[float]]:
-    seconds, losses = [], []
-    for batch in fit.plan:
-        start = time.perf_counter()
-        losses.append(fit.descend(batch))
-        seconds.append(time.perf_counter() - start)
-    return seconds, losses
+    from poem_build.train.loop import trainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        loop = trainer(fit.model, fit.plan, fit.held_out, fit.spec, Path(folder), resumed=True)  # no look before
+        return _timed(loop)
 
 
-def _trl(fit: "Fit", tokenizer: Any, *, stored: bool) -> tuple[list[float], list[float]]:
-    from datasets import Dataset
+def _timed(loop: Any) -> tuple[list[float], list[float]]:
+    """Seconds and loss of each of its steps."""
     from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
 
     starts, ends = [], []
 
@@ -135,10 +133,27 @@ def _trl(fit: "Fit", tokenizer: Any, *, stored: bool) -> tuple[list[float], list
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ends.append(time.perf_counter())
 
+    loop.add_callback(Clock())
+    loop.train()
+    losses = [float(entry["loss"]) for entry in loop.state.log_history if "loss" in entry]
+    return [end - start for start, end in zip(starts, ends, strict=True)], losses
+
+
+def _trl(fit: "Fit", tokenizer: Any, *, stored: bool) -> tuple[list[float], list[float]]:
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    from poem_build.train.schedule import rate
+
+    spec, steps = fit.spec, len(fit.plan)
+    trained = [parameter for parameter in fit.model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=spec.learning_rate, weight_decay=spec.weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(spec, step, steps))
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
         config = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=fit.spec.batch,
+            per_device_train_batch_size=spec.batch,
             num_train_epochs=1,
             max_length=None,
             completion_only_loss=True,
@@ -152,17 +167,14 @@ def _trl(fit: "Fit", tokenizer: Any, *, stored: bool) -> tuple[list[float], list
             bf16=False,
             disable_tqdm=True,
         )
-        trainer = SFTTrainer(
+        loop = SFTTrainer(
             model=fit.model,
             args=config,
             train_dataset=Dataset.from_list([_row(tokens) for batch in fit.plan for tokens in batch]),
             processing_class=tokenizer,
-            optimizers=(fit.optimizer, fit.scheduler),
-            callbacks=[Clock()],
+            optimizers=(optimizer, scheduler),
         )
-        trainer.train()
-    losses = [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
-    return [end - start for start, end in zip(starts, ends, strict=True)], losses
+        return _timed(loop)
 
 
 def _row(tokens: "Tokens") -> dict[str, list[int]]:

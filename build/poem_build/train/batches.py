@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from poem_build.models.tokens import Tokens
+from poem_build.recipe.schema import Train
 
 
 def batches(examples: Sequence[Tokens], size: int, seed: str) -> Iterator[list[Tokens]]:
@@ -18,3 +19,9 @@ def batches(examples: Sequence[Tokens], size: int, seed: str) -> Iterator[list[T
     rng.shuffle(found)
     for rows in found:
         yield [examples[n] for n in rows]
+
+
+def plan(examples: Sequence[Tokens], spec: Train) -> list[list[Tokens]]:
+    """The batches of all steps, in order."""
+    epochs = (batches(examples, spec.batch, f"{spec.seed} {epoch}") for epoch in range(spec.epochs))
+    return [batch for epoch in epochs for batch in epoch][: spec.max_steps]

@@ -1,55 +1,56 @@
-"""The state of an unfinished training ⇄ files; killed at any moment, a process leaves the last one or two whole.
+"""The checkpoints of a training in one folder → which of them is whole.
 
-A file is the SHA-256 of what follows, and what `torch.save` writes.
+The library writes a folder a checkpoint, file by file. Once it is done, a seal is put beside it, all at once: the
+SHA-256 of each of its files. Killed at any moment, a process leaves the sealed ones before.
 """
 
 import hashlib
-import io
-import os
-from collections.abc import Mapping
+import json
 from pathlib import Path
-from typing import Any
 
-_KEPT = 2
+from poem_build.store.folder import write_text
+
+SEALS = "seal-*.json"
 
 
-class Checkpoints:
-    """The checkpoints in one folder, which is made with the first of them."""
+def path_of(folder: Path, step: int) -> Path:
+    """Where the library writes the checkpoint of that step."""
+    return folder / f"checkpoint-{step}"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write the state after `state["step"]` steps: whole or not at all, even if the power fails."""
-        import torch
-
-        content = io.BytesIO()
-        torch.save(dict(state), content)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / "unfinished"
-        try:
-            with beside.open("wb") as file:
-                file.write(hashlib.sha256(content.getbuffer()).digest())
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self.folder / f"step-{state['step']:08}")
-        finally:
-            beside.unlink(missing_ok=True)
-        for old in self._files()[:-_KEPT]:
+def seal(folder: Path, step: int) -> None:
+    """Vouch for the checkpoint as it is; seals of those that are gone go too."""
+    content = json.dumps(_digests(path_of(folder, step)))
+    write_text(folder / f"seal-{step}.json", content)
+    for old in folder.glob(SEALS):
+        if not path_of(folder, _step(old)).is_dir():
             old.unlink()
 
-    def latest(self) -> dict[str, Any] | None:
-        """The newest state whose digest holds, else the one before; None where there is none to go on from."""
-        import torch
 
-        for path in reversed(self._files()):
-            content = path.read_bytes()
-            size = hashlib.sha256().digest_size
-            if content[:size] == hashlib.sha256(content[size:]).digest():
-                state: dict[str, Any] = torch.load(io.BytesIO(content[size:]), weights_only=True)
-                return state
-        return None
+def latest(folder: Path) -> int | None:
+    """The step of the newest checkpoint that is as it was sealed; None where there is none to go on from."""
+    for path in sorted(folder.glob(SEALS), key=_step, reverse=True):
+        if _digests(path_of(folder, _step(path))) == _vouched(path):
+            return _step(path)
+    return None
 
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*"))
+
+def _vouched(seal: Path) -> object:
+    try:
+        return json.loads(seal.read_text("utf-8"))
+    except ValueError:
+        return None  # written when the power failed
+
+
+def _step(seal: Path) -> int:
+    return int(seal.stem.removeprefix("seal-"))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _digest(path) for path in files}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,8 @@ from poem_build.models.family import Family
 from poem_build.models.load import load_model, load_tokenizer
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import Train
-from poem_build.train.checkpoints import Checkpoints
-from poem_build.train.fit import Fit, plan
+from poem_build.train.batches import plan
+from poem_build.train.fit import Fit
 from poem_build.train.protocol import Steps, Trained
 from poem_build.train.trial import NumberFormat, number_format
 
@@ -33,7 +33,7 @@ class Lora:
             chosen = number_format(checkpoints, lambda dtype: self.adapt(base, dtype), batch)
         adapted = self.adapt(base, chosen.dtype)
         fit = Fit(adapted, train, valid, spec)
-        fit.run(Checkpoints(checkpoints))
+        fit.run(checkpoints)
         adapted.save_pretrained(target)
         return Trained(
             train=fit.train,

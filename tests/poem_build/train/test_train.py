@@ -64,7 +64,7 @@ def _kill(longer: Path, folder: Path, when: Callable[[], bool]) -> bool:
 
 
 def _checkpoints(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob(".adapter.room-*/step-*"))
+    return sorted(path.name for path in folder.glob(".adapter.room-*/seal-*"))
 
 
 def _same(recipe: Path, folder: Path, whole: Artifact) -> TrainReport:
@@ -82,7 +82,7 @@ def test_killed_three_times_it_ends_with_the_same_adapter(
 ) -> None:
     """At its first step, when the learning rate falls, and after the last look."""
     folder = _beginning(out, tmp_path)
-    for name in (f"step-{step:08}" for step in (1, 7, STEPS)):
+    for name in (f"seal-{step}.json" for step in (1, 7, STEPS)):
         assert _kill(longer, folder, lambda: name in _checkpoints(folder))  # noqa: B023
         assert name in _checkpoints(folder)
         assert not (folder / "adapter").exists()

@@ -1,0 +1,203 @@
+"""transformers' `Trainer` with the loss of the answers alone; what a step depends on is in its checkpoints.
+
+The recipe's schedule, order and micro batches are ours; the loop, the optimizer, clipping, several processes and what a
+checkpoint holds are the library's. A step's examples are spread over the processes of one training, so that any number
+of them takes the same steps.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from poem_build.errors import GateError
+from poem_build.models.likelihood import answer_losses
+from poem_build.models.tokens import Tokens
+from poem_build.progress import token_bar
+from poem_build.recipe.schema import Train
+from poem_build.train import checkpoints
+from poem_build.train.batches import batches
+from poem_build.train.memory import give_back
+from poem_build.train.schedule import rate
+
+_TRIM_EVERY = 16
+"""Steps between two times that freed memory is given back; after each step it cost 9 % of the processor."""
+
+
+def trainer(
+    model: Any, plan: Sequence[Sequence[Tokens]], valid: Sequence[Tokens], spec: Train, folder: Path, resumed: bool
+) -> Any:
+    """A `transformers.Trainer` that takes the plan's steps and keeps its checkpoints in the folder."""
+    import transformers
+
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        seed=spec.seed,
+        max_steps=len(plan),
+        per_device_train_batch_size=1,  # a step of the plan
+        learning_rate=spec.learning_rate,
+        weight_decay=spec.weight_decay,
+        max_grad_norm=1.0,
+        optim="adamw_torch",
+        eval_strategy="steps",
+        eval_steps=spec.evaluate_every or len(plan),
+        eval_on_start=not resumed,
+        save_strategy="steps",
+        save_steps=len(plan),  # and whenever `_Watch` asks for it
+        save_total_limit=3,  # the best, the newest, and one while that is being written
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    made = _answer_trainer()(
+        model=model, args=arguments, train_dataset=plan, eval_dataset=valid, callbacks=[_watch(plan, spec)]
+    )
+    made.remove_callback(transformers.PrinterCallback)
+    made.spec = spec
+    return made
+
+
+def curves(state: Any) -> tuple[list[float], list[tuple[int, float]]]:
+    """What a trainer's state remembers of the losses: of each step's examples, and (steps done, validation loss)."""
+    history = state.log_history
+    return (
+        [entry["loss"] for entry in history if "loss" in entry],
+        [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry],
+    )
+
+
+def kept(valid: Sequence[tuple[int, float]]) -> tuple[int, float]:
+    """The step whose weights are kept, the best of those that were looked at, and its validation loss."""
+    return min(valid[1:], key=lambda look: look[1])
+
+
+def out_of_patience(valid: Sequence[tuple[int, float]], patience: int) -> bool:
+    """Whether so many looks have passed since the best."""
+    return bool(patience and valid[1:]) and sum(step > kept(valid)[0] for step, _ in valid) >= patience
+
+
+def mean_loss(model: Any, examples: Sequence[Tokens], size: int) -> float:
+    """Mean negative log-likelihood in nats over all answer tokens, `size` examples at a time."""
+    import torch
+
+    model.eval()
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for batch in batches(examples, size, "evaluation"):
+            losses, mask = answer_losses(model, batch)
+            total += float(losses.sum())
+            count += int(mask.sum())
+    return total / count
+
+
+def _answer_trainer() -> Any:
+    import torch
+    import transformers
+
+    class AnswerTrainer(transformers.Trainer):  # type: ignore[misc]
+        loss_is_scaled_for_ga = True
+        spec: Train
+
+        def get_train_dataloader(self) -> Any:
+            """The plan's steps in their order, the same in every process."""
+            return torch.utils.data.DataLoader(
+                self.train_dataset,
+                batch_size=1,
+                collate_fn=lambda rows: {"step": rows[0]},
+                generator=torch.Generator(),  # else each start of it draws from the generator that dropout draws from
+            )
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            if self.lr_scheduler is None:
+                self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                    optimizer or self.optimizer, lambda step: rate(self.spec, step, num_training_steps)
+                )
+                self._created_lr_scheduler = True
+            return self.lr_scheduler
+
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            """Add up the gradients of the step's mean loss, some examples at a time, and return that loss."""
+            step = inputs["step"]
+            mine = step[self.args.process_index :: self.args.world_size]
+            size = self.spec.micro_batch or len(step)
+            parts = [mine[n : n + size] for n in range(0, len(mine), size)] or [step[:1]]
+            # Several processes take the mean of theirs; one without an example of its own adds nothing to it.
+            count = sum(len(tokens.answer) for tokens in step) / self.args.world_size if mine else math.inf
+            total = 0.0
+            for n, part in enumerate(parts, 1):
+                last = n == len(parts)
+                self.accelerator.gradient_state._set_sync_gradients(last)
+                with nullcontext() if last or self.is_deepspeed_enabled else self.accelerator.no_sync(model):
+                    total += super().training_step(model, {"part": part, "count": count})
+            if not math.isfinite(total):
+                raise GateError(
+                    f"train.learning_rate: the loss is {float(total)} in step {self.state.global_step + 1}; "
+                    "give a lower rate"
+                )
+            return total
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            losses, _ = answer_losses(model, inputs["part"])
+            return losses.sum() / inputs["count"]
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            return 0
+
+        def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+            """The mean loss of all validation answers."""
+            metrics = {"eval_loss": mean_loss(self.model, self.eval_dataset, self.spec.micro_batch or self.spec.batch)}
+            self.log(metrics)
+            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+            return metrics
+
+    return AnswerTrainer
+
+
+def _watch(plan: Sequence[Sequence[Tokens]], spec: Train) -> Any:
+    """A callback that asks for checkpoints, seals them, stops when patience ends, and shows a bar."""
+    import transformers
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    class Watch(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.saved = time.monotonic()
+            sizes = [sum(map(len, step)) for step in plan]
+            self.room = token_bar("training", sum(sizes), sum(sizes[: state.global_step]))
+            self.bar = self.room.__enter__()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            due = [time.monotonic() - self.saved >= spec.checkpoint_s]
+            control.should_save |= broadcast_object_list(due)[0] if args.world_size > 1 else due[0]
+            if not state.global_step % _TRIM_EVERY:
+                give_back()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+            if "loss" in logs:
+                step = state.global_step
+                self.bar(sum(map(len, plan[step - 1])), f"step {step} of {len(plan)}, loss {logs['loss']:.3f}")
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            valid = curves(state)[1]
+            if state.global_step:
+                control.should_training_stop |= out_of_patience(valid, spec.patience)
+                control.should_save |= control.should_training_stop or kept(valid)[0] == state.global_step
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            PartialState().wait_for_everyone()
+            if state.is_world_process_zero:
+                checkpoints.seal(Path(args.output_dir), state.global_step)
+            self.saved = time.monotonic()
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            self.room.__exit__(None, None, None)
+
+    return Watch()
