@@ -103,6 +103,8 @@ def _answer_trainer() -> Any:
     class AnswerTrainer(transformers.Trainer):  # type: ignore[misc]
         loss_is_scaled_for_ga = True
         spec: Train
+        lr_scheduler: Any
+        control: Any
 
         def get_train_dataloader(self) -> Any:
             """The plan's steps in their order, the same in every process."""
