@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from poem_build.cli import pipeline
 from poem_build.cli.options import choose_work, set_up_process
-from poem_build.recipe.schema import Train
+from poem_build.recipe.training import Train
 
 if TYPE_CHECKING:
     from poem_build.models.tokens import Tokens
@@ -96,10 +96,12 @@ def _side(args: argparse.Namespace) -> dict[str, Any]:
 
 def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
     from poem_build.data.chats import read_chats
+    from poem_build.models.device import device_of
     from poem_build.models.family import family
     from poem_build.models.load import load_tokenizer
     from poem_build.train.fit import Fit
-    from poem_build.train.lora import Lora
+    from poem_build.train.lora import adapt
+    from poem_build.train.protocol import Setup
 
     chosen = choose_work(args.recipe, args.base, None, args.out)
     recipe, workshop = chosen.recipe, chosen.workshop()
@@ -109,14 +111,16 @@ def _prepared(args: argparse.Namespace) -> "tuple[Fit, Any]":
     tokenizer, talk = load_tokenizer(base), family(recipe.base.family)
     chats = read_chats(args.data / "dataset" / "train.jsonl")[: args.steps * args.batch]
     tokens = [talk.tokens(tokenizer, chat) for chat in chats]
-    return Fit(Lora(talk, spec).adapt(base, args.dtype), tokens, [], spec), tokenizer
+    device = device_of(recipe).model_copy(update={"dtype": args.dtype})
+    setup = Setup(base, talk, spec, device, args.data, args.data)
+    return Fit(adapt(setup), tokens, tokens[:1], spec, device), tokenizer
 
 
 def _ours(fit: "Fit") -> tuple[list[float], list[float]]:
     from poem_build.train.loop import trainer
 
     with tempfile.TemporaryDirectory() as folder:
-        loop = trainer(fit.model, fit.plan, fit.held_out, fit.spec, Path(folder), resumed=True)  # no look before
+        loop = trainer(fit, Path(folder), resumed=True)  # no look before
         return _timed(loop)
 
 

@@ -5,6 +5,7 @@ BuildError
 ├── DatasetError    a line of a data set breaks its form or the rules of the game
 ├── ArtifactError   what an earlier stage left is missing, unfinished or damaged
 ├── ModelFileError  a model, adapter or GGUF file is not what it should be
+├── DeviceError    the device asked for cannot be used, or has not enough memory
 ├── PlanError       a machine has not the memory or the disk that the work takes
 ├── GateError       a stage ran, and what it made is not good enough to go on
 ├── UnfinishedError a model's answer did not end within the tokens it has
@@ -41,6 +42,10 @@ class ModelFileError(BuildError):
 
 class PlanError(BuildError):
     """A machine has not the memory or the disk that the work takes."""
+
+
+class DeviceError(BuildError):
+    """The device asked for cannot be used, or has not enough memory."""
 
 
 class GateError(BuildError):

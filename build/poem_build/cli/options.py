@@ -23,6 +23,7 @@ from poem_build.recipe.names import artifacts_folder, ollama_model
 from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.workshop import Workshop
 
+DEVICES = ("cuda", "rocm", "mps", "cpu")
 PATH = click.Path(path_type=Path)
 
 
@@ -85,13 +86,14 @@ def work_options(command: Command) -> Command:
         recipe: str,
         base: str | None,
         taught: Path | None,
+        device: str | None,
         folder: Path | None,
         out: Path | None,
         debug: bool,
         **others: object,
     ) -> None:
         with one_line_errors(debug):
-            command(chosen=choose_work(recipe, base, folder, out, taught), **others)
+            command(chosen=choose_work(recipe, base, folder, out, taught, device), **others)
 
     choose.__doc__, choose.__name__ = command.__doc__, command.__name__
     choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
@@ -99,6 +101,7 @@ def work_options(command: Command) -> Command:
         click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
         click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
         click.option("--taught", type=PATH, help="A folder of poems that `teacher run` left.  [composed ones]"),
+        click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [the best that is there]"),
         game_option,
         click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
         json_option,
@@ -112,14 +115,20 @@ def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
 
 
 def choose_work(
-    recipe: str, base: str | None, folder: Path | None, out: Path | None, taught: Path | None = None
+    recipe: str,
+    base: str | None,
+    folder: Path | None,
+    out: Path | None,
+    taught: Path | None = None,
+    device: str | None = None,
 ) -> Chosen:
-    """The recipe, on another base and with a teacher's poems if these are given, and the game.
+    """The recipe, on another base, with a teacher's poems and on a device if these are given, and the game.
 
     Raises what either refuses.
     """
     loaded, game = load_recipe(recipe), load_game_option(folder)
     loaded = source.override(loaded, base) if base else loaded
+    loaded = loaded.model_copy(update={"device": device}) if device else loaded
     if taught:
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"taught": taught.resolve()})})
     return Chosen(loaded, game, folder, out or artifacts_folder(loaded.name, game.name))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poem_build.errors import ModelFileError, UnfinishedError
+from poem_build.models.device import gpu_layers
 from poem_build.recipe.schema import Serve
 
 if TYPE_CHECKING:
@@ -45,7 +46,13 @@ class Llama:
         self._lib = llama_cpp
         try:
             with warnings_of_llama():
-                self._model = llama_cpp.Llama(str(path), n_ctx=context or 512, vocab_only=vocab_only, verbose=False)
+                self._model = llama_cpp.Llama(
+                    str(path),
+                    n_ctx=context or 512,
+                    n_gpu_layers=0 if vocab_only else gpu_layers(),
+                    vocab_only=vocab_only,
+                    verbose=False,
+                )
         except (ValueError, AssertionError) as error:
             raise ModelFileError(f"{path}: llama.cpp cannot load it; it is cut short or no GGUF") from error
 

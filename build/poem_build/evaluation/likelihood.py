@@ -52,11 +52,18 @@ class Likely:
         return Swap(difference=mean_interval(self.swapped), share_lower=round(lower / len(self.swapped), 3))
 
 
-def ask(folder: Path, talk: Family, game: Game, examples: Sequence[Example], by_hand: Sequence[Example]) -> Likely:
+def ask(
+    folder: Path,
+    talk: Family,
+    game: Game,
+    examples: Sequence[Example],
+    by_hand: Sequence[Example],
+    device: str = "cpu",
+) -> Likely:
     """What the folder's model says: of right poems under other cards, of poems by hand, and of plain Japanese."""
     import torch
 
-    model, tokenizer = load_model(folder, "float32").eval(), load_tokenizer(folder)
+    model, tokenizer = load_model(folder, "float32", device).eval(), load_tokenizer(folder)
     found = Likely()
     with torch.inference_mode():
         strangers = hands(game.deck, "test", Random("other hands"))

@@ -23,6 +23,7 @@ from poem_build.evaluation.specimen import specimens
 from poem_build.evaluation.writers import ADAPTER, BASE, COMPOSER, FREE, Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
+from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.recipe.quantize import MIXTURES
@@ -175,7 +176,10 @@ def _likely(job: Job, there: Sequence[Trial]) -> list[Figure]:
     talk = family.family(job.recipe.base.family)
     examples = list(islice(read_examples(job.path("dataset", "test.jsonl"), job.game), _SWAPPED))
     by_hand = [trial.example for trial in there if BY_HAND in trial.given]
-    merged, base = (likelihood.ask(job.path(role), talk, job.game, examples, by_hand) for role in ("merged", "base"))
+    device = device_of(job.recipe).torch
+    merged, base = (
+        likelihood.ask(job.path(role), talk, job.game, examples, by_hand, device) for role in ("merged", "base")
+    )
     return ratios.likely(merged, base)
 
 

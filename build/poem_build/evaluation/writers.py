@@ -31,6 +31,7 @@ from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.rules import question
 from poem_build.models import family
+from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
@@ -138,7 +139,7 @@ class Adapted:
 
         start = time.monotonic()
         serve, talk = self.job.recipe.serve, family.family(self.job.recipe.base.family)
-        ids = self.tokenizer(talk.prompt(question.messages), return_tensors="pt")
+        ids = self.tokenizer(talk.prompt(question.messages), return_tensors="pt").to(self.model.device)
         ends = [self.tokenizer.convert_tokens_to_ids(stop) for stop in talk.stop]
         torch.manual_seed(question.seed)
         with torch.inference_mode():
@@ -221,7 +222,9 @@ def _engine(plain: str, what: str, job: Job, place: Place) -> Iterator[Engine]:
     elif plain == "openai":
         yield OpenAI(place.openai, what, place.key)
     elif plain == ADAPTER:
-        model = load_adapted(load_model(job.path("base"), "float32"), job.path("adapter")).eval()
+        model = load_adapted(
+            load_model(job.path("base"), "float32", device_of(job.recipe).torch), job.path("adapter")
+        ).eval()
         yield Adapted(model, load_tokenizer(job.path("base")), job)
     else:
         talk = family.family(job.recipe.base.family)

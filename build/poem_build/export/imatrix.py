@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 
-def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens]) -> int:
+def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens], device: str = "cpu") -> int:
     """Run the model over prompts and answers; returns how many matrices were seen.
 
     Inputs are told apart by layer, so only matrices that are modules of their own are in it; llama.cpp rounds the
@@ -29,7 +29,7 @@ def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens]) 
     """
     import torch
 
-    model = load_model(model_folder, "float32").eval()
+    model = load_model(model_folder, "float32", device).eval()
     names = _tensor_names(f16)
     sums: dict[str, torch.Tensor] = {}
     for module_name, module in model.named_modules():
@@ -38,7 +38,7 @@ def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens]) 
             module.register_forward_pre_hook(_adding_to(sums, f"{tensor}.weight"))
     with torch.inference_mode():
         for text in progress(texts, "weighing columns"):
-            model.base_model(input_ids=torch.tensor([text.prompt + text.answer]), use_cache=False)
+            model.base_model(input_ids=torch.tensor([text.prompt + text.answer], device=device), use_cache=False)
     writer = gguf().GGUFWriter(target, "imatrix")
     writer.add_type("imatrix")
     writer.add_array("imatrix.datasets", ["train.jsonl"])
@@ -84,7 +84,7 @@ def _tensor_names(f16: Path) -> Any:
 
 def _adding_to(sums: "dict[str, Any]", tensor: str) -> Any:
     def hook(_: Any, inputs: tuple[Any, ...]) -> None:
-        squares = inputs[0].double().flatten(0, -2).square().sum(0)
+        squares = inputs[0].cpu().double().flatten(0, -2).square().sum(0)
         sums[tensor] = squares + sums.get(tensor, 0)
 
     return hook

@@ -10,6 +10,7 @@ from poem_build.errors import ModelFileError
 from poem_build.export import imatrix
 from poem_build.export.quantization import K_QUANTS, quantize_file, tensor_types
 from poem_build.models import family
+from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, QUANTIZED, SERVED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin, write_origin
@@ -70,7 +71,9 @@ def _weigh(job: Job, source: Path) -> Weighed:
     talk = family.family(job.recipe.base.family)
     chats = read_chats(job.path("dataset", "train.jsonl"))[: job.recipe.quantize.texts]
     texts = [talk.tokens(tokenizer, chat) for chat in chats]
-    return Weighed(texts=len(texts), tensors=imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts))
+    device = device_of(job.recipe).torch
+    tensors = imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts, device)
+    return Weighed(texts=len(texts), tensors=tensors)
 
 
 def red_lines(report: QuantizeReport, asked: Gate) -> list[RedLine]:

@@ -27,13 +27,15 @@ class Seen:
     same_top: int = 0
 
 
-def by_transformers(base: Path, adapter: Path, merged: Path, poems: Sequence[Tokens]) -> dict[str, Seen]:
+def by_transformers(
+    base: Path, adapter: Path, merged: Path, poems: Sequence[Tokens], device: str = "cpu"
+) -> dict[str, Seen]:
     """Base, base with adapter, and merged model, in float32."""
-    model = load_model(base, "float32")
+    model = load_model(base, "float32", device)
     found = {"base": _asked(model, poems)}
     found["adapter"] = _asked(load_adapted(model, adapter), poems)
     del model
-    return found | {"merged": _asked(load_model(merged, "float32"), poems)}
+    return found | {"merged": _asked(load_model(merged, "float32", device), poems)}
 
 
 def by_llama(files: Mapping[str, Path], poems: Sequence[Tokens]) -> dict[str, Seen]:

@@ -18,6 +18,7 @@ from poem_build.export.quantization import quantize_file
 from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models import family
+from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, QUANTIZED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin
@@ -75,7 +76,8 @@ def run(job: Job) -> FidelityReport:
     tokenizer, talk = load_tokenizer(job.path("merged")), family.family(job.recipe.base.family)
     chats = read_chats(job.path("dataset", "test.jsonl"))[: job.recipe.gate.fidelity_poems]
     poems = [talk.tokens(tokenizer, chat) for chat in chats]
-    seen = by_transformers(job.path("base"), job.path("adapter"), job.path("merged"), poems)
+    device = device_of(job.recipe).torch
+    seen = by_transformers(job.path("base"), job.path("adapter"), job.path("merged"), poems, device)
     with tempfile.TemporaryDirectory(dir=job.folder) as room:
         files = _quantized(job.path("f16", F16), job.path("gguf"), job.recipe.quantize, Path(room))
         seen |= by_llama(files, poems)

@@ -10,8 +10,10 @@ from poem_build.errors import ModelFileError
 from poem_build.models import tensors
 
 
-def load_model(folder: Path, dtype: str) -> Any:
+def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
     """The causal language model of a folder, in the given number format (`auto`: the one it is stored in).
+
+    It is put on PyTorch's `device`; with a `quantization` (bitsandbytes') its matrices are rounded as they are read.
 
     Raises `ModelFileError` if the folder holds none, a damaged one, or weights that were quantized: they cannot be
     trained, merged into or converted.
@@ -20,7 +22,11 @@ def load_model(folder: Path, dtype: str) -> Any:
 
     _refuse_quantized(folder)
     with translated(folder):
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        if device == "cpu" and quantization is None:
+            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        return AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, device_map={"": device}, quantization_config=quantization
+        )
 
 
 def skeleton(folder: Path) -> Any:

@@ -36,6 +36,8 @@ _MICRO_BATCHES = (
 """Examples in memory at once, by the bits of the weights."""
 _BITS = ((32, 4), (7, 8), (0, 16))
 """In which the frozen weights are held."""
+_BITS_OF = {"full": 16, "qlora": 4, "unsloth": 4}
+"""What a method holds them in, whatever the size."""
 _RATES = {
     "full": {"learning_rate": 5e-5, "schedule": "cosine"},
     "lora": {"learning_rate": 2e-4, "schedule": "linear"},
@@ -86,7 +88,7 @@ def completed(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
 def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
     """How a model of that shape is trained, as far as the given `[train]` does not say it."""
     size = shape.parameters / 1e9
-    bits = given.get("bits") or (4 if given.get("method") == "qlora" else _of(_BITS, size))
+    bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or _of(_BITS, size)
     method = given.get("method", "qlora" if bits == 4 else "lora")
     micro_batch = given.get("micro_batch") or _of(_MICRO_BATCHES, size).get(bits, 1)
     return {

@@ -18,6 +18,7 @@ from poem_build.recipe.quantize import Quantize
 from poem_build.recipe.section import Count, Fraction, Positive, Section
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
+from poem_build.recipe.training import Train
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 FAMILIES = Path(__file__).resolve().parents[1] / "models" / "families"
@@ -105,41 +106,6 @@ class Dataset(Section):
     seed: int = 0
 
 
-class Train(Section):
-    """LoRA (Hu et al. 2021, arXiv:2106.09685): W + lora_alpha / r · B·A on every linear layer."""
-
-    r: Positive
-    lora_alpha: Positive
-    lora_dropout: Fraction = 0.0
-    learning_rate: float = Field(gt=0)
-    warmup: Fraction = 0.05
-    weight_decay: float = Field(default=0.0, ge=0)
-    epochs: Positive
-    max_steps: Positive | None = None
-    """Ends the run early, its learning rate falling to zero by then."""
-    batch: Positive
-    """Examples a step."""
-    micro_batch: Positive | None = None
-    """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the frozen weights; `auto` takes the one that a short trial finds faster."""
-    evaluate_every: Count = 0
-    """Steps between two looks at the validation loss, the best adapter being kept; 0: only before and after."""
-    patience: Count = 0
-    """Looks without a better loss after which training stops; 0: never."""
-    checkpoint_s: float = Field(default=60.0, ge=0, exclude=True)
-    """Seconds between two checkpoints; the adapter is the same whatever it is."""
-    new_tokens: tuple[str, ...] = ()
-    """Texts whose tokens the base has never met; their embeddings are trained along with the matrices."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _looks_to_count(self) -> "Train":
-        if self.patience and not self.evaluate_every:
-            raise ValueError("patience: counts looks at the validation loss; give evaluate_every too")
-        return self
-
-
 class Serve(Section):
     """What the Modelfile fixes, so that no request has to."""
 
@@ -163,6 +129,8 @@ class Recipe(Section):
     params: str
     status: Literal["proved here", "shape proved", "written"]
     """Run here on the real weights; on a small model of its architecture; or on neither."""
+    device: Literal["auto", "cuda", "rocm", "mps", "cpu"] = Field(default="auto", exclude=True)
+    """On which models run; `auto` takes the machine's best, which is part of what a trained model follows from."""
     base: Base
     shape: Shape | None = None
     """Of the base, where that is not at hand; `models.shapes` finds it wherever it is told."""
@@ -225,7 +193,11 @@ def load_recipe(name: str) -> Recipe:
         raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
     taught = recipe.dataset.taught and (path.parent / recipe.dataset.taught).resolve()
     dataset = recipe.dataset.model_copy(update={"taught": taught})
-    return recipe.model_copy(update={"base": _absolute(recipe.base, path.parent), "dataset": dataset})
+    change = {"base": _absolute(recipe.base, path.parent), "dataset": dataset}
+    if recipe.train and recipe.train.preferences:
+        preferences = (path.parent / recipe.train.preferences).resolve()
+        change["train"] = recipe.train.model_copy(update={"preferences": preferences})
+    return recipe.model_copy(update=change)
 
 
 def _absolute(base: Base, start: Path) -> Base:

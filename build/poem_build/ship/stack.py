@@ -107,7 +107,10 @@ def image(
     if gpu:
         containers.check_gpu(gpu)
     choice = chosen(recipe, game, gpu, stack)
-    _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), _more(choice, base, asked))
+    more = _more(choice, base, asked)
+    if gpu == "nvidia":
+        more += ["--device", "cuda"]  # asked for by name: one that cannot be used is an error
+    _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), more)
     made = whole(choice.tag)
     compose, config = settled(choice, gpu, stack)
     name = config["services"][compose.holder]["image"]

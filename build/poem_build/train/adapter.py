@@ -1,21 +1,23 @@
 """A base and the data set → an adapter, by the recipe's trainer; the loss is that of the answers alone."""
 
+import importlib
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from poem_build.data.chats import read_chats
 from poem_build.models import family
 from poem_build.models.context import check_context
+from poem_build.models.device import Device, device_of, key_of
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import Longest, read_origin, write_origin
+from poem_build.recipe.training import Method
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, sections
 from poem_build.train import curve
-from poem_build.train.lora import Lora
-from poem_build.train.protocol import Steps, Trainer
-from poem_build.train.trial import NumberFormat
+from poem_build.train.protocol import Setup, Steps, Trainer
 
 
 class Loss(BaseModel):
@@ -29,13 +31,16 @@ class Loss(BaseModel):
 class TrainReport(Report):
     """Losses in nats a token: of the training answers in twentieths, of the validation answers at every look."""
 
+    version: ClassVar[int] = 2
+    method: Method
     tokens: int
     trainable: int
     steps: Steps
     valid_loss: Loss
     valid_curve: list[tuple[int, float]]
     train_loss: list[float]
-    number_format: NumberFormat
+    device: Device
+    """Where it was trained, in which number format, and why."""
 
 
 def run(job: Job) -> TrainReport:
@@ -48,20 +53,23 @@ def run(job: Job) -> TrainReport:
     )
     longest = Longest(example=max(map(len, train + valid)), prompt=max(len(tokens.prompt) for tokens in train + valid))
     check_context(recipe, longest)
-    trainer: Trainer = Lora(talk, spec)
-    trained = trainer.train(base, train, valid, job.folder, job.room)
-    title = f"{recipe.name}: LoRA r {spec.r}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
+    device = device_of(recipe)
+    setup = Setup(base, talk, spec, device, job.folder, job.room)
+    trained = _trainer(spec.method).train(setup, train, valid)
+    kind = spec.method if spec.method == "full" else f"{spec.method} r {spec.r}"
+    title = f"{recipe.name}: {kind}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
     curve.draw(job.folder / curve.FILE, title, trained.train, trained.valid, trained.kept[0])
     cut_short = trained.steps.planned < trained.steps.whole
     write_origin(job.folder, read_origin(job.path("dataset")), cut_short=cut_short, longest=longest)
     return TrainReport(
+        method=spec.method,
         tokens=trained.tokens,
         trainable=trained.trainable,
         steps=trained.steps,
         valid_loss=Loss(before=round(trained.valid[0][1], 4), after=round(trained.kept[1], 4)),
         valid_curve=[(step, round(loss, 4)) for step, loss in trained.valid],
         train_loss=_twentieths(trained.train),
-        number_format=trained.number_format,
+        device=device,
     )
 
 
@@ -71,12 +79,21 @@ STAGE = Stage(
     makes="adapter",
     work=run,
     report=TrainReport,
-    settings=sections("train"),
+    settings=lambda recipe: {**sections("train")(recipe), **key_of(recipe)},
     inputs={"base": ALL, "dataset": ("train.jsonl", "valid.jsonl", "origin.json")},
     outside=family.templates,
-    modules=family.modules,
-    packages=("torch", "transformers", "tokenizers", "peft"),
+    modules=lambda recipe: (*family.modules(recipe), *([_module(recipe.train.method)] if recipe.train else [])),
+    packages=("torch", "transformers", "tokenizers", "peft", "accelerate"),
 )
+
+
+def _trainer(method: Method) -> Trainer:
+    found: Trainer = importlib.import_module(_module(method))
+    return found
+
+
+def _module(method: Method) -> str:
+    return f"poem_build.train.{method}"
 
 
 def _twentieths(losses: Sequence[float]) -> list[float]:

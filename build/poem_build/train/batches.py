@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from poem_build.models.tokens import Tokens
-from poem_build.recipe.schema import Train
+from poem_build.recipe.training import Train
 
 
 def batches(examples: Sequence[Tokens], size: int, seed: str) -> Iterator[list[Tokens]]:

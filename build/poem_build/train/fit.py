@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from poem_build.models.device import Device
 from poem_build.models.tokens import Tokens
-from poem_build.recipe.schema import Train
+from poem_build.recipe.training import Train
 from poem_build.train import checkpoints
 from poem_build.train.batches import plan
 from poem_build.train.loop import curves, kept, out_of_patience, trainer
@@ -22,8 +23,10 @@ class Fit:
     Losses are in nats an answer token: `train` has one a step, `valid` (steps done, loss) pairs, the first at 0.
     """
 
-    def __init__(self, model: Any, train: Sequence[Tokens], valid: Sequence[Tokens], spec: Train) -> None:
-        self.model, self.held_out, self.spec = model, valid, spec
+    def __init__(
+        self, model: Any, train: Sequence[Tokens], valid: Sequence[Tokens], spec: Train, device: Device
+    ) -> None:
+        self.model, self.held_out, self.spec, self.device = model, valid, spec, device
         self.plan = plan(train, spec)
         self.train: list[float] = []
         self.valid: list[tuple[int, float]] = []
@@ -47,7 +50,7 @@ class Fit:
     def run(self, folder: Path) -> None:
         """Train to the end, with checkpoints in the folder; the model is then at its best step of those looked at."""
         self.resumed_at = checkpoints.latest(folder)
-        loop = trainer(self.model, self.plan, self.held_out, self.spec, folder, self.resumed_at is not None)
+        loop = trainer(self, folder, resumed=self.resumed_at is not None)
         if self.resumed_at is not None:
             self._see(_state_of(folder, self.resumed_at))
         if not self._ended():

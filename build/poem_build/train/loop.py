@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from poem_build.errors import GateError
+from poem_build.models.device import Device
 from poem_build.models.likelihood import answer_losses
 from poem_build.models.tokens import Tokens
 from poem_build.progress import token_bar
-from poem_build.recipe.schema import Train
+from poem_build.recipe.training import Train
 from poem_build.train import checkpoints
 from poem_build.train.batches import batches
 from poem_build.train.memory import give_back
@@ -26,26 +27,66 @@ _TRIM_EVERY = 16
 """Steps between two times that freed memory is given back; after each step it cost 9 % of the processor."""
 
 
-def trainer(
-    model: Any, plan: Sequence[Sequence[Tokens]], valid: Sequence[Tokens], spec: Train, folder: Path, resumed: bool
-) -> Any:
+class Task(Protocol):
+    """What a loop goes through."""
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def plan(self) -> Sequence[Sequence[Tokens]]:
+        """The examples of each step."""
+
+    @property
+    def held_out(self) -> Sequence[Tokens]: ...
+    @property
+    def spec(self) -> Train: ...
+    @property
+    def device(self) -> Device: ...
+
+
+def trainer(task: Task, folder: Path, *, resumed: bool) -> Any:
     """A `transformers.Trainer` that takes the plan's steps and keeps its checkpoints in the folder."""
     import transformers
 
+    spec, plan = task.spec, task.plan
+    arguments = arguments_of(spec, task.device, len(plan), folder, per_device_train_batch_size=1)  # a step of the plan
+    arguments.eval_on_start = not resumed
+    made = _answer_trainer()(
+        model=task.model,
+        args=arguments,
+        train_dataset=plan,
+        eval_dataset=task.held_out,
+        callbacks=[_watch(plan, spec)],
+    )
+    made.remove_callback(transformers.PrinterCallback)
+    made.spec = spec
+    return made
+
+
+def arguments_of(spec: Train, device: Device, steps: int, folder: Path, **more: Any) -> Any:
+    """What the library is told of a training."""
+    import transformers
+
+    on_gpu = device.torch == "cuda"
+    paged = on_gpu and (spec.weight_bits != 16 or spec.offload != "none")
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
         seed=spec.seed,
-        max_steps=len(plan),
-        per_device_train_batch_size=1,  # a step of the plan
+        max_steps=steps,
         learning_rate=spec.learning_rate,
         weight_decay=spec.weight_decay,
         max_grad_norm=1.0,
-        optim="adamw_torch",
+        # Its state is kept in 8 bits, and moved out of the GPU's memory where that gets scarce.
+        optim="paged_adamw_8bit" if paged else "adamw_torch",
+        # Weights in float32 are multiplied in the device's format; those in float16 need their gradients scaled.
+        bf16=device.dtype == "bfloat16" and spec.method == "full",
+        fp16=device.dtype == "float16",
+        activation_checkpointing=spec.gradient_checkpointing and spec.method != "unsloth",
+        activation_checkpointing_kwargs={"use_reentrant": False} if spec.gradient_checkpointing else None,
         eval_strategy="steps",
-        eval_steps=spec.evaluate_every or len(plan),
-        eval_on_start=not resumed,
+        eval_steps=spec.evaluate_every or steps,
         save_strategy="steps",
-        save_steps=len(plan),  # and whenever `_Watch` asks for it
+        save_steps=steps,  # and whenever `_Watch` asks for it
         save_total_limit=3,  # the best, the newest, and one while that is being written
         metric_for_best_model="loss",
         greater_is_better=False,
@@ -53,14 +94,11 @@ def trainer(
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=device.kind == "cpu",
+        **more,
     )
-    made = _answer_trainer()(
-        model=model, args=arguments, train_dataset=plan, eval_dataset=valid, callbacks=[_watch(plan, spec)]
-    )
-    made.remove_callback(transformers.PrinterCallback)
-    made.spec = spec
-    return made
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are `launch`'s; by itself the library would split batches
+    return arguments
 
 
 def curves(state: Any) -> tuple[list[float], list[tuple[int, float]]]:

@@ -1,4 +1,4 @@
-"""What a trainer is to the stage: examples in, an adapter in a folder out, and how its loss went."""
+"""What a trainer is to the stage: examples in, what was trained in a folder out, and how its loss went."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from poem_build.models.device import Device
+from poem_build.models.family import Family
 from poem_build.models.tokens import Tokens
-from poem_build.train.trial import NumberFormat
+from poem_build.recipe.training import Train
 
 
 class Steps(BaseModel):
@@ -20,29 +22,40 @@ class Steps(BaseModel):
     whole: int
     """Without `train.max_steps`."""
     kept: int
-    """The step whose adapter is kept."""
+    """The step whose weights are kept."""
     resumed_at: int | None
 
 
-@dataclass(frozen=True)
-class Trained:
-    """How a training went; losses are in nats an answer token."""
+class Trained(BaseModel):
+    """How a training went; losses are in nats an answer token, or those of the preferences."""
 
-    train: Sequence[float]
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    train: list[float]
     """One a step."""
-    valid: Sequence[tuple[int, float]]
+    valid: list[tuple[int, float]]
     """(steps done, loss) pairs, the first before the training."""
     kept: tuple[int, float]
     steps: Steps
     tokens: int
     trainable: int
-    number_format: NumberFormat
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every way to train is told."""
+
+    base: Path
+    family: Family
+    spec: Train
+    device: Device
+    target: Path
+    """Where what was trained is left."""
+    room: Path
+    """Checkpoints; those that are there are gone on from."""
 
 
 class Trainer(Protocol):
-    """One way to train."""
+    """One way to train: a module of this package, named by its method, with a `train`."""
 
-    def train(
-        self, base: Path, train: Sequence[Tokens], valid: Sequence[Tokens], target: Path, checkpoints: Path
-    ) -> Trained:
-        """Train on the base and leave the adapter in `target`; what is in `checkpoints` is gone on from."""
+    def train(self, setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
+        """Train on the base, and leave what was trained in the target."""

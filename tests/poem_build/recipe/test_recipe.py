@@ -33,8 +33,18 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
             "r = 8\npatience = 2",
             "train: patience: counts looks at the validation loss; give",
         ),
-        ('dtype = "float32"', 'dtype = "float16"', "train.dtype: Input should be 'auto', 'float32' or 'bfloat16'"),
-        ("r = 8\n", "", "train.r: Field required"),
+        (
+            'dtype = "float32"',
+            'dtype = "int8"',
+            "train.dtype: Input should be 'auto', 'float32', 'bfloat16'",
+        ),
+        ('dtype = "float32"', 'method = "full"\nbits = 8', "train: bits: full holds its weights in 16 bits, got 8"),
+        (
+            'dtype = "float32"',
+            'method = "dpo"',
+            "train: preferences: dpo needs a JSONL of prompt, chosen ",
+        ),
+        ("epochs = 1\n", "", "train.epochs: Field required"),
         ('name = "mini"', 'name = "Mini!"', "name: String should match pattern"),
         ("eval_pass = 0.0", "eval_pass = 90", "gate.eval_pass: Input should be less than or equal to 1, got 90"),
         ('family = "chatml"', 'family = "other"', "base: family: there is no 'other'; families are chatml, gemma, "),
@@ -101,7 +111,9 @@ def test_presets_are_the_table_s(
     expected = {"bits": bits, "method": method, "learning_rate": rate, "micro_batch": micro_batch, "offload": offload}
     assert {name: found[name] for name in expected} == expected
     assert presets.training(shape, {"method": "full"})["schedule"] == "cosine"
-    assert presets.training(shape, {"method": "qlora"})["bits"] == 4
+    assert {name: presets.training(shape, {"method": name})["bits"] for name in ("full", "qlora", "unsloth")} == {
+        **{"full": 16, "qlora": 4, "unsloth": 4}
+    }
     assert found.get("gradient_checkpointing", False) == (size > 20)
 
 

@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from poem_build.errors import GateError
+from poem_build.models.device import Device
 from poem_build.models.tokens import Tokens
-from poem_build.recipe.schema import Train
+from poem_build.recipe.training import Train
 from poem_build.train import checkpoints
 from poem_build.train.batches import plan
 from poem_build.train.fit import Fit
@@ -24,6 +25,7 @@ SPEC: dict[str, Any] = {
     **{"epochs": 3, "batch": 2, "evaluate_every": 3},
 }
 STEPS = 18
+CPU = Device(kind="cpu", name="", dtype="float32", reason="")
 
 
 def _model(dropout: float) -> Any:
@@ -44,7 +46,7 @@ def _model(dropout: float) -> Any:
 
 def _fit(**change: Any) -> Fit:
     spec = Train(**(SPEC | change))
-    return Fit(_model(spec.lora_dropout), EXAMPLES, HELD_OUT, spec)
+    return Fit(_model(spec.lora_dropout), EXAMPLES, HELD_OUT, spec, CPU)
 
 
 def _run(folder: Path, **change: Any) -> Fit:
@@ -151,7 +153,7 @@ def _first_step(folder: Path, **change: Any) -> tuple[dict[str, float], dict[str
     for name, parameter in _trained(fit).items():
         torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(len(name)))
     fit.model.get_output_embeddings().weight.data.mul_(20)  # as sure of itself as a model that has learnt something
-    loop = trainer(fit.model, fit.plan, HELD_OUT, fit.spec, folder, resumed=False)
+    loop = trainer(fit, folder, resumed=False)
     gradients: dict[str, torch.Tensor] = {}
 
     def note(*_: Any) -> None:
@@ -191,7 +193,7 @@ def test_a_loss_that_is_no_number_is_refused(tmp_path: Path) -> None:
 def _history(folder: Path, **change: Any) -> list[dict[str, float]]:
     """What is logged of each step."""
     fit = _fit(lora_dropout=0.0, **change)
-    loop = trainer(fit.model, fit.plan, HELD_OUT, fit.spec, folder, resumed=False)
+    loop = trainer(fit, folder, resumed=False)
     loop.train()
     return [entry for entry in loop.state.log_history if "loss" in entry]
 

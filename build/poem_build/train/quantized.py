@@ -1,0 +1,42 @@
+"""Bits and a device → how bitsandbytes holds the frozen weights, and a model that can be trained on such ones."""
+
+from typing import Any
+
+from poem_build.errors import DeviceError
+from poem_build.models.device import Device
+from poem_build.recipe.training import Bits, Train
+
+
+def quantization(bits: Bits, device: Device) -> Any:
+    """None at 16 bits; at 8 LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339); at 4 NF4, its scales quantized too."""
+    if bits == 16:
+        return None
+    import torch
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as error:  # a library without the kernel for this machine raises what it likes
+        raise DeviceError(
+            f"train.bits: {bits} bits need bitsandbytes ({_told(error)}); pip install 'mansion-poem[gpu]', or bits = 16"
+        ) from error
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, device.dtype),
+    )
+
+
+def prepared(model: Any, spec: Train) -> Any:
+    """The quantized model with norms in float32 and, if asked, activations that are computed anew."""
+    import peft
+
+    return peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=spec.gradient_checkpointing)
+
+
+def _told(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
