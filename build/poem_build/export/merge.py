@@ -14,7 +14,7 @@ from poem_build.errors import ModelFileError
 from poem_build.export import edits, streaming
 from poem_build.models import family, tensors
 from poem_build.models.files import CHAT_TEMPLATE, LICENCES
-from poem_build.models.load import load_adapted, load_model, load_tokenizer, translated
+from poem_build.models.load import is_whole_model, load_adapted, load_model, load_tokenizer, skeleton, translated
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.plan.machine import check_disk, check_memory
 from poem_build.store.artifact import Report
@@ -58,11 +58,13 @@ class Merged:
 
 
 def merge_weights(base: Path, adapter: Path, target: Path) -> Merged:
-    """Write weights and config of the base with its adapter.
+    """Write weights and config of the base with its adapter, or those that were trained instead of one.
 
     Raises `ModelFileError` for an adapter of another base, a tensor that is missing, and an adapter that changes
     nothing; `PlanError` if disk or memory have no room.
     """
+    if is_whole_model(adapter):
+        return _copied(base, adapter, target)
     layout = edits.lay_out(base, adapter)
     model, found = layout.model, streaming.sources(base, layout)
     dtype = str(model.dtype).removeprefix("torch.")
@@ -72,8 +74,7 @@ def merge_weights(base: Path, adapter: Path, target: Path) -> Merged:
         changed = streaming.stream(found, dtype, target)
         model.config.architectures = [type(model).__name__]
         model.config.save_pretrained(target)
-    if changed == 0:
-        raise ModelFileError(f"{adapter}: changes nothing of its base: no weight is another; train it again, longer")
+    _refuse_unchanged(adapter, changed)
     return Merged(model, MergeReport(dtype=dtype, changed=changed, by_peft=unplain))
 
 
@@ -90,21 +91,44 @@ STAGE = Stage(
 )
 
 
-def _by_peft(base: Path, adapter: Path, skeleton: Any, target: Path, unplain: str) -> int | None:
+def _copied(base: Path, trained: Path, target: Path) -> Merged:
+    """Weights that were all trained are the merged ones."""
+    found = tensors.places(trained)
+    check_disk(sum(place.size for place in found.values()), "merge", target)
+    for pattern in ("*.safetensors", "*.safetensors.index.json", "config.json"):
+        for path in trained.glob(pattern):
+            shutil.copy(path, target)
+    changed = _changed(base, target)
+    _refuse_unchanged(trained, changed)
+    model = skeleton(base)
+    return Merged(model, MergeReport(dtype=str(model.dtype).removeprefix("torch."), changed=changed))
+
+
+def _refuse_unchanged(adapter: Path, changed: int | None) -> None:
+    if changed == 0:
+        raise ModelFileError(f"{adapter}: changes nothing of its base: no weight is another; train it again, longer")
+
+
+def _changed(base: Path, target: Path) -> int | None:
+    """How many tensors have become others; None where that cannot be told."""
+    before, after = tensors.places(base), tensors.places(target)
+    if not before:
+        return None
+    return sum(name not in before or not streaming.same(before[name], place) for name, place in after.items())
+
+
+def _by_peft(base: Path, adapter: Path, shape: Any, target: Path, unplain: str) -> int | None:
     """The whole model in memory; how many tensors have become others."""
-    sizes = [tensor.numel() * tensor.element_size() for tensor in skeleton.state_dict().values()]
+    sizes = [tensor.numel() * tensor.element_size() for tensor in shape.state_dict().values()]
     added = sum(place.size for place in tensors.in_file(adapter / edits.WEIGHTS).values())
-    largest = 2 * max(tensor.numel() * 4 for tensor in skeleton.state_dict().values())
+    largest = 2 * max(tensor.numel() * 4 for tensor in shape.state_dict().values())
     remedy = "merge it on a larger machine, or train a plain LoRA, which needs next to none"
     check_memory(sum(sizes) + added + largest + _LIBRARIES, f"merge by peft ({unplain})", remedy)
     check_disk(sum(sizes), "merge", target)
     with translated(adapter):
         merged = load_adapted(load_model(base, "auto"), adapter).merge_and_unload()
         merged.save_pretrained(target)
-    before, after = tensors.places(base), tensors.places(target)
-    if not before:
-        return None
-    return sum(name not in before or not streaming.same(before[name], place) for name, place in after.items())
+    return _changed(base, target)
 
 
 def _stop_at(generation: Any, tokenizer: Any, stop: Sequence[str]) -> None:

@@ -56,11 +56,21 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_adapted(model: Any, folder: Path) -> Any:
-    """The model with the folder's adapter on it; raises `ModelFileError` if the two do not fit."""
+    """The model with the folder's adapter on it, or as the folder has it where all weights were trained.
+
+    Raises `ModelFileError` if the two do not fit.
+    """
     from peft import PeftModel
 
+    if is_whole_model(folder):
+        return load_model(folder, str(model.dtype).removeprefix("torch."), str(model.device))
     with translated(folder):
         return PeftModel.from_pretrained(model, folder)
+
+
+def is_whole_model(folder: Path) -> bool:
+    """Whether what a training left are all weights and no adapter."""
+    return (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()
 
 
 def _first_float(folder: Path) -> Any:

@@ -35,6 +35,11 @@ def prepared(model: Any, spec: Train) -> Any:
     """The quantized model with norms in float32 and, if asked, activations that are computed anew."""
     import peft
 
+    for module in model.modules():
+        # bitsandbytes 0.50 packs a 4-bit matrix anew at the first look on a processor with AVX-512 BF16, its scales
+        # rounded once more, and has no way back to training from there.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=spec.gradient_checkpointing)
 
 

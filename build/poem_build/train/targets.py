@@ -4,8 +4,8 @@ from typing import Any
 
 from poem_build.models.family import Family
 
-_ROUTERS = frozenset({"gate", "router"})
-"""What chooses a token's experts: training it unbalances what the base has learnt to balance."""
+_ROUTERS = ("gate", "router")
+"""How modules end that choose a token's experts: training them unbalances what the base has learnt to balance."""
 _LINEAR = frozenset({"Linear", "Linear4bit", "Linear8bitLt", "Conv1D"})
 
 
@@ -20,4 +20,4 @@ def target_modules(model: Any, family: Family) -> str | list[str]:
         for name, module in model.named_modules()
         if type(module).__name__ in _LINEAR and module is not head
     )
-    return sorted(set(linear) - _ROUTERS)
+    return sorted({name for name in linear if not name.endswith(_ROUTERS)})

@@ -1,0 +1,121 @@
+"""Each way to train on a base of two layers: what it trains, what it leaves, and what merging makes of that."""
+
+import importlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, MixtralConfig, Qwen2Config, Qwen2MoeConfig
+
+from poem_build.errors import DeviceError
+from poem_build.export import merge
+from poem_build.models import tensors
+from poem_build.models.device import Device
+from poem_build.models.family import family
+from poem_build.models.tokens import Tokens
+from poem_build.recipe.training import Train
+from poem_build.train import lora
+from poem_build.train.protocol import Setup, Trained
+from poem_build.train.targets import target_modules
+
+SMALL: dict[str, Any] = {
+    **{"vocab_size": 97, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
+    **{"num_attention_heads": 4, "num_key_value_heads": 2},
+}
+EXAMPLES = [Tokens(tuple(range(3, 12 + n)), tuple(range(5 + n, 20 + 3 * n))) for n in range(8)]
+SPEC: dict[str, Any] = {
+    **{"r": 4, "lora_alpha": 8, "learning_rate": 1e-2, "epochs": 2, "batch": 2, "evaluate_every": 4},
+}
+CPU = Device(kind="cpu", name="", dtype="float32", reason="")
+LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries say of each other
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(1)
+    folder = tmp_path_factory.mktemp("base")
+    AutoModelForCausalLM.from_config(Qwen2Config(**SMALL)).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def _setup(base: Path, folder: Path, **change: Any) -> Setup:
+    return Setup(base, family("chatml"), Train(**(SPEC | change)), CPU, folder / "adapter", folder / "room")
+
+
+def _train(setup: Setup) -> Trained:
+    trained: Trained = importlib.import_module(f"poem_build.train.{setup.spec.method}").train(
+        setup, EXAMPLES, EXAMPLES[:2]
+    )
+    assert trained.kept[1] < trained.valid[0][1] - 0.3
+    return trained
+
+
+def _merged(setup: Setup, folder: Path) -> dict[str, torch.Tensor]:
+    folder.mkdir()
+    merge.merge_weights(setup.base, setup.target, folder)
+    return {name: place.whole() for name, place in tensors.places(folder).items()}
+
+
+def test_full_trains_every_weight_and_merging_it_is_a_copy(base: Path, tmp_path: Path) -> None:
+    setup = _setup(base, tmp_path, method="full", learning_rate=3e-3, r=8)
+    trained = _train(setup)
+    before, after = load_file(base / "model.safetensors"), load_file(setup.target / "model.safetensors")
+    assert trained.trainable == sum(value.numel() for value in before.values())
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
+    assert all(not torch.equal(before[name], value) for name, value in after.items() if "norm" not in name)
+    merged = _merged(setup, tmp_path / "merged")
+    assert all(torch.equal(merged[name], value) for name, value in after.items())
+    again = _setup(base, tmp_path / "again", method="full", learning_rate=3e-3, r=8)
+    assert _train(again).train == trained.train
+
+
+def test_qlora_trains_beside_four_bits_and_merges_onto_sixteen(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    setup = _setup(base, tmp_path, method="qlora")
+    adapted = lora.adapt(setup)
+    held = {type(module).__name__ for name, module in adapted.named_modules() if name.endswith("base_layer")}
+    assert held == {"Linear4bit"}
+    state = next(module for module in adapted.modules() if type(module).__name__ == "Linear4bit").weight.quant_state
+    assert (state.quant_type, state.nested) == ("nf4", True)
+    trained = _train(setup)
+    assert trained.trainable == sum(p.numel() for p in load_file(setup.target / "adapter_model.safetensors").values())
+    merged, before = _merged(setup, tmp_path / "merged"), load_file(base / "model.safetensors")
+    changed = {name.split(".")[-2] for name, value in merged.items() if not torch.equal(before[name], value)}
+    assert changed == set(LINEAR)
+
+
+def test_activations_computed_anew_change_nothing(base: Path, tmp_path: Path) -> None:
+    plain, anew = (
+        _train(_setup(base, tmp_path / str(again), gradient_checkpointing=again)).train for again in (False, True)
+    )
+    assert anew == pytest.approx(plain, abs=1e-5)
+
+
+def test_unsloth_without_its_gpu_is_refused_in_one_line(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"^train\.method: unsloth needs an NVIDIA GPU, this is cpu; "):
+        _train(_setup(base, tmp_path, method="unsloth"))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (Qwen2Config(**SMALL), LINEAR),
+        (MixtralConfig(**SMALL, num_local_experts=2, num_experts_per_tok=1), ["k_proj", "o_proj", "q_proj", "v_proj"]),
+        (Qwen2MoeConfig(**SMALL, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=64), LINEAR),
+    ],
+)
+def test_head_and_routers_are_left_out(config: Any, expected: list[str]) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert target_modules(model, family("chatml")) == expected
