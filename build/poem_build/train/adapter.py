@@ -2,7 +2,8 @@
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,7 @@ from poem_build.models.context import check_context
 from poem_build.models.device import Device, device_of, key_of
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import Longest, read_origin, write_origin
+from poem_build.recipe.schema import Recipe
 from poem_build.recipe.training import Method
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, sections
@@ -73,6 +75,11 @@ def run(job: Job) -> TrainReport:
     )
 
 
+def _outside(recipe: Recipe) -> Mapping[str, Path]:
+    preferences = recipe.train and recipe.train.preferences
+    return {**family.templates(recipe), **({"preferences": preferences} if preferences else {})}
+
+
 STAGE = Stage(
     name="train",
     summary="Train the LoRA adapter.",
@@ -81,7 +88,7 @@ STAGE = Stage(
     report=TrainReport,
     settings=lambda recipe: {**sections("train")(recipe), **key_of(recipe)},
     inputs={"base": ALL, "dataset": ("train.jsonl", "valid.jsonl", "origin.json")},
-    outside=family.templates,
+    outside=_outside,
     modules=lambda recipe: (*family.modules(recipe), *([_module(recipe.train.method)] if recipe.train else [])),
     packages=("torch", "transformers", "tokenizers", "peft", "accelerate"),
 )

@@ -5,9 +5,9 @@ that was killed ends as the same training would have without it, byte for byte o
 of threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from poem_build.models.device import Device
 from poem_build.models.tokens import Tokens
@@ -49,22 +49,42 @@ class Fit:
 
     def run(self, folder: Path) -> None:
         """Train to the end, with checkpoints in the folder; the model is then at its best step of those looked at."""
-        self.resumed_at = checkpoints.latest(folder)
-        loop = trainer(self, folder, resumed=self.resumed_at is not None)
-        if self.resumed_at is not None:
-            self._see(_state_of(folder, self.resumed_at))
-        if not self._ended():
-            begin = None if self.resumed_at is None else str(checkpoints.path_of(folder, self.resumed_at))
-            loop.train(resume_from_checkpoint=begin)
-            self._see(loop.state)
-        if self.kept[0] != self.step or self.resumed_at == self.step:
-            loop._load_from_checkpoint(str(checkpoints.path_of(folder, self.kept[0])))
+        course = carry_out(
+            lambda resumed: trainer(self, folder, resumed=resumed), folder, len(self.plan), self.spec.patience
+        )
+        self.train, self.valid, self.resumed_at = course
 
-    def _see(self, state: Any) -> None:
-        self.train, self.valid = curves(state)
 
-    def _ended(self) -> bool:
-        return self.step == len(self.plan) or out_of_patience(self.valid, self.spec.patience)
+class Course(NamedTuple):
+    """How a training went."""
+
+    train: list[float]
+    valid: list[tuple[int, float]]
+    resumed_at: int | None
+
+
+def carry_out(make: Callable[[bool], Any], folder: Path, steps: int, patience: int) -> Course:
+    """Run a loop of the library to its end, from its last checkpoint or from the start, and take its best weights.
+
+    `make` is told whether the training goes on; what has ended already is only read.
+    """
+    resumed_at = checkpoints.latest(folder)
+    loop, state, begin = make(resumed_at is not None), None, None
+    if resumed_at is not None:
+        begin = str(checkpoints.path_of(folder, resumed_at))
+        state = _state_of(folder, resumed_at)
+    if state is None or not _ended(*curves(state), steps, patience):
+        loop.train(resume_from_checkpoint=begin)
+        state = loop.state
+    train, valid = curves(state)
+    best = kept(valid)[0]
+    if best != len(train) or resumed_at == len(train):
+        loop._load_from_checkpoint(str(checkpoints.path_of(folder, best)))
+    return Course(train, valid, resumed_at)
+
+
+def _ended(train: Sequence[float], valid: Sequence[tuple[int, float]], steps: int, patience: int) -> bool:
+    return len(train) == steps or out_of_patience(valid, patience)
 
 
 def _state_of(folder: Path, step: int) -> Any:

@@ -49,27 +49,32 @@ def trainer(task: Task, folder: Path, *, resumed: bool) -> Any:
     import transformers
 
     spec, plan = task.spec, task.plan
-    arguments = arguments_of(spec, task.device, len(plan), folder, per_device_train_batch_size=1)  # a step of the plan
-    arguments.eval_on_start = not resumed
+    arguments = arguments_of(
+        transformers.TrainingArguments,
+        spec,
+        task.device,
+        len(plan),
+        folder,
+        per_device_train_batch_size=1,  # a step of the plan
+        eval_on_start=not resumed,
+    )
     made = _answer_trainer()(
         model=task.model,
         args=arguments,
         train_dataset=plan,
         eval_dataset=task.held_out,
-        callbacks=[_watch(plan, spec)],
+        callbacks=[watch([sum(map(len, step)) for step in plan], spec)],
     )
     made.remove_callback(transformers.PrinterCallback)
     made.spec = spec
     return made
 
 
-def arguments_of(spec: Train, device: Device, steps: int, folder: Path, **more: Any) -> Any:
-    """What the library is told of a training."""
-    import transformers
-
+def arguments_of(kind: Any, spec: Train, device: Device, steps: int, folder: Path, **more: Any) -> Any:
+    """What the library is told of a training: its `TrainingArguments`, or a kind of them."""
     on_gpu = device.torch == "cuda"
     paged = on_gpu and (spec.weight_bits != 16 or spec.offload != "none")
-    arguments = transformers.TrainingArguments(
+    arguments = kind(
         output_dir=str(folder),
         seed=spec.seed,
         max_steps=steps,
@@ -86,7 +91,7 @@ def arguments_of(spec: Train, device: Device, steps: int, folder: Path, **more: 
         eval_strategy="steps",
         eval_steps=spec.evaluate_every or steps,
         save_strategy="steps",
-        save_steps=steps,  # and whenever `_Watch` asks for it
+        save_steps=steps,  # and whenever `watch` asks for it
         save_total_limit=3,  # the best, the newest, and one while that is being written
         metric_for_best_model="loss",
         greater_is_better=False,
@@ -201,8 +206,8 @@ def _answer_trainer() -> Any:
     return AnswerTrainer
 
 
-def _watch(plan: Sequence[Sequence[Tokens]], spec: Train) -> Any:
-    """A callback that asks for checkpoints, seals them, stops when patience ends, and shows a bar."""
+def watch(sizes: Sequence[int], spec: Train) -> Any:
+    """A callback that asks for checkpoints, seals them, stops when patience ends, and shows a bar of the tokens."""
     import transformers
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -210,7 +215,6 @@ def _watch(plan: Sequence[Sequence[Tokens]], spec: Train) -> Any:
     class Watch(transformers.TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.saved = time.monotonic()
-            sizes = [sum(map(len, step)) for step in plan]
             self.room = token_bar("training", sum(sizes), sum(sizes[: state.global_step]))
             self.bar = self.room.__enter__()
 
@@ -223,7 +227,7 @@ def _watch(plan: Sequence[Sequence[Tokens]], spec: Train) -> Any:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
             if "loss" in logs:
                 step = state.global_step
-                self.bar(sum(map(len, plan[step - 1])), f"step {step} of {len(plan)}, loss {logs['loss']:.3f}")
+                self.bar(sizes[step - 1], f"step {step} of {len(sizes)}, loss {logs['loss']:.3f}")
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             valid = curves(state)[1]

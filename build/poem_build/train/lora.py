@@ -52,5 +52,7 @@ def lora_config(setup: Setup, model: Any) -> Any:
 
 
 def _token_ids(base: Path, texts: Sequence[str]) -> list[int]:
-    tokenizer = load_tokenizer(base) if texts else None
+    if not texts:
+        return []
+    tokenizer = load_tokenizer(base)
     return sorted({i for text in texts for i in tokenizer.encode(text, add_special_tokens=False)})

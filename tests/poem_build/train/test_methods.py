@@ -1,6 +1,8 @@
 """Each way to train on a base of two layers: what it trains, what it leaves, and what merging makes of that."""
 
 import importlib
+import json
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +13,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, MixtralConfig, Qwen2Config, Qwen2MoeConfig
 
-from poem_build.errors import DeviceError
+from poem_build.errors import DatasetError, DeviceError
 from poem_build.export import merge
 from poem_build.models import tensors
 from poem_build.models.device import Device
 from poem_build.models.family import family
+from poem_build.models.load import load_tokenizer
 from poem_build.models.tokens import Tokens
+from poem_build.recipe.schema import RECIPES
 from poem_build.recipe.training import Train
 from poem_build.train import lora
+from poem_build.train.preferences import read_preferences
 from poem_build.train.protocol import Setup, Trained
 from poem_build.train.targets import target_modules
 
@@ -30,6 +35,7 @@ EXAMPLES = [Tokens(tuple(range(3, 12 + n)), tuple(range(5 + n, 20 + 3 * n))) for
 SPEC: dict[str, Any] = {
     **{"r": 4, "lora_alpha": 8, "learning_rate": 1e-2, "epochs": 2, "batch": 2, "evaluate_every": 4},
 }
+TINY = RECIPES / "tiny-base"
 CPU = Device(kind="cpu", name="", dtype="float32", reason="")
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 
@@ -57,7 +63,7 @@ def _train(setup: Setup) -> Trained:
     trained: Trained = importlib.import_module(f"poem_build.train.{setup.spec.method}").train(
         setup, EXAMPLES, EXAMPLES[:2]
     )
-    assert trained.kept[1] < trained.valid[0][1] - 0.3
+    assert trained.kept[1] < trained.valid[0][1] - 0.2
     return trained
 
 
@@ -100,6 +106,45 @@ def test_activations_computed_anew_change_nothing(base: Path, tmp_path: Path) ->
         _train(_setup(base, tmp_path / str(again), gradient_checkpointing=again)).train for again in (False, True)
     )
     assert anew == pytest.approx(plain, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("preferences") / "pairs.jsonl"
+    lines = (
+        {"prompt": f"{n}枚の札", "chosen": "灯りがともる部屋。", "rejected": "です。最高です。"} for n in range(12)
+    )
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+    return path
+
+
+@pytest.mark.long
+def test_dpo_learns_what_was_chosen(preferences: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    setup = _setup(TINY, tmp_path, method="dpo", preferences=preferences, max_steps=6)
+    trained = _train(setup)
+    assert trained.valid[0][1] == pytest.approx(math.log(2), abs=1e-4)
+    assert (trained.steps.done, trained.steps.whole) == (6, 10)
+    assert _train(setup).steps.resumed_at == 6
+    base = load_file(TINY / "model.safetensors")
+    assert any(not torch.equal(base[name], value) for name, value in _merged(setup, tmp_path / "merged").items())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "x", "chosen": "y"}', ":1: rejected: Field required; a line has prompt, chosen, rejected"),
+        ("{", ":1: JSON: Invalid JSON: EOF while parsing an object at line 1 column 1; a line has prompt, chosen, re"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "y"}', ":1: rejected: is what was chosen; remove the line"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "z"}', ": holds 1 preferences; one to learn from and one to look"),
+    ],
+)
+def test_a_line_that_is_no_preference_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(line, "utf-8")
+    with pytest.raises(DatasetError) as caught:
+        read_preferences(path, load_tokenizer(TINY), family("chatml"))
+    assert str(caught.value).startswith(f"{path}{message}")
 
 
 def test_unsloth_without_its_gpu_is_refused_in_one_line(base: Path, tmp_path: Path) -> None:
