@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from poem_build.data.chats import read_chats
-from poem_build.models import family
+from poem_build.models import family, shapes
 from poem_build.models.context import check_context
 from poem_build.models.device import Device, device_of, key_of
 from poem_build.models.load import load_tokenizer
@@ -18,7 +18,7 @@ from poem_build.recipe.schema import Recipe
 from poem_build.recipe.training import Method
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, sections
-from poem_build.train import curve
+from poem_build.train import curve, scarce
 from poem_build.train.protocol import Setup, Steps, Trainer
 
 
@@ -41,6 +41,8 @@ class TrainReport(Report):
     valid_loss: Loss
     valid_curve: list[tuple[int, float]]
     train_loss: list[float]
+    overfitting: str
+    """Since which step, in words; empty where there is none."""
     device: Device
     """Where it was trained, in which number format, and why."""
 
@@ -57,7 +59,8 @@ def run(job: Job) -> TrainReport:
     check_context(recipe, longest)
     device = device_of(recipe)
     setup = Setup(base, talk, spec, device, job.folder, job.room)
-    trained = _trainer(spec.method).train(setup, train, valid)
+    with scarce.named(spec, shapes.of_folder(base), longest.example, device):
+        trained = _trainer(spec.method).train(setup, train, valid)
     kind = spec.method if spec.method == "full" else f"{spec.method} r {spec.r}"
     title = f"{recipe.name}: {kind}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
     curve.draw(job.folder / curve.FILE, title, trained.train, trained.valid, trained.kept[0])
@@ -71,6 +74,7 @@ def run(job: Job) -> TrainReport:
         valid_loss=Loss(before=round(trained.valid[0][1], 4), after=round(trained.kept[1], 4)),
         valid_curve=[(step, round(loss, 4)) for step, loss in trained.valid],
         train_loss=_twentieths(trained.train),
+        overfitting=curve.overfitting(trained.train, trained.valid, trained.kept[0]),
         device=device,
     )
 

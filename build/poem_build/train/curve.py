@@ -6,6 +6,28 @@ from pathlib import Path
 FILE = "loss.png"
 
 
+_NOISE = 1.02
+"""A validation loss above the best by less says nothing."""
+
+
+def overfitting(train: Sequence[float], valid: Sequence[tuple[int, float]], kept: int) -> str:
+    """Since when the model learns its examples by heart, in words; empty where it does not.
+
+    That is: the validation loss has risen since its best while the training loss went on falling.
+    """
+    before, after = train[max(0, 2 * kept - len(train)) : kept], train[kept:]
+    best, last = dict(valid)[kept], valid[-1][1]
+    if not before or not after or last < best * _NOISE:
+        return ""
+    was, now = (sum(part) / len(part) for part in (before, after))
+    if now >= was:
+        return ""
+    return (
+        f"over-fitting since step {kept}: validation loss {best:.2f} → {last:.2f} while training went {was:.2f} → "
+        f"{now:.2f}; the weights of step {kept} are kept"
+    )
+
+
 def draw(path: Path, title: str, train: Sequence[float], valid: Sequence[tuple[int, float]], kept: int) -> None:
     """Write a PNG of the losses, in nats an answer token, over steps.
 
@@ -23,7 +45,9 @@ def draw(path: Path, title: str, train: Sequence[float], valid: Sequence[tuple[i
         means = [sum(part) / len(part) for part in (train[max(0, n - window) : n] for n in steps)]
         axes.plot(steps, means, color="tab:blue", label=f"training, mean of {window} steps")
     axes.plot(*zip(*valid, strict=True), color="tab:orange", marker="o", markersize=4, label="validation")
-    axes.axvline(kept, color="grey", linestyle=":", linewidth=1, label=f"adapter kept: step {kept}")
+    if overfitting(train, valid, kept):
+        axes.axvspan(kept, len(train), color="tab:red", alpha=0.08, label="over-fitting")
+    axes.axvline(kept, color="grey", linestyle=":", linewidth=1, label=f"kept: step {kept}")
     axes.set(title=title, xlabel="step", ylabel="loss (nats per answer token)")
     axes.set_xlim(0, len(train))
     axes.set_ylim(0, 1.05 * max(*train, *(loss for _, loss in valid)))
