@@ -1,5 +1,6 @@
 """What commands have in common: options, the workshop that these name, errors in one line, a process's set-up."""
 
+import logging
 import os
 import signal
 import sys
@@ -181,6 +182,7 @@ def set_up_process() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"(peft|transformers|torch)\b")
     # peft asks transformers for something by its old name.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it wherever it is installed
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")

@@ -1,6 +1,5 @@
 """A base and the data set → an adapter, by the recipe's trainer; the loss is that of the answers alone."""
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +17,8 @@ from poem_build.recipe.schema import Recipe
 from poem_build.recipe.training import Method
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, sections
-from poem_build.train import curve, scarce
-from poem_build.train.protocol import Setup, Steps, Trainer
+from poem_build.train import curve, launch, methods, scarce
+from poem_build.train.protocol import Setup, Steps
 
 
 class Loss(BaseModel):
@@ -60,7 +59,10 @@ def run(job: Job) -> TrainReport:
     device = device_of(recipe)
     setup = Setup(base, talk, spec, device, job.folder, job.room)
     with scarce.named(spec, shapes.of_folder(base), longest.example, device):
-        trained = _trainer(spec.method).train(setup, train, valid)
+        if spec.launch == "single":
+            trained = methods.trainer(spec.method).train(setup, train, valid)
+        else:
+            trained = launch.train(setup, train, valid)
     kind = spec.method if spec.method == "full" else f"{spec.method} r {spec.r}"
     title = f"{recipe.name}: {kind}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
     curve.draw(job.folder / curve.FILE, title, trained.train, trained.valid, trained.kept[0])
@@ -79,6 +81,13 @@ def run(job: Job) -> TrainReport:
     )
 
 
+def _modules(recipe: Recipe) -> tuple[str, ...]:
+    spec = recipe.train
+    trains = [methods.module(spec.method)] if spec else []
+    workers = ["poem_build.train.worker"] if spec and spec.launch != "single" else []
+    return (*family.modules(recipe), *trains, *workers)
+
+
 def _outside(recipe: Recipe) -> Mapping[str, Path]:
     preferences = recipe.train and recipe.train.preferences
     return {**family.templates(recipe), **({"preferences": preferences} if preferences else {})}
@@ -93,18 +102,9 @@ STAGE = Stage(
     settings=lambda recipe: {**sections("train")(recipe), **key_of(recipe)},
     inputs={"base": ALL, "dataset": ("train.jsonl", "valid.jsonl", "origin.json")},
     outside=_outside,
-    modules=lambda recipe: (*family.modules(recipe), *([_module(recipe.train.method)] if recipe.train else [])),
+    modules=_modules,
     packages=("torch", "transformers", "tokenizers", "peft", "accelerate"),
 )
-
-
-def _trainer(method: Method) -> Trainer:
-    found: Trainer = importlib.import_module(_module(method))
-    return found
-
-
-def _module(method: Method) -> str:
-    return f"poem_build.train.{method}"
 
 
 def _twentieths(losses: Sequence[float]) -> list[float]:

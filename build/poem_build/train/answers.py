@@ -9,11 +9,18 @@ from poem_build.train.fit import Fit
 from poem_build.train.protocol import Setup, Steps, Trained
 
 
-def train_on_answers(model: Any, setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
-    """Train in place, from the last checkpoint if a process was killed at it."""
+def train_on_answers(
+    model: Any, setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens], dtype: Any = None
+) -> Trained:
+    """Train, from the last checkpoint if a process was killed at it, and leave what was trained in the target.
+
+    All of it is in `dtype` then, if one is given.
+    """
     spec = setup.spec
     fit = Fit(model, train, valid, spec, setup.device)
-    fit.run(setup.room)
+    loop = fit.run(setup.room)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    leave(loop, model, setup, dtype)
     return Trained(
         train=fit.train,
         valid=fit.valid,
@@ -26,5 +33,16 @@ def train_on_answers(model: Any, setup: Setup, train: Sequence[Tokens], valid: S
             resumed_at=fit.resumed_at,
         ),
         tokens=fit.tokens,
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable=trainable,
     )
+
+
+def leave(loop: Any, model: Any, setup: Setup, dtype: Any = None) -> None:
+    """Write the model, or its adapter, to the target, from the first of the processes."""
+    state = loop.accelerator.get_state_dict(loop.model_wrapped) if loop.is_deepspeed_enabled else None
+    if state is None and dtype is not None:
+        model.to(dtype)
+    elif state is not None and dtype is not None:
+        state = {name: value.to(dtype) for name, value in state.items()}
+    if loop.is_world_process_zero():
+        model.save_pretrained(setup.target, state_dict=state)

@@ -10,6 +10,7 @@ from typing import Any
 from poem_build.errors import RecipeError
 from poem_build.models.load import load_model, load_tokenizer
 from poem_build.models.tokens import Tokens
+from poem_build.train.answers import leave
 from poem_build.train.fit import carry_out
 from poem_build.train.loop import arguments_of, kept, watch
 from poem_build.train.lora import lora_config
@@ -31,15 +32,14 @@ def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Tra
     learnt = [pair for n, pair in enumerate(pairs) if n % _HELD_OUT]
     whole = spec.epochs * math.ceil(len(learnt) / spec.batch)
     steps = min(whole, spec.max_steps or whole)
-    loops: list[Any] = []
-
-    def make(resumed: bool) -> Any:
-        loops.append(_loop(setup, tokenizer, learnt, held_out, steps, resumed=resumed))
-        return loops[-1]
-
-    course = carry_out(make, setup.room, steps, spec.patience)
-    model = loops[-1].model
-    model.save_pretrained(setup.target)
+    course = carry_out(
+        lambda resumed: _loop(setup, tokenizer, learnt, held_out, steps, resumed=resumed),
+        setup.room,
+        steps,
+        spec.patience,
+    )
+    model = course.loop.model
+    leave(course.loop, model, setup)
     best = kept(course.valid)
     return Trained(
         train=course.train,
@@ -73,7 +73,7 @@ def _loop(
     spec, device = setup.spec, setup.device
     torch.manual_seed(spec.seed)
     how = quantization(spec.weight_bits, device)
-    model = load_model(setup.base, device.dtype, device.torch, how)
+    model = load_model(setup.base, device.dtype, setup.place, how)
     size = min(spec.micro_batch or spec.batch, spec.batch)
     made = PreferenceTrainer(
         model=prepared(model, spec) if how else model,

@@ -47,12 +47,16 @@ class Fit:
         """The step whose weights are kept, and its validation loss."""
         return kept(self.valid)
 
-    def run(self, folder: Path) -> None:
-        """Train to the end, with checkpoints in the folder; the model is then at its best step of those looked at."""
+    def run(self, folder: Path) -> Any:
+        """Train to the end, with checkpoints in the folder; the model is then at its best step of those looked at.
+
+        Returns the library's loop.
+        """
         course = carry_out(
             lambda resumed: trainer(self, folder, resumed=resumed), folder, len(self.plan), self.spec.patience
         )
-        self.train, self.valid, self.resumed_at = course
+        self.train, self.valid, self.resumed_at = course.train, course.valid, course.resumed_at
+        return course.loop
 
 
 class Course(NamedTuple):
@@ -61,6 +65,7 @@ class Course(NamedTuple):
     train: list[float]
     valid: list[tuple[int, float]]
     resumed_at: int | None
+    loop: Any
 
 
 def carry_out(make: Callable[[bool], Any], folder: Path, steps: int, patience: int) -> Course:
@@ -79,8 +84,18 @@ def carry_out(make: Callable[[bool], Any], folder: Path, steps: int, patience: i
     train, valid = curves(state)
     best = kept(valid)[0]
     if best != len(train) or resumed_at == len(train):
-        loop._load_from_checkpoint(str(checkpoints.path_of(folder, best)))
-    return Course(train, valid, resumed_at)
+        _take(loop, str(checkpoints.path_of(folder, best)))
+    return Course(train, valid, resumed_at, loop)
+
+
+def _take(loop: Any, checkpoint: str) -> None:
+    """The weights of the checkpoint."""
+    if not loop.is_deepspeed_enabled:
+        loop._load_from_checkpoint(checkpoint)
+        return
+    from transformers.integrations.deepspeed import deepspeed_load_checkpoint
+
+    deepspeed_load_checkpoint(loop.model_wrapped, checkpoint, load_module_strict=False)
 
 
 def _ended(train: Sequence[float], valid: Sequence[tuple[int, float]], steps: int, patience: int) -> bool:

@@ -13,8 +13,5 @@ from poem_build.train.protocol import Setup, Trained
 
 def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
     """Train the weights and leave a model's folder in the target."""
-    model = load_model(setup.base, "float32", setup.device.torch)
-    trained = train_on_answers(model, setup, train, valid)
-    model.config.use_cache = True  # the loop has turned it off
-    model.to(skeleton(setup.base).dtype).save_pretrained(setup.target)
-    return trained
+    model = load_model(setup.base, "float32", setup.place)
+    return train_on_answers(model, setup, train, valid, skeleton(setup.base).dtype)

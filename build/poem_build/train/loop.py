@@ -100,6 +100,7 @@ def arguments_of(kind: Any, spec: Train, device: Device, steps: int, folder: Pat
         report_to="none",
         disable_tqdm=True,
         use_cpu=device.kind == "cpu",
+        use_cache=True,  # each call says that it wants none; this stands in the config that is saved
         **more,
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are `launch`'s; by itself the library would split batches

@@ -15,9 +15,7 @@ from poem_build.train.targets import target_modules
 def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
     """Train the adapter and leave it in the target."""
     adapted = adapt(setup)
-    trained = train_on_answers(adapted, setup, train, valid)
-    adapted.save_pretrained(setup.target)
-    return trained
+    return train_on_answers(adapted, setup, train, valid)
 
 
 def adapt(setup: Setup) -> Any:
@@ -28,7 +26,7 @@ def adapt(setup: Setup) -> Any:
     spec, device = setup.spec, setup.device
     torch.manual_seed(spec.seed)
     how = quantization(spec.weight_bits, device)
-    model = load_model(setup.base, device.dtype, device.torch, how)
+    model = load_model(setup.base, device.dtype, setup.place, how)
     lora = lora_config(setup, model)
     adapted = peft.get_peft_model(prepared(model, spec) if how else model, lora)
     # peft holds them as a set, whose order in the file would be another in each process.

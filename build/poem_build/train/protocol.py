@@ -53,6 +53,11 @@ class Setup:
     room: Path
     """Checkpoints; those that are there are gone on from."""
 
+    @property
+    def place(self) -> str:
+        """Where the weights are read to, as PyTorch names it; DeepSpeed spreads them itself."""
+        return "cpu" if self.spec.launch.startswith("zero") else self.device.torch
+
 
 class Trainer(Protocol):
     """One way to train: a module of this package, named by its method, with a `train`."""

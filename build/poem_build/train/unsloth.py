@@ -28,9 +28,7 @@ def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Tra
             "train.method: unsloth is not installed; pip install unsloth, or give method = 'qlora'"
         ) from error
     adapted = _adapted(FastLanguageModel, setup, max(map(len, [*train, *valid])))
-    trained = train_on_answers(adapted, setup, train, valid)
-    adapted.save_pretrained(setup.target)
-    return trained
+    return train_on_answers(adapted, setup, train, valid)
 
 
 def _adapted(library: Any, setup: Setup, longest: int) -> Any:

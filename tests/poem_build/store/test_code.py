@@ -71,6 +71,6 @@ def test_comments_docstrings_and_what_only_carries_work_about_change_nothing(why
 
 
 def test_the_composer_is_no_part_of_a_training_and_the_loop_none_of_a_data_set() -> None:
-    train, dataset = (set(code_digests(f"poem_build.{name}")) for name in ("train.adapter", "data.dataset"))
+    train, dataset = (set(code_digests(f"poem_build.{name}")) for name in ("train.lora", "data.dataset"))
     assert "poem_build.train.fit" in train - dataset
     assert {"poem.composer", "poem.rules", "poem.store", "poem_build.teacher.composer"} <= dataset - train

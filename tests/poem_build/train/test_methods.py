@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, MixtralConfig, Qwen2Config, Qwen2MoeConfig
 
@@ -22,7 +23,7 @@ from poem_build.models.load import load_tokenizer
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import RECIPES
 from poem_build.recipe.training import Train
-from poem_build.train import lora
+from poem_build.train import launch, lora
 from poem_build.train.preferences import read_preferences
 from poem_build.train.protocol import Setup, Trained
 from poem_build.train.targets import target_modules
@@ -145,6 +146,39 @@ def test_a_line_that_is_no_preference_is_named(tmp_path: Path, line: str, messag
     with pytest.raises(DatasetError) as caught:
         read_preferences(path, load_tokenizer(TINY), family("chatml"))
     assert str(caught.value).startswith(f"{path}{message}")
+
+
+@pytest.mark.long
+def test_two_processes_take_the_steps_of_one(base: Path, tmp_path: Path) -> None:
+    change: dict[str, Any] = {
+        "batch": 3,
+        "max_steps": 3,
+        "epochs": 1,
+    }  # the last step has fewer examples than processes
+    one = _train_anyhow(_setup(base, tmp_path / "one", **change))
+    two = launch.train(_setup(base, tmp_path / "two", launch="ddp", **change), EXAMPLES[:7], EXAMPLES[:2])
+    assert two.train == pytest.approx(one.train, abs=1e-5)
+    assert dict(two.valid) == pytest.approx(dict(one.valid), abs=1e-5)
+    mine, theirs = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(value, theirs[name], atol=1e-4) for name, value in mine.items())
+
+
+def _train_anyhow(setup: Setup) -> Trained:
+    return lora.train(setup, EXAMPLES[:7], EXAMPLES[:2])
+
+
+@pytest.mark.parametrize("name", ["zero2", "zero2-offload", "zero3", "zero3-offload"])
+def test_deepspeeds_settings_are_whole(name: str) -> None:
+    """Read as accelerate reads them; DeepSpeed's own parser took them too (docs/log.md)."""
+    path, stage = launch.CONFIGS / f"{name}.json", int(name[4])
+    config = HfDeepSpeedConfig(str(path))
+    assert (config.is_zero3(), config.is_offload()) == (stage == 3, "offload" in name)
+    offload = "optimizer" if "offload" in name else "none"
+    spec = Train.model_validate({**SPEC, "launch": f"zero{stage}", "offload": offload})
+    gpu = CPU.model_copy(update={"kind": "cuda"})
+    assert str(path) in launch.command(spec, gpu, 2, Path("work.json"))
+    with pytest.raises(DeviceError, match=rf"train\.launch: zero{stage} needs GPUs, this is cpu; leave it out"):
+        launch.command(spec, CPU, 2, Path("work.json"))
 
 
 def test_unsloth_without_its_gpu_is_refused_in_one_line(base: Path, tmp_path: Path) -> None:
