@@ -1,4 +1,4 @@
-"""A base and the data set → an adapter, by the recipe's trainer; the loss is that of the answers alone."""
+"""A base and the data set → an adapter or all weights, by the recipe's method, on the device that is there."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def _outside(recipe: Recipe) -> Mapping[str, Path]:
 
 STAGE = Stage(
     name="train",
-    summary="Train the LoRA adapter.",
+    summary="Train the adapter, or all weights.",
     makes="adapter",
     work=run,
     report=TrainReport,
