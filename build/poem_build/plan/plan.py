@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from poem_build.models.device import device_of
 from poem_build.plan import memory
 from poem_build.plan.licence import Verdict, verdicts
 from poem_build.plan.machines import Machines, Run, runs
 from poem_build.plan.memory import Need, Training
 from poem_build.plan.sizes import Size, size, table
-from poem_build.recipe.presets import training as presets
 from poem_build.recipe.quantize import SERVED_MIXTURE
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.shape import Shape
@@ -99,19 +99,16 @@ def training_of(recipe: Recipe, shape: Shape, lengths: Lengths, *, gpu: bool) ->
     spec = recipe.train
     if spec is None:
         return None
-    given = spec.model_dump()
-    how: dict[str, Any] = presets(shape, given) | given
-    if recipe.shape is None:  # a recipe that says everything itself
-        how = {"method": "lora", "bits": 16, "gradient_checkpointing": False, "offload": "none"} | given
+    dtype = "bfloat16" if gpu else device_of(recipe.model_copy(update={"device": "cpu"})).dtype
     return Training(
-        method=how["method"],
-        bits=int(how["bits"]) if gpu else max(int(how["bits"]), 16) if how["method"] != "qlora" else 4,
-        number=2 if gpu or how["dtype"] == "bfloat16" else 4,
+        method=spec.method,
+        bits=spec.weight_bits,
+        number=4 if dtype == "float32" else 2,
         r=spec.r,
         dropout=bool(spec.lora_dropout),
         micro_batch=spec.micro_batch or spec.batch,
-        checkpointing=bool(how.get("gradient_checkpointing")),
-        offload=str(how.get("offload") or "none"),
+        checkpointing=spec.gradient_checkpointing,
+        offload=spec.offload,
         tokens=lengths.example,
         answer=lengths.answer,
         new_tokens=len(spec.new_tokens) * 3,
