@@ -57,6 +57,7 @@ def run(job: Job) -> TrainReport:
     longest = Longest(example=max(map(len, train + valid)), prompt=max(len(tokens.prompt) for tokens in train + valid))
     check_context(recipe, longest)
     device = device_of(recipe)
+    launch.check_offload(spec, device)
     setup = Setup(base, talk, spec, device, job.folder, job.room)
     with scarce.named(spec, shapes.of_folder(base), longest.example, device):
         if spec.launch == "single":

@@ -84,6 +84,14 @@ def command(spec: Train, device: Device, count: int, told: Path) -> list[str]:
     return [*found, "-m", "poem_build.train.worker", str(told)]
 
 
+def check_offload(spec: Train, device: Device) -> None:
+    """Raise `DeviceError` for layers that nothing would move."""
+    if spec.offload == "layers" and spec.launch != "zero3" and device.kind != "cpu":
+        raise DeviceError(
+            'train.offload: layers are moved by DeepSpeed alone; give launch = "zero3", or offload = "optimizer"'
+        )
+
+
 def processes(device: Device) -> int:
     """As many as there are GPUs."""
     if device.kind == "cpu":

@@ -181,6 +181,14 @@ def test_deepspeeds_settings_are_whole(name: str) -> None:
         launch.command(spec, CPU, 2, Path("work.json"))
 
 
+def test_layers_that_nothing_would_move_are_refused() -> None:
+    gpu = CPU.model_copy(update={"kind": "cuda"})
+    launch.check_offload(Train(**SPEC, offload="layers"), CPU)  # everything is in the processor's memory
+    launch.check_offload(Train(**SPEC, offload="layers", launch="zero3"), gpu)
+    with pytest.raises(DeviceError, match=r"^train\.offload: layers are moved by DeepSpeed alone; give launch = "):
+        launch.check_offload(Train(**SPEC, offload="layers"), gpu)
+
+
 def test_unsloth_without_its_gpu_is_refused_in_one_line(base: Path, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"^train\.method: unsloth needs an NVIDIA GPU, this is cpu; "):
         _train(_setup(base, tmp_path, method="unsloth"))
