@@ -125,7 +125,6 @@ def red_lines(report: EvalReport, asked: Gate) -> list[RedLine]:
         figure = report.figure(line.figure, line.writer)
         bound = ("low" if line.sense == "at most" else "high") if short else line.bound
         seen = float(getattr(figure, bound)) if figure else math.nan
-        note = f"{figure.value:{line.shown}}, {figure.low:{line.shown}} to {figure.high:{line.shown}}" if figure else ""
         found.append(
             RedLine(
                 key=key,
@@ -135,10 +134,17 @@ def red_lines(report: EvalReport, asked: Gate) -> list[RedLine]:
                 remedy=line.remedy if figure else "give a --judge, or more hands",
                 sense=line.sense,
                 shown=line.shown,
-                note=f"{note} of {figure.count}{', a short report' if short else ''}" if figure else "",
+                note=_note(figure, line.shown, bound, short=short) if figure else "",
             )
         )
     return found
+
+
+def _note(figure: Figure, shown: str, bound: str, *, short: bool) -> str:
+    """The rest of a figure of which one value is told: `90.1% to 94.9% of 400`."""
+    value = "" if bound == "value" else f"{figure.value:{shown}}, "
+    told = f"{value}{figure.low:{shown}} to {figure.high:{shown}} of {figure.count}"
+    return f"{told}, a short report" if short else told
 
 
 def verdict_of(report: EvalReport | None, *, refused: bool) -> Verdict:

@@ -39,7 +39,7 @@ def test_a_report_beside_other_writers_with_a_judge_of_doubtful_worth(
     prices = tmp_path / "prices.toml"
     entry = "prompt = 1\ncached = 0\noutput = 1\nsource = 'here'\ndated = 'now'"
     prices.write_text(f"yen_per_dollar = 100\nyen_source = 'here'\n[models.m]\n{entry}\n", "utf-8")
-    choice = ("--recipe", lenient, "--out", tmp_path / "out", "--hands", 4, "--prices", prices)
+    choice = ("--recipe", lenient, "--out", tmp_path / "out", "--hands", 3, "--prices", prices)
     asked = (*choice, "--judge", "openai:m", "--judge-hands", 2, "--writers", "Q8_0, adapter")
     with judges(first_come) as bench:
         environ = {"OPENAI_BASE_URL": f"{bench.url}/v1"}
