@@ -10,9 +10,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from poem_service.errors import RequestError
+from poem_service.errors import ChatError, RequestError
 from poem_service.service import Service
-from poem_service.web import handlers
+from poem_service.web import chat, handlers
 from poem_service.web.access import trusted_hosts
 from poem_service.web.dist import GameFiles, game_csp
 from poem_service.web.middleware import BearerKey, Envelope
@@ -29,6 +29,9 @@ def build_app(service: Service) -> Starlette:
             Route("/api/deal", handlers.deal),
             Route("/api/cards", handlers.cards),
             Route("/api/catchphrases", handlers.catchphrases),
+            Route("/v1/chat/completions", chat.completions, methods=["POST"]),
+            Route("/v1/models", chat.models),
+            Route("/v1/models/{name:path}", chat.model),
             Route("/health", handlers.health),
             Route("/ready", handlers.ready),
             Route("/metrics", handlers.metrics),
@@ -37,7 +40,7 @@ def build_app(service: Service) -> Starlette:
             *([] if service.settings.game_dist else [Route("/", page)]),
         ],
         middleware=list(_layers(service)),
-        exception_handlers={RequestError: handlers.refuse, HTTPException: handlers.refuse},
+        exception_handlers=dict.fromkeys((RequestError, ChatError, HTTPException), handlers.refuse),
         lifespan=_lifespan,
     )
     app.state.service = service

@@ -3,10 +3,12 @@
 ServiceError
 ├── SettingsError     an environment variable's value is no good; stops the start
 ├── RequestError      a request is not what the API takes; carries the status and what the player reads
+├── ChatError         a chat has no answer; carries the status and what OpenAI's clients read
 └── EngineError       the engine gave no usable answer; carries the `Reason`
     ├── UnavailableError  it could not be asked
     │   └── RefusedError      it said no; carries the status
     └── AnswerError       it was asked, and what came back is not an answer
+        └── CutError          the beginning of one, up to the limit of its tokens
 """
 
 from enum import StrEnum
@@ -55,6 +57,16 @@ class RequestError(ServiceError):
         self.message = message
 
 
+class ChatError(ServiceError):
+    """No answer to a chat; the message is English, for whoever wrote the client, the code for the client itself."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+
+
 class EngineError(ServiceError):
     """No usable answer; `reason` says which kind, the message what was seen."""
 
@@ -78,3 +90,10 @@ class RefusedError(UnavailableError):
 
 class AnswerError(EngineError):
     """The engine was asked and what came back is cut, malformed or against the rules."""
+
+
+class CutError(AnswerError):
+    """The answer stopped at the limit of its tokens; all that was written has been given."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(Reason.INCOMPLETE, seen)

@@ -21,6 +21,7 @@ from poem_service.record.log import lines_lost
 from poem_service.record.metrics import Metrics
 from poem_service.record.outcome import Outcome
 from poem_service.record.recent import Recent
+from poem_service.request.chat import Chats
 from poem_service.request.dealer import Dealer, card_sets
 from poem_service.request.fallback import fall_back
 from poem_service.request.intake import body_bytes_max
@@ -46,6 +47,7 @@ class Service:
     writer: Writer
     metrics: Metrics
     rate_limit: RateLimit | None
+    chats: Chats
     recent: Recent = field(default_factory=Recent)
     generation_log: GenerationLog | None = None
     _keeping: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -60,7 +62,8 @@ class Service:
         writer = Writer(game, keeper, slots, table, metrics, settings.deadline_s, settings.policy)
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         stale = () if table is None else table.stale_cards(game.deck)
-        service = cls(settings, game, table, stale, keeper, writer, metrics, limit)
+        chats = Chats(writer, settings.deadline_s)
+        service = cls(settings, game, table, stale, keeper, writer, metrics, limit, chats)
         service._watch()
         service._warm_up()
         return service

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from poem_service.engine.protocol import Ask, ModelFacts, Piece
+from poem_service.engine.protocol import Ask, Chat, ModelFacts, Piece
 
 Script = Callable[[Ask], AsyncGenerator[Piece, None]]
 
@@ -52,6 +52,10 @@ class FakeEngine:
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         self.asks.append(ask)
         return self.script(ask)
+
+    async def chat(self, chat: Chat) -> AsyncGenerator[Piece, None]:
+        for message in chat.messages:
+            yield Piece(message["content"])
 
     async def aclose(self) -> None:
         return None

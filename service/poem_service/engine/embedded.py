@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from poem.prompt import Prompt
 from poem.shape import answer_grammar
-from poem_service.engine.protocol import Ask, ModelFacts, Piece, Training
-from poem_service.errors import AnswerError, Reason, UnavailableError
+from poem_service.engine.grammar import form_grammar
+from poem_service.engine.protocol import Ask, Chat, ModelFacts, Piece, Training
+from poem_service.errors import AnswerError, CutError, Reason, RefusedError, UnavailableError
 from poem_service.variables import ALL_LAYERS
 
 CONTEXT = 4096
@@ -38,6 +38,7 @@ SAMPLING: dict[str, tuple[str, float]] = {
 }
 
 Emit = Callable[[str | None], None]
+Answering = Callable[["Model"], Iterator[bytes]]
 
 
 class EmbeddedEngine:
@@ -72,7 +73,13 @@ class EmbeddedEngine:
             raise
         self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path, self._layers)
 
-    async def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+    def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
+        return self._pieces(lambda model: model.answer(ask))
+
+    def chat(self, chat: Chat) -> AsyncGenerator[Piece, None]:
+        return self._pieces(lambda model: model.chat(chat))
+
+    async def _pieces(self, answer: Answering) -> AsyncGenerator[Piece, None]:
         model = self._model
         if model is None:
             raise UnavailableError(Reason.LOADING, f"{self._path.name} is not loaded")
@@ -84,7 +91,7 @@ class EmbeddedEngine:
             if not self._closing.is_set():
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-        work = loop.run_in_executor(self._worker, _generate, model, ask, stop, emit)
+        work = loop.run_in_executor(self._worker, _generate, lambda: answer(model), stop, emit)
         try:
             while (piece := await pieces.get()) is not None:
                 yield Piece(piece)
@@ -120,13 +127,13 @@ async def _bears(path: Path, layers: int) -> None:
         raise UnavailableError(Reason.MODEL_MISSING, f"llama.cpp died of {path.name} (status {trial.returncode})")
 
 
-def _generate(model: "Model", ask: Ask, stop: threading.Event, emit: Emit) -> None:
+def _generate(answer: Callable[[], Iterator[bytes]], stop: threading.Event, emit: Emit) -> None:
     """In the worker: emit the answer's pieces, then None; raises if the answer is not whole."""
     try:
         if stop.is_set():  # given up while it waited for its turn
             return
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
-        for raw in model.answer(ask):
+        for raw in answer():
             if stop.is_set():
                 return
             if piece := decoder.decode(raw):
@@ -199,28 +206,45 @@ class Model:
         if unspelt := next((title for title in ask.candidates if not self._can_spell(title)), None):
             # llama.cpp ends the process when a grammar's next literal has no token.
             raise UnavailableError(Reason.UPSTREAM_ERROR, f"the vocabulary cannot spell {unspelt!r}")
-        tokens = self._tokens(ask.prompt)
+        tokens = self._tokens(self._template.render(ask.prompt, **self._marks()))
         room = min(ANSWER_TOKENS_MAX, self._context - len(tokens))
         if room < ANSWER_TOKENS_MAX // 4:
             raise UnavailableError(
                 Reason.UPSTREAM_ERROR, f"a prompt of {len(tokens)} tokens leaves no room for an answer"
             )
-        self._llama.set_seed(ask.seed)
-        grammar = self._lib.LlamaGrammar.from_string(answer_grammar(ask.candidates), verbose=False)
-        for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **self._sampling)):
+        return self._run(tokens, room, ask.seed, answer_grammar(ask.candidates), self._sampling)
+
+    def chat(self, chat: Chat) -> Iterator[bytes]:
+        """The same for a client's own messages. Raises `RefusedError` for those that do not fit."""
+        tokens = self._tokens(self._template.render_chat(list(chat.messages), **self._marks()))
+        room = min(chat.tokens_max or ANSWER_TOKENS_MAX, self._context - len(tokens))
+        if room < 1:
+            raise RefusedError(Reason.UPSTREAM_ERROR, 400, f"{len(tokens)} tokens leave no room for an answer")
+        own = {"temp": chat.temperature, "top_p": chat.top_p}
+        sampling = self._sampling | {name: value for name, value in own.items() if value is not None}
+        return self._run(tokens, room, chat.seed, form_grammar(chat.form, self._can_spell), sampling)
+
+    def _run(
+        self, tokens: list[int], room: int, seed: int, gbnf: str | None, sampling: dict[str, float]
+    ) -> Iterator[bytes]:
+        self._llama.set_seed(seed)
+        grammar = gbnf and self._lib.LlamaGrammar.from_string(gbnf, verbose=False)
+        for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **sampling)):
             if self._lib.llama_vocab_is_eog(self._vocab, token):
                 return
             if n >= room:
                 break
             yield self._bytes(token)
-        raise AnswerError(Reason.INCOMPLETE, f"no end within {room} tokens")
+        raise CutError(f"no end within {room} tokens")
 
-    def _tokens(self, prompt: Prompt) -> list[int]:
-        text = self._template.render(
-            prompt,
-            bos_token=self._special(self._lib.llama_vocab_bos(self._vocab)),
-            eos_token=self._special(self._lib.llama_vocab_eos(self._vocab)),
-        )
+    def _marks(self) -> dict[str, str]:
+        """The tokens that a template may write itself."""
+        return {
+            "bos_token": self._special(self._lib.llama_vocab_bos(self._vocab)),
+            "eos_token": self._special(self._lib.llama_vocab_eos(self._vocab)),
+        }
+
+    def _tokens(self, text: str) -> list[int]:
         bos = self._lib.llama_vocab_bos(self._vocab)
         starts_itself = bos >= 0 and text.startswith(self._special(bos) or "\0")
         tokens: list[int] = self._llama.tokenize(text.encode(), add_bos=not starts_itself, special=True)

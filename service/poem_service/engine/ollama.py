@@ -1,7 +1,7 @@
 """Ollama as an engine: `/api/chat` with the answer's shape as JSON schema → the answer's pieces.
 
-Only the seed goes with a request: options such as num_ctx or num_thread would reload the model, so they
-stand in the Modelfile. `think` is false because an unset one means true for a model that can.
+Only the seed and a chat's own sampling go with a request: options such as num_ctx or num_thread would reload the
+model, so they stand in the Modelfile. `think` is false because an unset one means true for a model that can.
 """
 
 from collections.abc import AsyncGenerator
@@ -12,9 +12,9 @@ import msgspec
 
 from poem.shape import answer_schema
 from poem_service.engine.formats import Format, Formats
-from poem_service.engine.protocol import ALIVE, Ask, Bound, ModelFacts, Piece, Training
+from poem_service.engine.protocol import ALIVE, Ask, Bound, Chat, Message, ModelFacts, Piece, Training
 from poem_service.engine.upstream import LOADING, WRITING, Upstream
-from poem_service.errors import AnswerError, Reason, UnavailableError
+from poem_service.errors import AnswerError, CutError, Reason, UnavailableError
 
 KEEP_FOR_EVER = -1
 
@@ -64,12 +64,23 @@ class OllamaEngine:
         await self._upstream.post_json("/api/chat", body, LOADING)
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
-        ways: list[Format] = [{"format": answer_schema(ask.candidates)}, {"format": "json"}, {}]
-        return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, ask))
+        messages, told = ask.prompt.messages(), {"options": {"seed": ask.seed}}
+        ways: list[Format] = [{"format": answer_schema(ask.candidates)} | told, {"format": "json"} | told, told]
+        return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, messages))
 
-    async def _stream(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
+    def chat(self, chat: Chat) -> AsyncGenerator[Piece, None]:
+        told = {
+            "seed": chat.seed,
+            "num_predict": chat.tokens_max,
+            "temperature": chat.temperature,
+            "top_p": chat.top_p,
+        }
+        form: Format = {"options": {name: value for name, value in told.items() if value is not None}}
+        return self._stream(list(chat.messages), form if chat.form is None else form | {"format": chat.form})
+
+    async def _stream(self, messages: list[Message], form: Format) -> AsyncGenerator[Piece, None]:
         bound = Bound()
-        async with self._upstream.post_lines("/api/chat", self._body(ask, form)) as reads:
+        async with self._upstream.post_lines("/api/chat", self._body(messages, form) | {"stream": True}) as reads:
             async for lines in reads:
                 if not lines:
                     yield ALIVE
@@ -84,8 +95,9 @@ class OllamaEngine:
                     return
         raise AnswerError(Reason.INCOMPLETE, "the stream ended without done")
 
-    async def _whole(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
-        found = await self._upstream.post_json("/api/chat", self._body(ask, form), WRITING)
+    async def _whole(self, messages: list[Message], form: Format) -> AsyncGenerator[Piece, None]:
+        body = self._body(messages, form) | {"stream": False}
+        found = await self._upstream.post_json("/api/chat", body, WRITING)
         try:
             chunk = msgspec.convert(found, _Chunk)
         except msgspec.ValidationError as error:
@@ -95,15 +107,9 @@ class OllamaEngine:
         _refuse_cut(chunk)
         yield _piece([chunk], Bound())._replace(tokens=chunk.eval_count, writing_s=chunk.eval_duration / 1e9 or None)
 
-    def _body(self, ask: Ask, form: Format) -> dict[str, Any]:
-        return {
-            "model": self._model,
-            "messages": ask.prompt.messages(),
-            "options": {"seed": ask.seed},
-            "stream": ask.stream,
-            "think": False,
-            "keep_alive": KEEP_FOR_EVER,
-        } | form
+    def _body(self, messages: list[Message], form: Format) -> dict[str, Any]:
+        own = {"model": self._model, "messages": messages, "think": False, "keep_alive": KEEP_FOR_EVER}
+        return own | form
 
     async def aclose(self) -> None:
         await self._upstream.aclose()
@@ -133,6 +139,8 @@ def _piece(chunks: list[_Chunk], bound: Bound) -> Piece:
 
 
 def _refuse_cut(chunk: _Chunk) -> None:
+    if chunk.done and chunk.done_reason == "length":
+        raise CutError("done_reason 'length'")
     if not chunk.done or chunk.done_reason != "stop":
         raise AnswerError(Reason.INCOMPLETE, f"done {chunk.done}, done_reason {chunk.done_reason!r}")
 

@@ -13,9 +13,9 @@ import msgspec
 
 from poem.shape import answer_schema
 from poem_service.engine.formats import Format, Formats
-from poem_service.engine.protocol import ALIVE, ANSWER_TOKENS_MAX, Ask, Bound, ModelFacts, Piece
+from poem_service.engine.protocol import ALIVE, ANSWER_TOKENS_MAX, Ask, Bound, Chat, Form, Message, ModelFacts, Piece
 from poem_service.engine.upstream import WRITING, Upstream
-from poem_service.errors import AnswerError, Reason, UnavailableError
+from poem_service.errors import AnswerError, CutError, Reason, UnavailableError
 
 _DONE = b"[DONE]"
 
@@ -80,19 +80,30 @@ class OpenAIEngine:
         return None  # such a server lists only what it serves
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
-        schema = {"name": "poem", "strict": True, "schema": answer_schema(ask.candidates)}
+        schema = answer_schema(ask.candidates)
         limited = {"seed": ask.seed, "max_tokens": ANSWER_TOKENS_MAX}
         ways: list[Format] = [
-            {"response_format": {"type": "json_schema", "json_schema": schema}} | limited,
-            {"response_format": {"type": "json_object"}} | limited,
+            _response_format(schema) | limited,
+            _response_format("json") | limited,
             limited,
             {"max_completion_tokens": ANSWER_TOKENS_MAX},
         ]
-        return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, ask))
+        return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, ask.prompt.messages()))
 
-    async def _stream(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
+    def chat(self, chat: Chat) -> AsyncGenerator[Piece, None]:
+        told = {
+            "seed": chat.seed,
+            "max_tokens": chat.tokens_max or ANSWER_TOKENS_MAX,
+            "temperature": chat.temperature,
+            "top_p": chat.top_p,
+        }
+        form = {name: value for name, value in told.items() if value is not None}
+        return self._stream(list(chat.messages), _response_format(chat.form) | form)
+
+    async def _stream(self, messages: list[Message], form: Format) -> AsyncGenerator[Piece, None]:
         bound, finish = Bound(), None
-        async with self._upstream.post_lines("/v1/chat/completions", self._body(ask, form)) as reads:
+        body = self._body(messages, form) | {"stream": True}
+        async with self._upstream.post_lines("/v1/chat/completions", body) as reads:
             async for lines in reads:
                 if not lines:
                     yield ALIVE
@@ -112,8 +123,9 @@ class OpenAIEngine:
                     break
         _refuse_cut(finish)
 
-    async def _whole(self, ask: Ask, form: Format) -> AsyncGenerator[Piece, None]:
-        found = await self._upstream.post_json("/v1/chat/completions", self._body(ask, form), WRITING)
+    async def _whole(self, messages: list[Message], form: Format) -> AsyncGenerator[Piece, None]:
+        body = self._body(messages, form) | {"stream": False}
+        found = await self._upstream.post_json("/v1/chat/completions", body, WRITING)
         try:
             chunk = msgspec.convert(found, _Chunk)
         except msgspec.ValidationError as error:
@@ -127,8 +139,8 @@ class OpenAIEngine:
         writing_s = chunk.timings.predicted_ms / 1000 if chunk.timings else None
         yield Piece(text, chunk.usage.completion_tokens if chunk.usage else 0, message.thought, writing_s or None)
 
-    def _body(self, ask: Ask, form: Format) -> dict[str, Any]:
-        return {"model": self._model, "messages": ask.prompt.messages(), "stream": ask.stream} | form
+    def _body(self, messages: list[Message], form: Format) -> dict[str, Any]:
+        return {"model": self._model, "messages": messages} | form
 
     async def aclose(self) -> None:
         await self._upstream.aclose()
@@ -149,6 +161,18 @@ def _refuse_error(chunk: _Chunk) -> None:
         raise AnswerError(Reason.UPSTREAM_ERROR, str(chunk.error)[:200])
 
 
+def _response_format(form: Form) -> Format:
+    """The form of an answer, as such a server is told of it."""
+    if form is None:
+        return {}
+    if form == "json":
+        return {"response_format": {"type": "json_object"}}
+    schema = {"name": "answer", "strict": True, "schema": form}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
 def _refuse_cut(finish: str | None) -> None:
+    if finish == "length":
+        raise CutError("finish_reason 'length'")
     if finish != "stop":
         raise AnswerError(Reason.INCOMPLETE, f"finish_reason {finish!r}")

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from poem.game import Game
 from poem.hand import Hand
@@ -19,6 +19,12 @@ THOUGHT_BYTES_MAX = 4 * ANSWER_BYTES_MAX
 """For an answer with its thoughts before it."""
 
 
+Message = dict[str, Any]
+"""`role` and `content`, a text, and whatever else a client's server knows of."""
+Form = Literal["json"] | dict[str, Any] | None
+"""Of an answer: any text, any JSON object, or what this JSON schema allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What a model is asked: the prompt, the titles it may choose from, the seed of its sampling."""
@@ -32,6 +38,18 @@ class Ask:
     @classmethod
     def of(cls, game: Game, hand: Hand, candidates: tuple[str, ...], seed: int, *, stream: bool = True) -> "Ask":
         return cls(render_prompt(game.instructions, hand, candidates), candidates, seed, stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a model is asked in a client's own words; the answer streams, and may have any form."""
+
+    messages: tuple[Message, ...]
+    seed: int
+    form: Form = None
+    tokens_max: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +115,13 @@ class Engine(Protocol):
         """The answer's JSON text in pieces, as fast as they come, or in one.
 
         Ends only if the answer is whole; closing the generator early cancels the work upstream.
+        """
+        ...
+
+    def chat(self, chat: Chat) -> AsyncGenerator[Piece, None]:
+        """The same for a client's own messages: the answer's text, whatever it is.
+
+        Raises `CutError` at the limit of its tokens, `RefusedError` where no such messages or form are taken.
         """
         ...
 

@@ -15,7 +15,8 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from poem.prompt import Prompt
-from poem_service.errors import EngineError, Reason
+from poem_service.engine.protocol import Message
+from poem_service.errors import EngineError, Reason, RefusedError
 
 
 class ChatTemplate:
@@ -43,7 +44,14 @@ class ChatTemplate:
         except (jinja2.TemplateError, TypeError, ValueError) as error:
             raise EngineError(Reason.UPSTREAM_ERROR, f"chat template: {error}") from error
 
-    def _rendered(self, messages: list[dict[str, str]], special: dict[str, str]) -> str:
+    def render_chat(self, messages: list[Message], **special: str) -> str:
+        """The same for a client's own messages, as they are. Raises `RefusedError` for those that it does not take."""
+        try:
+            return self._rendered(messages, special)
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            raise RefusedError(Reason.UPSTREAM_ERROR, 400, f"chat template: {error}") from error
+
+    def _rendered(self, messages: list[Message], special: dict[str, str]) -> str:
         return self._template.render(messages=messages, add_generation_prompt=True, enable_thinking=False, **special)
 
 

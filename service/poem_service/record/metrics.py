@@ -43,6 +43,7 @@ class Metrics:
         self._broken = Counter("poem_rule_violations", "Violations by rule", ["rule"], registry=self.registry)
         self._repairs = Counter("poem_repairs", "Answers repaired", ["repair"], registry=self.registry)
         self._waived = Counter("poem_waived", "Composed poems whose giveaway rule was waived", registry=self.registry)
+        self._chats = Counter("poem_chats", "Chats by how they ended", ["end"], registry=self.registry)
         self._requests = Counter("poem_http_requests", "HTTP answers", ["status"], registry=self.registry)
 
     def count_poem(self, source: str, reason: Reason | None, seconds: float) -> None:
@@ -64,6 +65,9 @@ class Metrics:
 
     def count_waiver(self) -> None:
         self._waived.inc()
+
+    def count_chat(self, end: str) -> None:
+        self._chats.labels(end).inc()
 
     def count_answer(self, status: int) -> None:
         self._requests.labels(str(status)).inc()

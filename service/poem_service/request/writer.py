@@ -15,12 +15,13 @@ from poem.game import Game
 from poem.hand import Hand, draw_candidates
 from poem.prompt import Prompt
 from poem_service.engine.protocol import Ask
-from poem_service.errors import EngineError, Reason, UnavailableError
+from poem_service.errors import EngineError, Reason
 from poem_service.record.metrics import Metrics
 from poem_service.record.outcome import Outcome
 from poem_service.request.answer import RuleError, check_answer
-from poem_service.request.asking import draft
+from poem_service.request.asking import OnText, draft
 from poem_service.request.fallback import Fallback, Lookup, fall_back, look_up
+from poem_service.request.growth import Growth
 from poem_service.watch.breaker import BreakerState
 from poem_service.watch.keeper import Keeper
 from poem_service.watch.ladder import AskModel, FallBack, Situation, Step, Wait, next_step, reserve_s
@@ -95,7 +96,7 @@ class Writer:
                 course.spend(found.source, course.started)
                 return self._end(course, found, Reason.PREPARED)
         try:
-            async with self._until_stopped():
+            async with self.until_stopped():
                 result = await self._ask_by_the_ladder(course)
         except TimeoutError:
             result = Reason.STOPPING
@@ -116,7 +117,7 @@ class Writer:
         self._at_the_model.clear()
 
     @asynccontextmanager
-    async def _until_stopped(self) -> AsyncIterator[None]:
+    async def until_stopped(self) -> AsyncIterator[None]:
         """Raises `TimeoutError` in the block once the service stops."""
         async with asyncio.timeout(None) as timer:
             self._at_the_model.add(timer)
@@ -176,7 +177,8 @@ class Writer:
 
     async def _ask(self, course: _Course, limit_s: float) -> Outcome:
         """One answer of the model's, checked. Raises `EngineError`."""
-        standing, now = self.keeper.standing, time.monotonic()
+        engine, standing, now = self.keeper.engine, self.keeper.standing, time.monotonic()
+        assert engine is not None
         if self.keeper.quality.state(now) is BreakerState.HALF_OPEN:
             self.keeper.quality.try_once(now)
             course.on_trial = True
@@ -185,9 +187,11 @@ class Writer:
         ask = Ask.of(self.game, course.hand, course.candidates, seed, stream=course.audience is not None)
         course.prompt = ask.prompt
         try:
-            found = await draft(self.keeper, ask, limit_s, course.audience)
+            on_text = _growing(course.audience) if course.audience else None
+            found = await draft(self.keeper, engine.write(ask), limit_s, stream=ask.stream, on_text=on_text)
         finally:
             course.spend("model", now)
+        self.keeper.learn(found.first_s, found.tokens, found.seconds, found.crowd)
         if found.first_s is not None:
             self.metrics.time_first_piece(found.first_s)
         result = check_answer(found.text, course.hand, course.candidates)
@@ -197,7 +201,7 @@ class Writer:
             self.metrics.count_repair(repair)
         outcome = self._end(course, Fallback(result.answer, "model"), None)
         outcome.model = standing.facts.name if standing.facts else None
-        outcome.engine = self.keeper.engine.name if self.keeper.engine else None
+        outcome.engine = engine.name
         outcome.reasoning = found.thoughts or None
         return outcome
 
@@ -207,10 +211,7 @@ class Writer:
         self.metrics.count_failure(error.reason)
         if isinstance(error, RuleError):
             self.metrics.count_violations([v.rule for v in error.violations])
-        unavailable = isinstance(error, UnavailableError) and error.reason is not Reason.BUSY
-        if unavailable or error.reason is Reason.LOST:
-            self.keeper.breaker.fail(time.monotonic())
-        self.keeper.suspect(error)
+        self.keeper.note_failure(error)
         if course.audience:
             course.audience.withdraw(error.reason)
 
@@ -240,3 +241,14 @@ class Writer:
             prompt=course.prompt,
             stages=course.stages,
         )
+
+
+def _growing(audience: Audience) -> OnText:
+    """Shows the poem in the model's JSON as it becomes readable."""
+    growth = Growth()
+
+    def show(text: str) -> None:
+        if grown := growth.feed(text):
+            audience.grow(grown)
+
+    return show

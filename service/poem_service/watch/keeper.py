@@ -145,6 +145,13 @@ class Keeper:
             return
         self._nudge.set()
 
+    def note_failure(self, error: EngineError) -> None:
+        """An ask failed: what is the server's own fault counts against it, and what may be a loss is looked into."""
+        unavailable = isinstance(error, UnavailableError) and error.reason is not Reason.BUSY
+        if unavailable or error.reason is Reason.LOST:
+            self.breaker.fail(time.monotonic())
+        self.suspect(error)
+
     def look_now(self) -> None:
         """Look at the engine without waiting out the pause."""
         self._nudge.set()

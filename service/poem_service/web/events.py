@@ -1,4 +1,4 @@
-"""A poem as it comes to be → server-sent events: `waiting`, `delta`, `replace` and at the end `done`."""
+"""Work that shows how it goes → server-sent events; of a poem `waiting`, `delta`, `replace` and at the end `done`."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,48 +17,60 @@ QUIET_S = 10.0
 LEFT = "poem_service.left"
 """Set in the scope of a request whose client left before its answer."""
 
-Write = Callable[[Audience], Awaitable[Outcome]]
+Put = Callable[[bytes], None]
+Run = Callable[[Put], Awaitable[None]]
+"""Puts events, and returns once they are all there."""
+Refusal = Callable[[BaseException], Response]
 
 
 class _Listener:
     """Turns what the writer shows into events."""
 
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[bytes | None] = asyncio.Queue()
+    def __init__(self, put: Put) -> None:
+        self._put = put
         self._shown = False
 
     def wait(self, place: int, seconds: int) -> None:
-        self.events.put_nowait(event("waiting", {"place": place, "seconds": seconds}))
+        self._put(event("waiting", {"place": place, "seconds": seconds}))
 
     def grow(self, text: str) -> None:
         self._shown = True
-        self.events.put_nowait(event("delta", {"text": text}))
+        self._put(event("delta", {"text": text}))
 
     def withdraw(self, reason: Reason) -> None:
         if self._shown:
-            self.events.put_nowait(event("replace", {"reason": reason}))
+            self._put(event("replace", {"reason": reason}))
         self._shown = False
 
 
 class EventStream(Response):
-    """The response; a client that leaves ends the writing. It ends well after `done`, and never without."""
+    """The response; a client that leaves ends the work. It ends well after the last event, and never without.
+
+    With a `refusal` it begins with the first event, so that work which fails before it has an answer of its own.
+    """
 
     media_type = "text/event-stream"
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, run: Run, refusal: Refusal | None = None) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._write = write
+        self._run = run
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        listener = _Listener()
-        writing = asyncio.ensure_future(self._run(listener))
+        events: asyncio.Queue[bytes | None] = asyncio.Queue()
+        writing = asyncio.ensure_future(self._work(events))
         leaving = asyncio.ensure_future(_left(scope, receive, writing))
         try:
+            first = await events.get() if self._refusal else b""
+            if first is None and self._refusal and not writing.cancelled() and (error := writing.exception()):
+                await self._refusal(error)(scope, receive, send)
+                return
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": first or b"", "more_body": True})
             more = True
             while more:
-                body, more = await _next(listener.events)
+                body, more = await _next(events, ended=first is None)
                 if not more and not writing.cancelled() and (error := writing.exception()) is not None:
                     raise error  # the connection breaks, and the client knows
                 await send({"type": "http.response.body", "body": body, "more_body": more})
@@ -68,13 +80,22 @@ class EventStream(Response):
                 with suppress(asyncio.CancelledError, Exception):
                     await task
 
-    async def _run(self, listener: _Listener) -> None:
+    async def _work(self, events: "asyncio.Queue[bytes | None]") -> None:
         try:
-            outcome = await self._write(listener)
-            done = {"title": outcome.answer.title, "poem": outcome.answer.poem, "source": outcome.source}
-            listener.events.put_nowait(event("done", done))
+            await self._run(events.put_nowait)
         finally:
-            asyncio.get_running_loop().call_soon(listener.events.put_nowait, None)  # once this task has ended
+            asyncio.get_running_loop().call_soon(events.put_nowait, None)  # once this task has ended
+
+
+def poem_events(write: Callable[[Audience], Awaitable[Outcome]]) -> EventStream:
+    """A poem as it comes to be."""
+
+    async def run(put: Put) -> None:
+        outcome = await write(_Listener(put))
+        done = {"title": outcome.answer.title, "poem": outcome.answer.poem, "source": outcome.source}
+        put(event("done", done))
+
+    return EventStream(run)
 
 
 def event(name: str, fields: Mapping[str, object]) -> bytes:
@@ -82,8 +103,10 @@ def event(name: str, fields: Mapping[str, object]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(fields) + b"\n\n"
 
 
-async def _next(events: "asyncio.Queue[bytes | None]") -> tuple[bytes, bool]:
+async def _next(events: "asyncio.Queue[bytes | None]", *, ended: bool) -> tuple[bytes, bool]:
     """All events that are there, as one piece to send, and whether more follow."""
+    if ended:
+        return b"", False
     try:
         async with asyncio.timeout(QUIET_S):
             found = [await events.get()]

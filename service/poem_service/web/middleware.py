@@ -14,7 +14,8 @@ from poem_service.record.log import request_id
 from poem_service.record.metrics import Metrics
 from poem_service.web.access import has_key
 from poem_service.web.events import LEFT
-from poem_service.web.handlers import MESSAGES, SEEN, UNTOLD, error_response
+from poem_service.web.handlers import MESSAGES, error_response
+from poem_service.web.requests import SEEN, UNTOLD
 
 log = logging.getLogger("poem_service.access")
 
@@ -65,10 +66,10 @@ class Envelope:
         except Exception:
             log.exception("a request failed")
             if status == 0:
-                await error_response(500, INTERNAL_ERROR)(scope, receive, send_with_headers)
+                await error_response(scope["path"], 500, INTERNAL_ERROR)(scope, receive, send_with_headers)
         except asyncio.CancelledError:  # the server's patience with a stop is over
             if status == 0:
-                await error_response(503, INTERNAL_ERROR)(scope, receive, send_with_headers)
+                await error_response(scope["path"], 503, INTERNAL_ERROR)(scope, receive, send_with_headers)
             raise
         finally:
             status = CLIENT_LEFT if LEFT in scope else status
@@ -96,6 +97,7 @@ class BearerKey:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = scope["type"] == "http" and scope["path"].startswith(self.GUARDED) and scope["method"] != "OPTIONS"
         if asked and not has_key(Headers(scope=scope), self._keys):
-            await error_response(401, MESSAGES[401], {"WWW-Authenticate": "Bearer"})(scope, receive, send)
+            refusal = error_response(scope["path"], 401, MESSAGES[401], {"WWW-Authenticate": "Bearer"})
+            await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -60,6 +60,43 @@ _ERROR = {
     "additionalProperties": False,
     "properties": {"error": {"type": "string"}},
 }
+_CHAT = {
+    "type": "object",
+    "required": ["model"],
+    "description": "As OpenAI's API has it; beside or instead of messages a hand, which is prompted as the game's is.",
+    "properties": {
+        "model": {"type": "string"},
+        "messages": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "role": {"enum": ["system", "developer", "user", "assistant"]},
+                    "content": {"type": "string"},
+                },
+            },
+        },
+        "selectedPairs": {"type": "array", "items": {"$ref": "#/components/schemas/Pair"}},
+        "stream": {"type": "boolean"},
+        "response_format": {"type": "object"},
+        "seed": {"type": "integer"},
+        "max_completion_tokens": {"type": "integer", "minimum": 1},
+        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+}
+_CHAT_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {"message": {"type": "string"}, "type": {"type": "string"}, "code": {"type": "string"}},
+        }
+    },
+}
 _READY = {
     "type": "object",
     "required": ["answers_from", "state", "reason", "model", "digest", "prompt_version", "game", "writer", "deal"],
@@ -116,6 +153,27 @@ def _generate() -> dict[str, Any]:
     }
 
 
+def _chat() -> dict[str, Any]:
+    answer = _json(
+        {"type": "object", "required": ["id", "object", "created", "model", "choices"]}, "What the model said"
+    )
+    answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    told = {
+        "400": "No chat",
+        "404": "Another model",
+        "413": "Too large",
+        "429": "Over the rate limit",
+        "503": "No model",
+    }
+    return {
+        "post": {
+            "summary": "A chat with the model, in OpenAI's shape",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Chat")}}},
+            "responses": {"200": answer} | {n: _json(_ref("ChatError"), why) for n, why in told.items()},
+        }
+    }
+
+
 def _ready() -> dict[str, Any]:
     found = _get("Who answers", _json(_READY))
     found["get"]["responses"]["503"] = _json(_READY, "The service stops; hands are still answered")
@@ -140,6 +198,8 @@ DOCUMENT: dict[str, Any] = {
     "info": {"title": "mansion-poem", "version": metadata.version("mansion-poem")},
     "paths": {
         "/api/generate-poem": _generate(),
+        "/v1/chat/completions": _chat(),
+        "/v1/models": _get("The model that answers now", _json({"type": "object", "required": ["object", "data"]})),
         "/api/deal": _deal(),
         "/api/cards": _get("The deck", _json({"type": "array", "items": _ref("Card")})),
         "/api/catchphrases": _get("The catch-copies", _json({"type": "array", "items": {"type": "string"}})),
@@ -157,6 +217,8 @@ DOCUMENT: dict[str, Any] = {
             "Hand": _HAND,
             "Poem": _POEM,
             "Error": _ERROR,
+            "Chat": _CHAT,
+            "ChatError": _CHAT_ERROR,
         }
     },
 }

@@ -1,20 +1,22 @@
 """llama.cpp in this process, with a tiny random model: form by the grammar, cancelling, refusals."""
 
 import asyncio
+import json
 import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from poem.game import builtin_game
 from poem.hand import draw_candidates
 from poem.shape import PARAGRAPHS, decode, paragraphs
-from poem_service.engine.protocol import Ask
-from poem_service.errors import EngineError, Reason
+from poem_service.engine.protocol import Ask, Chat
+from poem_service.errors import CutError, EngineError, Reason, RefusedError
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from support.served import a_hand, sent, serving, until
@@ -221,3 +223,20 @@ async def test_layers_are_a_setting(
     await engine.aclose()
     assert asked == [-1 if layers is None else layers]
     assert facts.vram_share == pytest.approx(share)
+
+
+async def test_a_chat_in_a_client_s_own_words_under_its_own_schema(engine: EmbeddedEngine) -> None:
+    async def said(**fields: Any) -> str:
+        chat = Chat(({"role": "user", "content": "札"},), 1, **fields)
+        return "".join([piece.text async for piece in engine.chat(chat)])
+
+    schema = {"type": "object", "properties": {"card": {"enum": ["灯り", "街"]}}, "required": ["card"]}
+    assert json.loads(await said(form=schema))["card"] in ("灯り", "街")
+    with pytest.raises(CutError):
+        await said(tokens_max=3)
+    for refused in ({"$ref": "https://127.0.0.1:9/x"}, {"type": "string", "minLength": 100_000}):
+        with pytest.raises(RefusedError, match="the schema"):
+            await said(form=refused)
+    with pytest.raises(RefusedError, match="no room"):
+        async for _ in engine.chat(Chat(({"role": "user", "content": "札" * 9000},), 1)):
+            pass

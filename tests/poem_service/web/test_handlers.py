@@ -9,13 +9,13 @@ import pytest
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
-from poem_service.web import handlers
+from poem_service.web import requests
 from support.ollama_stand_in import FAULTS, OllamaStandIn
 from support.served import a_hand, sent, serving, until
 
 
 async def test_a_body_that_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "BODY_S", 0.2)
+    monkeypatch.setattr(requests, "BODY_S", 0.2)
 
     async def stops() -> object:
         yield b"{"
@@ -26,7 +26,7 @@ async def test_a_body_that_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPat
         async with asyncio.timeout(5):
             response = await client.post("/api/generate-poem", content=stops())  # type: ignore[arg-type]
     assert response.status_code == 400
-    assert response.json() == {"error": handlers.TOO_LATE}
+    assert response.json() == {"error": requests.TOO_LATE}
 
 
 async def test_a_client_that_leaves_ends_the_work_upstream_and_is_counted(ollama: OllamaStandIn) -> None:

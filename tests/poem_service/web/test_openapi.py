@@ -4,6 +4,7 @@ import asyncio
 import warnings
 from typing import Any
 
+import httpx
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
@@ -14,8 +15,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.web.openapi import DOCUMENT
+from support.ollama_stand_in import MODEL, Call, OllamaStandIn
 from support.served import a_hand, sent, serving
 
 CHECKS: list[Any] = [
@@ -32,14 +35,20 @@ LIMITS: dict[str, Any] = {
 }
 
 
+async def polite(call: Call) -> None:
+    await call.head()
+    await call.text("はい。")
+    await call.end()
+
+
 async def test_the_document_is_served() -> None:
     async with serving(Settings(engine="none")) as (_, client):
         assert (await client.get("/openapi.json")).json() == DOCUMENT
 
 
-async def test_the_document_is_true() -> None:
-    async with serving(Settings(engine="none")) as (_, client):
-        await asyncio.to_thread(_try_all, str(client.base_url))
+async def test_the_document_is_true(ollama: OllamaStandIn, served: tuple[Service, httpx.AsyncClient]) -> None:
+    ollama.behave = polite  # for a player the composer writes then, and a chat takes what comes
+    await asyncio.to_thread(_try_all, str(served[1].base_url))
 
 
 def _try_all(url: str) -> None:
@@ -54,6 +63,8 @@ def _try_all(url: str) -> None:
         for operation in operations:
             given(operation.as_strategy())(settings(**LIMITS)(_attempt(url, seen)))()
         hand = schema["/api/generate-poem"]["POST"]
+        chat: Any = {"model": MODEL, "messages": [{"role": "user", "content": "札を。"}]}
+        _attempt(url, seen)(schema["/v1/chat/completions"]["POST"].Case(body=chat, media_type="application/json"))
         for n in range(5):  # no chance finds five cards with one of their own wordings each
             _attempt(url, seen)(hand.Case(body=sent(a_hand(n)), media_type="application/json"))
     assert {name for name, status in seen if status == 200} == {operation.label for operation in operations}

@@ -1,0 +1,201 @@
+"""The bytes of a chat in OpenAI's shape → what the model is asked; and that → its answer.
+
+No fallback stands behind it: whoever talks to a model wants that model's word or none.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from poem.game import Game
+from poem.hand import draw_candidates
+from poem.prompt import render_prompt
+from poem.shape import answer_schema
+from poem_service.engine.formats import NOT_UNDERSTOOD
+from poem_service.engine.protocol import ANSWER_TOKENS_MAX, Chat, Form, Message
+from poem_service.errors import ChatError, CutError, EngineError, Reason, RefusedError, RequestError
+from poem_service.request.asking import OnText, draft
+from poem_service.request.intake import read_hand
+from poem_service.request.writer import Writer
+from poem_service.watch.ladder import FallBack, Situation, next_step, reserve_s
+
+_SEEDS = 2**31
+NOT_HERE = ("tools", "functions", "stop", "logprobs", "audio")
+"""What OpenAI's servers know and an answer of ours would silently lack."""
+
+
+class _Part(msgspec.Struct):
+    type: Literal["text"]
+    text: str
+
+
+class _Message(msgspec.Struct):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_Part]
+
+
+class _Schema(msgspec.Struct):
+    schema: dict[str, Any]
+
+
+class _Format(msgspec.Struct):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+
+class _Request(msgspec.Struct):
+    model: str
+    messages: list[_Message] = []
+    stream: bool | None = None
+    response_format: _Format | None = None
+    seed: int | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    n: Literal[1] | None = None
+    selectedPairs: Any = None  # noqa: N815  (the game's own name)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat, the model that it is for, and whether its answer streams."""
+
+    chat: Chat
+    model: str
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the model said, and whether it came to its end or to the limit."""
+
+    text: str
+    finish: Literal["stop", "length"]
+
+
+def read_chat(body: bytes, game: Game, policy: Literal["open", "known"]) -> ChatRequest:
+    """The chat in a body; one with `selectedPairs` is prompted as a hand of the game is. Raises `ChatError`."""
+    try:
+        found = msgspec.json.decode(body)
+        sent = msgspec.convert(found, _Request)
+    except (ValueError, RecursionError) as error:
+        raise _bad(str(error)) from error
+    if unknown := [name for name in NOT_HERE if found.get(name)]:
+        raise _bad(f"{', '.join(unknown)}: not known here; leave it out")
+    seed = secrets.randbelow(_SEEDS) if sent.seed is None else sent.seed % _SEEDS
+    messages, form = _messages(found.get("messages") or []), _form(sent.response_format)
+    if sent.selectedPairs is not None:
+        messages, form = _of_a_hand(body, game, policy, seed)
+    if not messages:
+        raise _bad("messages: empty; give at least one, or selectedPairs")
+    limits = [n for n in (sent.max_completion_tokens, sent.max_tokens) if n is not None]
+    tokens_max = min(*limits, ANSWER_TOKENS_MAX) if limits else None
+    chat = Chat(tuple(messages), seed, form, tokens_max, sent.temperature, sent.top_p)
+    return ChatRequest(chat, sent.model, bool(sent.stream))
+
+
+def _messages(sent: list[Message]) -> list[Message]:
+    """As they are; a content in parts is one text, which every engine takes."""
+    return [
+        message
+        if isinstance(message["content"], str)
+        else message | {"content": "\n".join(part["text"] for part in message["content"])}
+        for message in sent
+    ]
+
+
+def _form(sent: _Format | None) -> Form:
+    if sent is None or sent.type == "text":
+        return None
+    if sent.type == "json_object":
+        return "json"
+    if sent.json_schema is None:
+        raise _bad("response_format.json_schema: missing; json_schema needs one")
+    return sent.json_schema.schema
+
+
+def _of_a_hand(body: bytes, game: Game, policy: Literal["open", "known"], seed: int) -> tuple[list[Message], Form]:
+    try:
+        hand = read_hand(body, game.deck, policy)
+    except RequestError as error:
+        raise _bad(f"selectedPairs: {error.message}") from error
+    candidates = draw_candidates(game.deck, Random(seed))
+    return render_prompt(game.instructions, hand, candidates).messages(), answer_schema(candidates)
+
+
+def _bad(message: str) -> ChatError:
+    return ChatError(400, message, "invalid_request")
+
+
+def away(reason: Reason) -> ChatError:
+    """The model does not answer now."""
+    return ChatError(503, f"The model does not answer now ({reason}); try again later.", reason)
+
+
+class Chats:
+    """Takes chats to the model, among the hands of the players: the same queue, slots, patience and deadline."""
+
+    def __init__(self, writer: Writer, deadline_s: float) -> None:
+        self._writer = writer
+        self._deadline_s = deadline_s
+
+    def model(self) -> str | None:
+        """The name of the model that answers now."""
+        facts = self._writer.keeper.standing.facts
+        return facts.name if facts and self._obstacle() is None else None
+
+    async def answer(self, asked: ChatRequest, on_text: OnText) -> Reply:
+        """What the model says, told to `on_text` as it comes. Raises `ChatError`."""
+        texts: list[str] = []
+
+        def heard(text: str) -> None:
+            texts.append(text)
+            on_text(text)
+
+        try:
+            async with self._writer.until_stopped():
+                finish = await self._ask(asked, heard)
+        except TimeoutError as error:
+            raise away(Reason.STOPPING) from error
+        except ChatError as error:
+            self._writer.metrics.count_chat(error.code)
+            raise
+        self._writer.metrics.count_chat(finish)
+        return Reply("".join(texts), finish)
+
+    def _obstacle(self) -> Reason | None:
+        """How well it writes poems is no matter of a chat's."""
+        if self._writer.stopping:
+            return Reason.STOPPING
+        return self._writer.keeper.obstacle(time.monotonic(), on_trial=True)
+
+    async def _ask(self, asked: ChatRequest, on_text: OnText) -> Literal["stop", "length"]:
+        keeper, slots = self._writer.keeper, self._writer.slots
+        room, begun = self._deadline_s - reserve_s(self._deadline_s), time.monotonic()
+        answer_s = pace.answer_s if (pace := keeper.standing.pace) else 0.0
+        step = next_step(Situation(room, self._obstacle(), answer_s, False, slots.ahead, slots.size))
+        if isinstance(step, FallBack):
+            raise away(step.reason)
+        name = self.model()
+        if name is None or asked.model not in (name, name.removesuffix(":latest")):
+            raise ChatError(404, f"The model {asked.model!r} is not served here; {name} is.", "model_not_found")
+        async with slots.hold(step.limit_s) as held:
+            if (obstacle := self._obstacle() if held else Reason.BUSY) is not None:
+                raise away(obstacle)
+            assert keeper.engine is not None
+            try:
+                left_s = room - (time.monotonic() - begun)
+                await draft(keeper, keeper.engine.chat(asked.chat), left_s, stream=True, on_text=on_text)
+            except CutError:
+                return "length"
+            except EngineError as error:
+                if isinstance(error, RefusedError) and error.status in NOT_UNDERSTOOD:
+                    raise _bad("the model's server takes no such messages, limits or response_format") from error
+                keeper.note_failure(error)
+                raise away(error.reason) from error
+        return "stop"

@@ -1,0 +1,104 @@
+"""The OpenAI shape of the service: `/v1/models` and `/v1/chat/completions`, and every error as its clients read it."""
+
+import time
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from poem_service.errors import ChatError
+from poem_service.record.log import request_id
+from poem_service.request.chat import ChatRequest, Reply, read_chat
+from poem_service.web.events import LEFT, EventStream, Put
+from poem_service.web.requests import SEEN, body_of, is_over_the_limit, service_of, unless_gone
+
+PATHS = "/v1/"
+_SINCE = int(time.time())
+_KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def chat_error(status: int, message: str, code: str | None = None, headers: Any = None) -> Response:
+    """An error in OpenAI's shape."""
+    kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": message, "type": kind, "param": None, "code": code or _CODES.get(status, "invalid_request")}
+    return Response(msgspec.json.encode({"error": error}), status, headers=headers, media_type="application/json")
+
+
+async def models(request: Request) -> Response:
+    """The model that answers now, or none."""
+    name = service_of(request).chats.model()
+    return _json({"object": "list", "data": [_model(name)] if name else []})
+
+
+async def model(request: Request) -> Response:
+    """One model, by its name."""
+    name, asked = service_of(request).chats.model(), request.path_params["name"]
+    if name is None or asked not in (name, name.removesuffix(":latest")):
+        raise ChatError(404, f"The model {asked!r} is not served here now.", "model_not_found")
+    return _json(_model(name))
+
+
+async def completions(request: Request) -> Response:
+    """A chat: JSON, or events where it asks for a stream."""
+    service = service_of(request)
+    if is_over_the_limit(request, service):
+        raise ChatError(429, "Too many requests from this address in a minute; wait.", "rate_limited")
+    body = await body_of(request, service.body_bytes_max)
+    asked = read_chat(body, service.game, service.settings.deck_policy)
+    told = {"id": f"chatcmpl-{request_id.get()}", "created": int(time.time()), "model": asked.model}
+    request.scope[SEEN] = {"model": asked.model, "seed": asked.chat.seed}
+    if asked.stream:
+        return EventStream(lambda put: _stream(request, asked, told, put), _refuse)
+    reply = await unless_gone(request, service.chats.answer(asked, lambda _: None))
+    if reply is None:
+        request.scope[LEFT] = True
+        return Response(status_code=204)  # nobody is there to read it
+    message = {"role": "assistant", "content": reply.text}
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}
+    return _json(told | {"object": "chat.completion", "choices": [choice]})
+
+
+async def _stream(request: Request, asked: ChatRequest, told: dict[str, Any], put: Put) -> None:
+    begun = False
+
+    def chunk(delta: dict[str, str], finish: str | None = None) -> None:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        put(_event(told | {"object": "chat.completion.chunk", "choices": [choice]}))
+
+    def grow(text: str) -> None:
+        nonlocal begun
+        if not begun:
+            chunk({"role": "assistant", "content": ""})
+        begun = True
+        chunk({"content": text})
+
+    try:
+        reply: Reply = await service_of(request).chats.answer(asked, grow)
+    except ChatError as error:
+        if not begun:
+            raise
+        put(b"data: " + bytes(chat_error(error.status, error.message, error.code).body) + b"\n\n")
+        return
+    chunk({}, reply.finish)
+    put(b"data: [DONE]\n\n")
+
+
+def _refuse(error: BaseException) -> Response:
+    """Of a stream that did not begin."""
+    if isinstance(error, ChatError):
+        return chat_error(error.status, error.message, error.code)
+    raise error
+
+
+def _event(fields: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(fields) + b"\n\n"
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _SINCE, "owned_by": "mansion-poem"}
+
+
+def _json(found: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(found), media_type="application/json", headers={"Cache-Control": "no-store"})
