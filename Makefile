@@ -13,7 +13,7 @@ STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_AR
 TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
-.PHONY: setup demo real test test-all test-docker bench check format docs up image rollback bundle sbom
+.PHONY: setup demo real test test-all test-docker bench check format docs manifests up image rollback bundle sbom
 
 setup: $(READY)
 
@@ -60,6 +60,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What deploy/chart renders for each value set, for whoever has kubectl and no helm.
+manifests:
+	@for values in deploy/values/*.yaml; do \
+	  helm template mansion-poem deploy/chart --namespace mansion-poem --kube-version 1.30 --values $$values > deploy/manifests/$${values##*/} || exit; \
+	done
 
 docs: setup
 	$(BIN)/python docs/generate.py

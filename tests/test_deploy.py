@@ -1,0 +1,228 @@
+"""The chart and the manifests of deploy/: what the API takes, what no pod may do, and names that are there."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import kubernetes_validate
+import pytest
+import yaml
+
+from poem_build.cli.main import cli
+from poem_build.recipe.schema import load_recipe
+from poem_service.service import Service
+from poem_service.settings import Settings
+from poem_service.variables import VARIABLES
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+SETS = ("llama-server", "ollama", "table", "vllm")
+MANIFESTS = [DEPLOY / "manifests" / f"{name}.yaml" for name in SETS]
+JOBS = sorted((DEPLOY / "jobs").glob("*.yaml"))
+FOREIGN = {"ServiceMonitor", "PrometheusRule"}
+"""Of the Prometheus Operator: the API's own schemas do not know them."""
+OWN_STOP_S = 9
+"""What the service takes from SIGTERM on (docs/reliability.md)."""
+OLDEST = ("--kube-version", "1.30")
+HELM = shutil.which("helm")
+needs_helm = pytest.mark.skipif(
+    HELM is None, reason="no helm: that the manifests are what the chart renders is not seen"
+)
+
+Object = dict[str, Any]
+
+
+@cache
+def objects(path: Path) -> list[Object]:
+    return [found for found in yaml.load_all(path.read_text("utf-8"), yaml.CSafeLoader) if found]
+
+
+def of_kind(path: Path, kind: str) -> list[Object]:
+    return [found for found in objects(path) if found["kind"] == kind]
+
+
+def pods(path: Path) -> Iterator[Object]:
+    """The pods of a file, most of them as templates."""
+    return (
+        found["spec"].get("template", found)
+        for found in objects(path)
+        if {"template", "containers"} & found.get("spec", {}).keys()
+    )
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    assert HELM
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True, check=False)
+
+
+def template(name: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """As `make manifests` renders."""
+    values = str(DEPLOY / "values" / f"{name}.yaml")
+    place = ("mansion-poem", str(DEPLOY / "chart"), "--namespace", "mansion-poem", *OLDEST)
+    return helm("template", *place, "--values", values, *more)
+
+
+def test_every_value_set_has_its_manifest() -> None:
+    assert {path.stem for path in (DEPLOY / "values").iterdir()} == set(SETS)
+    assert sorted((DEPLOY / "manifests").iterdir()) == MANIFESTS
+
+
+@pytest.mark.parametrize("version", ["1.30", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("path", [*MANIFESTS, *JOBS], ids=lambda path: path.stem)
+def test_the_api_would_take_each_object(path: Path, version: str) -> None:
+    kinds = [found["kind"] for found in objects(path)]
+    assert len(kinds) >= 1
+    for found in objects(path):
+        if found["kind"] not in FOREIGN:
+            kubernetes_validate.validate(found, version, strict=True)
+
+
+@needs_helm
+@pytest.mark.parametrize("name", SETS)
+def test_the_manifests_are_what_the_chart_renders(name: str) -> None:
+    done = template(name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (DEPLOY / "manifests" / f"{name}.yaml").read_text("utf-8"), "run `make manifests`"
+
+
+@needs_helm
+def test_the_chart_refuses_what_it_does_not_know() -> None:
+    assert helm("lint", "--strict", str(DEPLOY / "chart"), *OLDEST).returncode == 0
+    unknown = template("table", "--set", "service.replica=3")
+    assert unknown.returncode != 0
+    assert "replica" in unknown.stderr
+    empty = template("table", "--set", "engines.llama.kind=llama-server", "--set", "engines.llama.image=x")
+    assert "engines.llama: llama-server needs weights (claim or image) and file" in empty.stderr
+
+
+@needs_helm
+def test_several_engines_of_several_kinds_stand_in_one_setting() -> None:
+    more = ("--set", "engines.second.kind=ollama", "--set", "engines.second.image=x")
+    done = template("llama-server", *more)
+    listed = re.search(r'POEM_ENGINES, value: "([^"]+)"', done.stdout)
+    assert listed, done.stderr
+    assert listed[1].split(", ") == [
+        "openai http://mansion-poem-llama-0.mansion-poem-llama:8080",
+        "ollama http://mansion-poem-second-0.mansion-poem-second:11434",
+    ]
+
+
+@pytest.mark.parametrize("path", [*MANIFESTS, *JOBS], ids=lambda path: path.stem)
+def test_no_pod_may_do_more_than_it_needs(path: Path) -> None:
+    for pod in pods(path):
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False, "a service called poem would set POEM_PORT"
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+            secret = [each["name"] for each in container.get("env", []) if re.search("KEY|TOKEN|LOG_DB", each["name"])]
+            assert not [each for each in container.get("env", []) if each["name"] in secret and "value" in each]
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_no_way_leads_to_an_engine_but_the_services(path: Path) -> None:
+    policies = [found["spec"] for found in of_kind(path, "NetworkPolicy")]
+
+    def those_of(labels: dict[str, str]) -> list[Object]:
+        return [spec for spec in policies if spec["podSelector"]["matchLabels"].items() <= labels.items()]
+
+    service = of_kind(path, "Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+    ways = [way for spec in those_of(service) for way in spec.get("egress", [])]
+    for engine in of_kind(path, "StatefulSet"):
+        labels = engine["spec"]["template"]["metadata"]["labels"]
+        found = those_of(labels)
+        assert all(spec["policyTypes"] == ["Ingress", "Egress"] for spec in found)
+        let_in = [peer for spec in found for way in spec.get("ingress", []) for peer in way["from"]]
+        assert let_in == [{"podSelector": {"matchLabels": service}}]
+        assert not [way for spec in found for way in spec.get("egress", [])]
+        port = engine["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"]
+        to = {"to": [{"podSelector": {"matchLabels": labels}}], "ports": [{"protocol": "TCP", "port": port}]}
+        assert to in ways
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_the_service_takes_its_settings_and_has_time_to_stop(path: Path) -> None:
+    spec = of_kind(path, "Deployment")[0]["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    given = {each["name"]: each.get("value", "") for each in container["env"]}
+    assert given.keys() - VARIABLES.keys() <= {"POEM_ENGINES"}
+    settings = Settings.from_env(given)
+    assert settings.max_active == int(given["POEM_MAX_ACTIVE"])
+    engines = {found["metadata"]["name"] for found in of_kind(path, "StatefulSet")}
+    addresses = " ".join(given.get(name, "") for name in ("OLLAMA_HOST", "POEM_OPENAI_URL", "POEM_ENGINES"))
+    assert set(re.findall(r"http://[a-z0-9-]+\.([a-z0-9-]+):", addresses)) == engines
+    drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] > drain + OWN_STOP_S
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_what_scales_and_what_is_spared_is_there(path: Path) -> None:
+    workloads = {(found["kind"], found["metadata"]["name"]) for found in objects(path)}
+    for scaler in of_kind(path, "HorizontalPodAutoscaler"):
+        target = scaler["spec"]["scaleTargetRef"]
+        assert (target["kind"], target["name"]) in workloads
+    chosen = {
+        kind: [found["spec"]["selector"] for found in of_kind(path, kind)]
+        for kind in ("Deployment", "StatefulSet", "PodDisruptionBudget")
+    }
+    assert chosen["PodDisruptionBudget"]
+    assert all(selector in chosen["PodDisruptionBudget"] for selector in chosen["Deployment"] + chosen["StatefulSet"])
+
+
+def test_every_metric_that_is_asked_for_is_exposed() -> None:
+    text = Service.of(Settings(engine="none")).metrics.text().decode()
+    exposed = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
+    adapter = (DEPLOY / "prometheus-adapter.yaml").read_text("utf-8")
+    named = {each["name"]["as"] for each in yaml.safe_load(adapter)["rules"]["external"] if "name" in each}
+    dashboard = json.loads((DEPLOY / "chart" / "files" / "dashboard.json").read_text("utf-8"))
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    rules = [rule for path in MANIFESTS for found in of_kind(path, "PrometheusRule") for rule in rules_of(found)]
+    asked += [rule["expr"] for rule in rules]
+    scalers = [
+        metric
+        for path in MANIFESTS
+        for found in of_kind(path, "HorizontalPodAutoscaler")
+        for metric in found["spec"]["metrics"]
+    ]
+    asked += [metric[kind]["metric"]["name"] for metric in scalers for kind in ("pods", "external") if kind in metric]
+    names = set(re.findall(r"\b(?:poem|process)_[a-z0-9_]+", "\n".join([*asked, adapter])))
+    assert len(names) > 15
+    assert {name.removesuffix("_bucket") for name in names - named} - exposed == set()
+    assert len({rule["alert"] for rule in rules}) == 9
+
+
+def rules_of(found: Object) -> list[Object]:
+    return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize(
+    "path", [DEPLOY / "jobs" / "teacher.yaml", DEPLOY / "jobs" / "train.yaml"], ids=lambda path: path.stem
+)
+def test_a_jobs_command_is_one_that_is_there(path: Path) -> None:
+    arguments = [
+        container["args"] for pod in pods(path) for container in pod["spec"]["containers"] if "args" in container
+    ]
+    for name, *more in arguments:
+        command: Any = cli.commands[name]
+        if isinstance(command, click.Group):
+            name, *more = more
+            command = command.commands[name]
+        assert command.make_context(name, more).params["out"] == Path("artifacts/campaign")
+
+
+def test_the_recipe_of_the_training_job_is_one(tmp_path: Path) -> None:
+    recipes = of_kind(DEPLOY / "jobs" / "train.yaml", "ConfigMap")[0]["data"]
+    (tmp_path / "campaign.toml").write_text(recipes["campaign.toml"], "utf-8")
+    assert load_recipe(str(tmp_path / "campaign.toml")).name == "campaign"
