@@ -182,9 +182,10 @@ def _judge(title: str, sentences: tuple[Sentence, ...], length: int, rng: Random
     if not any(subjects):
         score -= _NO_SUBJECT
     score -= _SAME_ENDING * sum(before.text[-3:] == after.text[-3:] for before, after in pairwise(sentences))
-    score -= _SAME_NOUN_NEXT * sum(not before.nouns.isdisjoint(after.nouns) for before, after in pairwise(sentences))
-    score -= _SAME_NOUN * sum(len(before.nouns & after.nouns) for before, after in combinations(sentences, 2))
-    score -= _SAME_STATION * (len(sentences) - 2 - len({sentence.at for sentence in sentences[1:-1]}))
+    body = sentences[1:-1]  # what the opening names is to come back
+    score -= _SAME_NOUN_NEXT * sum(not before.nouns.isdisjoint(after.nouns) for before, after in pairwise(body))
+    score -= _SAME_NOUN * sum(len(before.nouns & after.nouns) for before, after in combinations(body, 2))
+    score -= _SAME_STATION * (len(body) - len({sentence.at for sentence in body}))
     score -= _SIMILE * max(0, sum(sentence.simile for sentence in sentences) - _SIMILES_BORNE)
     if length not in _WANTED_LENGTH:
         score -= _OFF_LENGTH * max(_WANTED_LENGTH.start - length, length - _WANTED_LENGTH.stop + 1)
