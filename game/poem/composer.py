@@ -141,9 +141,9 @@ def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> I
     """Titles for the thread, over and over in any order, each with an opening and a closing."""
     written = {title: game.sentences.titles[title] for title in candidates if title in game.sentences.titles}
     fitting = [title for title, frames in written.items() if frames.thread == thread]
-    if not fitting:  # a title of anybody's has an answer on some threads; on another it should call for that
-        fitting = [title for title in candidates if thread in _called(title) or _is_answered(title, thread)]
-        fitting = fitting or list(candidates)
+    if not fitting:  # a title of anybody's calls for a thread; failing that, its kind may have an answer on this one
+        fitting = [title for title in candidates if thread in _called(title)]
+        fitting = fitting or [title for title in candidates if _is_answered(title, thread)] or list(candidates)
     ends = store().threads[thread]
     while True:
         for title in rng.sample(fitting, len(fitting)):
