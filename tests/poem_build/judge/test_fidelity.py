@@ -145,7 +145,7 @@ def test_each_red_line_refuses_unless_only_a_whole_training_reaches_it(
     manifest = made.manifest.model_copy(update={"report": report.model_dump(mode="json")})
     write_origin(tmp_path, read_origin(chain["gguf"].path), cut_short=cut_short)
     inputs = {"gguf": replace(chain["gguf"], path=tmp_path)}
-    told = cut_short and change.keys() & {"merge_moves", "tuned_above_base"}
+    told = cut_short and change.keys() & {"merge_moves", "quantized", "tuned_above_base"}
     with pytest.raises(GateError, match=rf"fidelity\.md: {message}") if message and not told else nullcontext():
         fidelity.gate(Finished(recipe, replace(made, manifest=manifest), inputs))
 
