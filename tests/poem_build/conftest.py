@@ -30,7 +30,7 @@ intermediate_size = 256
 layers = 1
 heads = 4
 kv_heads = 2
-context = 2048
+context = 3072
 [[pretrain.phases]]
 text = "poems"
 documents = 340
@@ -54,7 +54,7 @@ batch = 8
 dtype = "float32"
 new_tokens = ["<|im_end|>", '{{"title":"']
 [serve]
-num_ctx = 2048
+num_ctx = 3072
 num_predict = 1000
 temperature = 0.7
 top_p = 0.95
