@@ -102,13 +102,14 @@ def test_the_chart_refuses_what_it_does_not_know() -> None:
 
 @needs_helm
 def test_several_engines_of_several_kinds_stand_in_one_setting() -> None:
-    more = ("--set", "engines.second.kind=ollama", "--set", "engines.second.image=x")
-    done = template("llama-server", *more)
+    second = ("kind=ollama", "image=x", "share=5", "model=next")
+    done = template("llama-server", *(f"--set=engines.second.{each}" for each in second))
     listed = re.search(r'POEM_ENGINES, value: "([^"]+)"', done.stdout)
     assert listed, done.stderr
+    assert 'ollama, show, "next"]' in done.stdout
     assert listed[1].split(", ") == [
-        "openai http://mansion-poem-llama-0.mansion-poem-llama:8080",
-        "ollama http://mansion-poem-second-0.mansion-poem-second:11434",
+        "openai=http://mansion-poem-llama-0.mansion-poem-llama:8080",
+        "5%:ollama=http://mansion-poem-second-0.mansion-poem-second:11434#next",
     ]
 
 

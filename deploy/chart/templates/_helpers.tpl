@@ -40,30 +40,48 @@ topologySpreadConstraints:
       matchLabels: {{- include "poem.labels" . | nindent 8 }}
 {{- end }}
 
-{{/* Every engine's pod that may ever be, as `kind URL`, a line each: a StatefulSet's names are known beforehand. */}}
+{{/* What an engine is called that may be another model than the others': (list $ $engine) */}}
+{{- define "poem.model" -}}
+{{- (index . 1).model | default (index . 0).Values.model -}}
+{{- end }}
+
+{{/* Every engine's pod that may ever be, as POEM_ENGINES lists it: a StatefulSet's names are known beforehand. */}}
 {{- define "poem.engines" -}}
+{{- $all := list }}
 {{- range $name, $given := .Values.engines }}
 {{- $engine := merge (deepCopy $given) $.Values.engineDefaults }}
 {{- $set := printf "%s-%s" $.Release.Name $name }}
+{{- $share := ternary (printf "%d%%:" (int $engine.share)) "" (gt (int $engine.share) 0) }}
+{{- $kind := ternary "ollama" "openai" (eq $engine.kind "ollama") }}
+{{- $model := ternary (printf "#%s" $engine.model) "" (ne $engine.model "") }}
 {{- range $n := until (int (max $engine.replicas $engine.maxReplicas)) }}
-{{ ternary "ollama" "openai" (eq $engine.kind "ollama") }} http://{{ $set }}-{{ $n }}.{{ $set }}:{{ include "poem.port" $engine.kind }}
+{{- $all = append $all (printf "%s%s=http://%s-%d.%s:%s%s" $share $kind $set $n $set (include "poem.port" $engine.kind) $model) }}
 {{- end }}
 {{- end }}
+{{- join ", " $all }}
 {{- end }}
 
 {{/* Which engine the service asks: none, one by its own setting, or several by POEM_ENGINES. */}}
 {{- define "poem.engine-settings" -}}
-{{- $all := include "poem.engines" . | trim -}}
-{{- $lines := ternary (list) (splitList "\n" $all) (empty $all) -}}
-{{- if eq (len $lines) 0 }}
+{{- $all := include "poem.engines" . }}
+{{- if not $all }}
 - {name: POEM_ENGINE, value: none}
-{{- else if eq (len $lines) 1 }}
-{{- $parts := splitList " " (first $lines) }}
-- {name: POEM_ENGINE, value: {{ first $parts }}}
-- {name: {{ ternary "OLLAMA_HOST" "POEM_OPENAI_URL" (eq (first $parts) "ollama") }}, value: {{ last $parts | quote }}}
+{{- else if regexMatch "[#%,]" $all }}
+- {name: POEM_ENGINES, value: {{ $all | quote }}}
 {{- else }}
-- {name: POEM_ENGINES, value: {{ join ", " $lines | quote }}}
+{{- $parts := splitn "=" 2 $all }}
+- {name: POEM_ENGINE, value: {{ $parts._0 }}}
+- {name: {{ ternary "OLLAMA_HOST" "POEM_OPENAI_URL" (eq $parts._0 "ollama") }}, value: {{ $parts._1 | quote }}}
 {{- end }}
+{{- end }}
+
+{{/* Answers that a copy may have under way: POEM_MAX_ACTIVE is each engine's. */}}
+{{- define "poem.under-way" -}}
+{{- $engines := 0 }}
+{{- range .Values.engines }}
+{{- $engines = add $engines (.replicas | default $.Values.engineDefaults.replicas) }}
+{{- end }}
+{{- mul .Values.service.maxActive (max 1 $engines) }}
 {{- end }}
 
 {{/* Variables from the secret, each if it has it: (list $ "NAME" "KEY" "NAME" "KEY" …) */}}
