@@ -28,7 +28,7 @@ real: setup
 	@$(BIN)/python -m poem_build.cli.real $(GAME_ARGS) $(if $(STEPS),--steps $(STEPS))
 
 test: setup
-	$(BIN)/python -m pytest -m "not long and not docker"
+	$(BIN)/python -m pytest -rs -m "not long and not docker"
 
 test-all: setup
 	$(BIN)/python -m pytest

@@ -101,16 +101,40 @@ def test_the_chart_refuses_what_it_does_not_know() -> None:
 
 
 @needs_helm
-def test_several_engines_of_several_kinds_stand_in_one_setting() -> None:
-    second = ("kind=ollama", "image=x", "share=5", "model=next")
-    done = template("llama-server", *(f"--set=engines.second.{each}" for each in second))
-    listed = re.search(r'POEM_ENGINES, value: "([^"]+)"', done.stdout)
-    assert listed, done.stderr
-    assert 'ollama, show, "next"]' in done.stdout
-    assert listed[1].split(", ") == [
+def test_what_no_value_set_asks_for_renders_too() -> None:
+    """A canary of another kind, weights from an image, a game of one's own."""
+    second = (
+        "kind=llama-server",
+        "image=x",
+        "share=5",
+        "model=next",
+        "weights.image=models:1",
+        "file=next.gguf",
+        "gpus=2",
+    )
+    third = ("kind=ollama", "image=x")
+    done = template(
+        "llama-server",
+        *(f"--set=engines.second.{each}" for each in second),
+        *(f"--set=engines.third.{each}" for each in third),
+        "--set=service.game=my-game",
+    )
+    found = [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each["kind"] not in FOREIGN]
+    for each in found:
+        kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    of = {(each["kind"], each["metadata"]["name"]): each["spec"] for each in found if "spec" in each}
+    container = of["Deployment", "mansion-poem"]["template"]["spec"]["containers"][0]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    assert given["POEM_GAME"] == "/game"
+    assert given["POEM_ENGINES"].split(", ") == [
         "openai=http://mansion-poem-llama-0.mansion-poem-llama:8080",
-        "5%:ollama=http://mansion-poem-second-0.mansion-poem-second:11434#next",
+        "5%:openai=http://mansion-poem-second-0.mansion-poem-second:8080#next",
+        "ollama=http://mansion-poem-third-0.mansion-poem-third:11434",
     ]
+    canary = of["StatefulSet", "mansion-poem-second"]["template"]["spec"]
+    assert {"--alias=next", "--model=/models/next.gguf"} <= set(canary["containers"][0]["args"])
+    assert canary["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 2
+    assert {"name": "weights", "image": {"reference": "models:1"}} in canary["volumes"]
 
 
 @pytest.mark.parametrize("path", [*MANIFESTS, *JOBS], ids=lambda path: path.stem)
