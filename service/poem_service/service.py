@@ -4,12 +4,14 @@ import asyncio
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 
 from poem.deck import Deck
+from poem.environment import without_passwords
 from poem.errors import TableError
 from poem.game import Game
 from poem.hand import deal, draw_candidates
@@ -29,10 +31,29 @@ from poem_service.request.ratelimit import RateLimit
 from poem_service.request.writer import Writer
 from poem_service.settings import Settings
 from poem_service.watch.breaker import BreakerState
+from poem_service.watch.fleet import Fleet
 from poem_service.watch.keeper import Keeper
 from poem_service.watch.slots import Slots
 
 log = logging.getLogger("poem_service")
+
+
+EACH: tuple[tuple[str, str, Callable[[Keeper], float]], ...] = (
+    ("poem_engine_ready", "1 if hands go to the engine", lambda keeper: keeper.obstacle(time.monotonic()) is None),
+    ("poem_engine_ahead", "Requests at the engine or waiting for it", lambda keeper: keeper.slots.ahead),
+    (
+        "poem_engine_answer_seconds",
+        "What a poem of the engine's takes",
+        lambda keeper: keeper.standing.pace.answer_s if keeper.standing.pace else float("nan"),
+    ),
+    (
+        "poem_engine_breaker_open",
+        "1 while the breaker on the engine is not closed",
+        lambda keeper: keeper.breaker.opened_at is not None,
+    ),
+    ("poem_engine_poems", "Poems that the engine wrote", lambda keeper: keeper.poems),
+)
+"""Gauges of each engine."""
 
 
 @dataclass
@@ -43,7 +64,7 @@ class Service:
     game: Game
     table: Table | None
     stale_cards: tuple[str, ...]
-    keeper: Keeper
+    fleet: Fleet
     writer: Writer
     metrics: Metrics
     rate_limit: RateLimit | None
@@ -57,13 +78,12 @@ class Service:
         """The parts, wired. Raises `GameError` or `TableError` for a file that is no good."""
         game = game_of(settings)
         table = Table.open(settings.table) if settings.table else Table.of_game(game)
-        metrics, slots = Metrics(), Slots(max(1, settings.max_active // settings.workers))
-        keeper = Keeper(lambda: choose(settings), game, settings.deadline_s, slots)
-        writer = Writer(game, keeper, slots, table, metrics, settings.deadline_s, settings.policy)
+        metrics, fleet = Metrics(), _fleet(settings, game)
+        writer = Writer(game, fleet, table, metrics, settings.deadline_s, settings.policy)
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         stale = () if table is None else table.stale_cards(game.deck)
         chats = Chats(writer, settings.deadline_s)
-        service = cls(settings, game, table, stale, keeper, writer, metrics, limit, chats)
+        service = cls(settings, game, table, stale, fleet, writer, metrics, limit, chats)
         service._watch()
         service._warm_up()
         return service
@@ -71,7 +91,7 @@ class Service:
     async def start(self) -> None:
         """Start what runs beside the requests."""
         for name in self.settings.idle:
-            log.warning("%s is set and has no effect with POEM_ENGINE=%s", name, self.settings.engine)
+            log.warning("%s is set and has no effect with %s", name, self.settings.chosen)
         for warning in self.game.warnings:
             log.warning("the game's files: %s", warning)
         if self.settings.deal == "prepared" and not self.dealer.prepared:
@@ -80,7 +100,7 @@ class Service:
             log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
         if self.settings.log_db:
             self.generation_log = GenerationLog(self.settings.log_db)
-        self._keeping = asyncio.create_task(self.keeper.run(), name="keeper")
+        self._keeping = asyncio.create_task(self.fleet.run(), name="fleet")
 
     def drain(self) -> None:
         """The end is near: nobody waits for the model any more, and `/ready` says so."""
@@ -95,7 +115,7 @@ class Service:
             self._keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeping
-        await self.keeper.aclose()
+        await self.fleet.aclose()
         if self.generation_log is not None:
             await asyncio.to_thread(self.generation_log.close)
         if self.table is not None:
@@ -106,6 +126,11 @@ class Service:
         self.recent.note(outcome)
         if self.generation_log is not None:
             self.generation_log.add(outcome)
+
+    @property
+    def keeper(self) -> Keeper:
+        """Of the engine that is told of where one is asked for."""
+        return self.fleet.lead
 
     @property
     def deck(self) -> Deck:
@@ -128,8 +153,8 @@ class Service:
     @property
     def gpu_lost(self) -> bool:
         """Whether a GPU is expected and the model is loaded without one."""
-        facts = self.keeper.standing.facts
-        return self.settings.gpu == "expected" and facts is not None and facts.vram_share == 0
+        found = [keeper.standing.facts for keeper in self.fleet.keepers]
+        return self.settings.gpu == "expected" and any(facts is not None and facts.vram_share == 0 for facts in found)
 
     def _warm_up(self) -> None:
         """Read the composer's word files now: a tenth of a second that no player should wait for."""
@@ -142,38 +167,44 @@ class Service:
             raise TableError(f"{self.settings.table}: {error}; build or import the table again") from error
 
     def _watch(self) -> None:
-        keeper, metrics = self.keeper, self.metrics
+        fleet, metrics = self.fleet, self.metrics
         states = {state: n for n, state in enumerate(BreakerState)}
 
         def tokens_per_s() -> float:
-            pace = keeper.standing.pace
+            pace = fleet.lead.standing.pace
             return (pace.tokens_per_s if pace else None) or 0.0
 
         def vram() -> float:
-            facts = keeper.standing.facts
+            facts = fleet.lead.standing.facts
             return facts.vram_share if facts and facts.vram_share is not None else float("nan")
 
-        metrics.watch("poem_queue_ahead", "Requests at the model or waiting for it", lambda: self.writer.slots.ahead)
+        metrics.watch("poem_queue_ahead", "Requests at the model or waiting for it", lambda: self.fleet.ahead)
         for name, breaker, of in (
-            ("poem_breaker_state", keeper.breaker, "the model's server"),
-            ("poem_quality_breaker_state", keeper.quality, "what the model writes"),
+            ("poem_breaker_state", lambda: fleet.lead.breaker, "the model's server"),
+            ("poem_quality_breaker_state", lambda: fleet.lead.quality, "what the model writes"),
         ):
             metrics.watch(
                 name,
                 f"0 closed, 1 open, 2 half-open: the breaker on {of}",
-                lambda breaker=breaker: states[breaker.state(time.monotonic())],  # type: ignore[misc]
+                lambda breaker=breaker: states[breaker().state(time.monotonic())],  # type: ignore[misc]
             )
         metrics.watch(
-            "poem_model_ready", "1 if players' hands go to the model", lambda: keeper.obstacle(time.monotonic()) is None
+            "poem_model_ready",
+            "1 if players' hands go to the model",
+            lambda: fleet.lead.obstacle(time.monotonic()) is None,
         )
         metrics.watch("poem_model_tokens_per_second", "The model's pace", tokens_per_s)
         metrics.watch("poem_model_vram_ratio", "Share of the model in video memory", vram)
         metrics.watch(
-            "poem_model_queues_inside", "1 if the server does fewer at once than asked", lambda: keeper.queues_inside
+            "poem_model_queues_inside",
+            "1 if the server does fewer at once than asked",
+            lambda: fleet.lead.queues_inside,
         )
         metrics.watch(
             "poem_gpu_lost", "1 if a GPU is expected and the model is loaded without one", lambda: self.gpu_lost
         )
+        for name, told, read in EACH:
+            metrics.watch_each(name, told, lambda read=read: {k.label: read(k) for k in fleet.keepers})  # type: ignore[misc]
         metrics.watch_total(
             "poem_untold",
             "Poems over the limit that the log has no line and no row of",
@@ -185,3 +216,15 @@ class Service:
             "Rows the generation log could not keep",
             lambda: self.generation_log.lost if self.generation_log else 0,
         )
+
+
+def _fleet(settings: Settings, game: Game) -> Fleet:
+    """A keeper for each engine; the label tells where it is, and no password."""
+    keepers = []
+    listed = settings.engines or (None,)
+    for one, found in zip(settings.each(), listed, strict=True):
+        label = one.engine if found is None else without_passwords(f"{found.kind}={found.where}#{one.model}")
+        slots = Slots(max(1, one.max_active // one.workers))
+        share = found.share if found else 0.0
+        keepers.append(Keeper(lambda one=one: choose(one), game, one.deadline_s, slots, label, share))  # type: ignore[misc]
+    return Fleet(keepers)

@@ -1,13 +1,13 @@
 """The environment, read once → `Settings`; a bad value stops the start with its name, value and what is allowed."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from poem.environment import HIDDEN, OLLAMA_URL, meant, without_password
+from poem.environment import HIDDEN, OLLAMA_URL, meant, without_password, without_passwords
 from poem_service.errors import SettingsError
-from poem_service.variables import ENGINES_OF, SECRETS, URLS, VARIABLES, EngineName, Network
+from poem_service.variables import ENGINES_OF, ONE_ENGINE, SECRETS, URLS, VARIABLES, EngineName, Listed, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Settings:
     host: str = "127.0.0.1"
     engine: EngineName = "auto"
     ollama_url: str = field(default=OLLAMA_URL, repr=False)  # a URL may hold a password
+    engines: tuple[Listed, ...] = field(default=(), repr=False)
     model: str = "mansion-poem:latest"
     gguf: Path | None = None
     deadline_s: float = 60.0
@@ -50,6 +51,23 @@ class Settings:
         return self.engine == "embedded" or (self.engine == "auto" and self.gguf is not None)
 
     @property
+    def chosen(self) -> str:
+        """What names the engine or the engines."""
+        return "POEM_ENGINES" if self.engines else f"POEM_ENGINE={self.engine}"
+
+    def each(self) -> list["Settings"]:
+        """For each engine the settings as if it were the only one."""
+        return [self._of(listed) for listed in self.engines] or [self]
+
+    def _of(self, listed: Listed) -> "Settings":
+        places: dict[str, dict[str, Any]] = {
+            "ollama": {"ollama_url": listed.where},
+            "openai": {"openai_url": listed.where},
+            "embedded": {"gguf": Path(listed.where), "max_active": 1},
+        }
+        return replace(self, engine=listed.kind, engines=(), model=listed.model or self.model, **places[listed.kind])
+
+    @property
     def policy(self) -> Literal["model", "table", "auto"]:
         """Who writes first; a stand that deals what is prepared wants it to be seen."""
         return self.writer or ("auto" if self.deal == "prepared" else "model")
@@ -66,11 +84,16 @@ class Settings:
                     why = getattr(error, "strerror", None) or "is not allowed"
                     raise SettingsError(f"{name}: {_shown(name, text)} {why}; give {allowed}") from None
         given = [name for name, (target, _, _) in VARIABLES.items() if target in values]
-        engine = values.get("engine", "auto")
-        settings = cls(**values, idle=tuple(name for name in given if engine not in ENGINES_OF.get(name, (engine,))))
-        for name, why in settings._contradictions():
-            raise SettingsError(f"{name}: {why}")
-        return settings
+        settings = cls(**values)
+        for one in settings.each():
+            for name, why in one._contradictions():
+                raise SettingsError(f"{name}: {why}")
+        return replace(settings, idle=tuple(filter(settings._is_idle, given)))
+
+    def _is_idle(self, name: str) -> bool:
+        if self.engines and name in ONE_ENGINE:
+            return True
+        return all(one.engine not in ENGINES_OF.get(name, (one.engine,)) for one in self.each())
 
     def _contradictions(self) -> Iterator[tuple[str, str]]:
         """Values that are good each and not together: the variable to change, and why."""
@@ -104,4 +127,4 @@ def _shown(name: str, text: str) -> str:
     """A value as a message may show it."""
     if name in SECRETS:
         return HIDDEN
-    return repr(without_password(text) if name in URLS else text)
+    return repr(without_password(text) if name in URLS else without_passwords(text))

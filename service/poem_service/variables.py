@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -134,6 +135,45 @@ def _network(text: str) -> Network:
     return network if mapped is None else ipaddress.ip_network((mapped, max(0, network.prefixlen - 96)))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One of several engines."""
+
+    kind: Literal["ollama", "openai", "embedded"]
+    where: str = field(repr=False)
+    """A URL, which may hold a password, or the path of a GGUF file."""
+    model: str | None = None
+    share: float = 0.0
+    """Of the hands, if it is a canary."""
+
+
+_LISTED = re.compile(r"(?:(\d{1,2})%:)?(ollama|openai|embedded)=([^#]+)(?:#(.+))?")
+
+
+_WHERE: dict[str, Callable[[str], str]] = {
+    "ollama": ollama_url,
+    "openai": server_url,
+    "embedded": lambda path: str(_file(path)),
+}
+
+
+def _engines(text: str) -> tuple[Listed, ...]:
+    found = tuple(map(_listed, re.split(r"[,\s]+", text.strip(", \t\r\n"))))
+    if len(set(found)) < len(found) or all(one.share for one in found) or sum(one.share for one in found) >= 1:
+        raise ValueError(text)
+    return found
+
+
+def _listed(text: str) -> Listed:
+    if not (match := _LISTED.fullmatch(text)):
+        raise ValueError(text)
+    percent, where, model = match.group(1, 3, 4)
+    kind: Any = match[2]
+    if (percent is not None and not int(percent)) or (kind == "embedded" and model):
+        raise ValueError(text)
+    return Listed(kind, _WHERE[kind](where), model and _model(model), int(percent or 0) / 100)
+
+
 def _key(text: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{8,512}", text):
         raise ValueError
@@ -149,6 +189,8 @@ def _keys(text: str) -> tuple[str, ...]:
 
 SECRETS = frozenset({"POEM_API_KEY", "POEM_OPENAI_KEY"})
 URLS = frozenset({"OLLAMA_HOST", "POEM_OPENAI_URL"})
+ONE_ENGINE = frozenset({"POEM_ENGINE", "OLLAMA_HOST", "POEM_OPENAI_URL", "POEM_GGUF"})
+"""Say where the one engine is; where several are listed they have no effect."""
 ALL_LAYERS = -1
 
 # With which engines a variable has any effect; those that are not named have one with each.
@@ -169,6 +211,12 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
         "auto, ollama, embedded, openai or none",
     ),
     "OLLAMA_HOST": ("ollama_url", ollama_url, "host, host:port or an http or https URL"),
+    "POEM_ENGINES": (
+        "engines",
+        _engines,
+        "several engines, comma-separated: ollama=URL, openai=URL or embedded=FILE, each with #MODEL where it is not "
+        "POEM_MODEL, and with a share such as 10%: before a canary, 99% in all; POEM_MAX_ACTIVE is each one's",
+    ),
     "POEM_MODEL": ("model", _model, "a model's name as its server lists it, without blanks"),
     "POEM_GGUF": ("gguf", _file, "the path of a GGUF file that is there"),
     "POEM_DEADLINE_S": ("deadline_s", _deadline, "seconds from 1 to 85 (the game gives up after 90)"),

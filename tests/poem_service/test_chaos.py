@@ -24,4 +24,4 @@ async def test_no_player_sees_an_error_a_broken_rule_or_a_late_poem() -> None:
     assert tally.flawless, tally
     assert tally.asked == 400
     assert {"model", "composed"} <= set(tally.sources)
-    assert service.writer.slots.ahead == 0
+    assert service.writer.fleet.ahead == 0

@@ -13,12 +13,13 @@ import pytest
 
 from poem_service.errors import SettingsError
 from poem_service.settings import Settings
-from poem_service.variables import ALL_LAYERS, VARIABLES
+from poem_service.variables import ALL_LAYERS, VARIABLES, Listed
 
 BAD = {
     "POEM_PORT": "0",
     "POEM_HOST": "not a host",
     "POEM_ENGINE": "gpt",
+    "POEM_ENGINES": "10%:ollama=http://a:1",
     "OLLAMA_HOST": "ftp://x",
     "POEM_MODEL": "no spaces",
     "POEM_GGUF": "/no/such.gguf",
@@ -49,6 +50,15 @@ GOOD: dict[str, tuple[str, str, Any]] = {
     "POEM_PORT": ("3101", "port", 3101),
     "POEM_HOST": ("0.0.0.0", "host", "0.0.0.0"),
     "POEM_ENGINE": ("ollama", "engine", "ollama"),
+    "POEM_ENGINES": (
+        "ollama=10.1.2.3, embedded=a.file, 5%:openai=http://b:8000/v1#next",
+        "engines",
+        (
+            Listed("ollama", "http://10.1.2.3:11434"),
+            Listed("embedded", "a.file"),
+            Listed("openai", "http://b:8000/v1", "next", 0.05),
+        ),
+    ),
     "OLLAMA_HOST": ("10.1.2.3:11500", "ollama_url", "http://10.1.2.3:11500"),
     "POEM_MODEL": ("/models/gemma@q4_k_m", "model", "/models/gemma@q4_k_m"),
     "POEM_GGUF": ("a.file", "gguf", Path("a.file")),

@@ -36,12 +36,12 @@ async def test_whoever_waits_for_the_model_has_the_fallback_at_once(ollama: Olla
         await until(found, ModelState.READY)
         ollama.behave = FAULTS["hang_amid"]
         growing = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(8)), headers=STREAM))
-        while not (found.writer.slots.ahead and ollama.calls[-1]["stream"]):
+        while not (found.writer.fleet.ahead and ollama.calls[-1]["stream"]):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)  # some of it is shown
         asking = [asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(n)))) for n in range(3)]
         watching = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(9)), headers=STREAM))
-        while found.writer.slots.ahead < 5:
+        while found.writer.fleet.ahead < 5:
             await asyncio.sleep(0.01)
         started = time.monotonic()
         found.drain()

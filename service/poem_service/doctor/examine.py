@@ -68,7 +68,7 @@ def _settings(report: Report, environ: Mapping[str, str], settings: Settings) ->
         seen = f"知らない名前です: {', '.join(unknown)}"
         report.add("settings", State.NOTE, seen, "綴りを確かめてください。この設定は使われていません。")
     elif settings.idle:
-        seen = f"POEM_ENGINE={settings.engine} では効かない設定です: {', '.join(settings.idle)}"
+        seen = f"{settings.chosen} では効かない設定です: {', '.join(settings.idle)}"
         report.add("settings", State.NOTE, seen, "使うつもりなら POEM_ENGINE を変え、そうでなければ消してください。")
     else:
         report.add("settings", State.OK, ", ".join(given) if given else "すべて既定のまま")
@@ -166,7 +166,7 @@ def _standing(report: Report, ready: Mapping[str, Any], settings: Settings) -> N
     if ready["answers_from"] == "model":
         digest = (ready["digest"] or "").removeprefix("sha256:")[:12]
         report.add("model", State.OK, f"{ready['model']}（{ready['engine']}{f'、{digest}' if digest else ''}）")
-    elif settings.engine == "none":
+    elif settings.engine == "none" and not settings.engines:
         report.add("model", State.NOTE, "モデルなしの設定です（POEM_ENGINE=none）", "使うときは auto にしてください。")
     else:
         meaning, remedy = REMEDIES[Reason(ready["reason"])]

@@ -1,10 +1,10 @@
 """What the service did → Prometheus text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
@@ -22,6 +22,19 @@ class _Total(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(self.name, self.told, value=self.read())
+
+
+@dataclass(frozen=True, slots=True)
+class _OfEach(Collector):
+    name: str
+    told: str
+    read: Callable[[], Mapping[str, float]]
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(self.name, self.told, labels=["engine"])
+        for engine, value in self.read().items():
+            family.add_metric([engine], value)
+        yield family
 
 
 class Metrics:
@@ -75,6 +88,10 @@ class Metrics:
     def watch(self, name: str, told: str, read: Callable[[], float]) -> None:
         """A gauge that is read when the metrics are."""
         Gauge(name, told, registry=self.registry).set_function(read)
+
+    def watch_each(self, name: str, told: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """A gauge for each engine, by its label."""
+        self.registry.register(_OfEach(name, told, read))
 
     def watch_total(self, name: str, told: str, read: Callable[[], float]) -> None:
         """A counter that somebody else keeps."""

@@ -21,6 +21,7 @@ from poem_service.errors import ChatError, CutError, EngineError, Reason, Refuse
 from poem_service.request.asking import OnText, draft
 from poem_service.request.intake import read_hand
 from poem_service.request.writer import Writer
+from poem_service.watch.keeper import Keeper
 from poem_service.watch.ladder import FallBack, Situation, next_step, reserve_s
 
 _SEEDS = 2**31
@@ -137,6 +138,15 @@ def away(reason: Reason) -> ChatError:
     return ChatError(503, f"The model does not answer now ({reason}); try again later.", reason)
 
 
+def is_named(name: str, asked: str) -> bool:
+    """Whether a model is meant; its tag may be left out where it is the usual one."""
+    return asked in (name, name.removesuffix(":latest"))
+
+
+def _name(keeper: Keeper) -> str:
+    return facts.name if (facts := keeper.standing.facts) else ""
+
+
 class Chats:
     """Takes chats to the model, among the hands of the players: the same queue, slots, patience and deadline."""
 
@@ -144,10 +154,10 @@ class Chats:
         self._writer = writer
         self._deadline_s = deadline_s
 
-    def model(self) -> str | None:
-        """The name of the model that answers now."""
-        facts = self._writer.keeper.standing.facts
-        return facts.name if facts and self._obstacle() is None else None
+    def models(self) -> list[str]:
+        """The names of the models that answer now, each once."""
+        keepers = self._writer.fleet.keepers
+        return list(dict.fromkeys(_name(keeper) for keeper in keepers if self._obstacle(keeper) is None))
 
     async def answer(self, asked: ChatRequest, on_text: OnText) -> Reply:
         """What the model says, told to `on_text` as it comes. Raises `ChatError`."""
@@ -168,24 +178,31 @@ class Chats:
         self._writer.metrics.count_chat(finish)
         return Reply("".join(texts), finish)
 
-    def _obstacle(self) -> Reason | None:
+    def _obstacle(self, keeper: Keeper) -> Reason | None:
         """How well it writes poems is no matter of a chat's."""
         if self._writer.stopping:
             return Reason.STOPPING
-        return self._writer.keeper.obstacle(time.monotonic(), on_trial=True)
+        return keeper.obstacle(time.monotonic(), on_trial=True)
+
+    def _keeper(self, model: str) -> Keeper:
+        """Of the engine that has the model and would be done first."""
+        keepers = self._writer.fleet.keepers
+        known = [keeper for keeper in keepers if is_named(_name(keeper), model)]
+        if not known and (names := self.models()):
+            raise ChatError(404, f"The model {model!r} is not served here; {', '.join(names)}.", "model_not_found")
+        ready = [keeper for keeper in known if self._obstacle(keeper) is None]
+        return min(ready or known or keepers, key=Keeper.due)
 
     async def _ask(self, asked: ChatRequest, on_text: OnText) -> Literal["stop", "length"]:
-        keeper, slots = self._writer.keeper, self._writer.slots
+        keeper = self._keeper(asked.model)
+        slots = keeper.slots
         room, begun = self._deadline_s - reserve_s(self._deadline_s), time.monotonic()
         answer_s = pace.answer_s if (pace := keeper.standing.pace) else 0.0
-        step = next_step(Situation(room, self._obstacle(), answer_s, False, slots.ahead, slots.size))
+        step = next_step(Situation(room, self._obstacle(keeper), answer_s, False, slots.ahead, slots.size))
         if isinstance(step, FallBack):
             raise away(step.reason)
-        name = self.model()
-        if name is None or asked.model not in (name, name.removesuffix(":latest")):
-            raise ChatError(404, f"The model {asked.model!r} is not served here; {name} is.", "model_not_found")
         async with slots.hold(step.limit_s) as held:
-            if (obstacle := self._obstacle() if held else Reason.BUSY) is not None:
+            if (obstacle := self._obstacle(keeper) if held else Reason.BUSY) is not None:
                 raise away(obstacle)
             assert keeper.engine is not None
             try:

@@ -23,9 +23,9 @@ from poem_service.request.asking import OnText, draft
 from poem_service.request.fallback import Fallback, Lookup, fall_back, look_up
 from poem_service.request.growth import Growth
 from poem_service.watch.breaker import BreakerState
+from poem_service.watch.fleet import Fleet
 from poem_service.watch.keeper import Keeper
 from poem_service.watch.ladder import AskModel, FallBack, Situation, Step, Wait, next_step, reserve_s
-from poem_service.watch.slots import Slots
 
 log = logging.getLogger("poem_service.request.writer")
 
@@ -53,6 +53,8 @@ class _Course:
     seed: int
     started: float
     audience: Audience | None
+    keeper: Keeper
+    """Of the engine that is asked, or would be."""
     on_trial: bool = False
     """Whether this hand tries out a model whose poems kept breaking the rules."""
     attempts: int = 0
@@ -70,16 +72,14 @@ class Writer:
     def __init__(
         self,
         game: Game,
-        keeper: Keeper,
-        slots: Slots,
+        fleet: Fleet,
         table: Lookup | None,
         metrics: Metrics,
         deadline_s: float,
         policy: Policy = "model",
     ) -> None:
         self.game = game
-        self.keeper = keeper
-        self.slots = slots
+        self.fleet = fleet
         self.metrics = metrics
         self.stopping = False
         self._table = table
@@ -127,18 +127,20 @@ class Writer:
                 self._at_the_model.discard(timer)
 
     def _course(self, hand: Hand, audience: Audience | None, seed: int | None) -> _Course:
-        seed = secrets.randbelow(2**31) if seed is None else seed
-        return _Course(hand, draw_candidates(self.game.deck, Random(seed)), seed, time.monotonic(), audience)
+        seed, now = secrets.randbelow(2**31) if seed is None else seed, time.monotonic()
+        keeper = self.fleet.pick(seed, now) or self.fleet.lead
+        return _Course(hand, draw_candidates(self.game.deck, Random(seed)), seed, now, audience, keeper)
 
     def _next(self, course: _Course, *, holds_slot: bool) -> Step:
-        now, pace = time.monotonic(), self.keeper.standing.pace
+        keeper, now = course.keeper, time.monotonic()
+        pace = keeper.standing.pace
         at = Situation(
             remaining_s=course.started + self._deadline_s - reserve_s(self._deadline_s) - now,
             obstacle=self._obstacle(course, now),
             answer_s=pace.answer_s if pace else 0.0,
             holds_slot=holds_slot,
-            ahead=self.slots.ahead,
-            slots=self.slots.size,
+            ahead=keeper.slots.ahead,
+            slots=keeper.slots.size,
             attempts=course.attempts,
             failure=course.failure,
         )
@@ -147,16 +149,31 @@ class Writer:
     def _obstacle(self, course: _Course, now: float) -> Reason | None:
         if self.stopping:
             return Reason.STOPPING
-        if self._policy == "auto" and self.keeper.below_composer:
+        if self._policy == "auto" and course.keeper.below_composer:
             return Reason.BELOW_COMPOSER
-        return self.keeper.obstacle(now, on_trial=course.on_trial)
+        return course.keeper.obstacle(now, on_trial=course.on_trial)
 
     async def _ask_by_the_ladder(self, course: _Course) -> Outcome | Reason:
-        """The model's poem, or why it is not the model's."""
+        """A model's poem, or why the first that was asked gave none: another ready engine has its turn then."""
+        first: Reason | None = None
+        tried: list[Keeper] = []
+        while True:
+            result = await self._ask_one(course)
+            if isinstance(result, Outcome):
+                return result
+            first = first or result
+            tried.append(course.keeper)
+            another = self.fleet.pick(course.seed, time.monotonic(), tried)
+            if another is None or self.stopping or course.failure in POOR:
+                return first
+            course.keeper, course.failure, course.on_trial = another, None, False
+
+    async def _ask_one(self, course: _Course) -> Outcome | Reason:
+        """The same of one engine."""
         step = self._next(course, holds_slot=False)
         if isinstance(step, Wait):
             since = time.monotonic()
-            async with self.slots.hold(step.limit_s, lambda place: self._tell_place(course, place)) as held:
+            async with course.keeper.slots.hold(step.limit_s, lambda place: self._tell_place(course, place)) as held:
                 course.spend("wait", since)
                 step = self._next(course, holds_slot=True) if held else FallBack(Reason.BUSY)
                 while isinstance(step, AskModel):
@@ -166,21 +183,22 @@ class Writer:
                         self._note_failure(course, error)
                     step = self._next(course, holds_slot=True)
         if course.failure in POOR:
-            self.keeper.quality.fail(time.monotonic())
+            course.keeper.quality.fail(time.monotonic())
         assert isinstance(step, FallBack)
         return step.reason
 
     def _tell_place(self, course: _Course, place: int) -> None:
         if course.audience:
-            answer_s = pace.answer_s if (pace := self.keeper.standing.pace) else 0.0
-            course.audience.wait(place, math.ceil(answer_s * math.ceil(place / self.slots.size)))
+            answer_s = pace.answer_s if (pace := course.keeper.standing.pace) else 0.0
+            course.audience.wait(place, math.ceil(answer_s * math.ceil(place / course.keeper.slots.size)))
 
     async def _ask(self, course: _Course, limit_s: float) -> Outcome:
         """One answer of the model's, checked. Raises `EngineError`."""
-        engine, standing, now = self.keeper.engine, self.keeper.standing, time.monotonic()
+        keeper, now = course.keeper, time.monotonic()
+        engine, standing = keeper.engine, keeper.standing
         assert engine is not None
-        if self.keeper.quality.state(now) is BreakerState.HALF_OPEN:
-            self.keeper.quality.try_once(now)
+        if keeper.quality.state(now) is BreakerState.HALF_OPEN:
+            keeper.quality.try_once(now)
             course.on_trial = True
         seed = (course.seed + course.attempts) % 2**31
         course.attempts += 1
@@ -188,15 +206,16 @@ class Writer:
         course.prompt = ask.prompt
         try:
             on_text = _growing(course.audience) if course.audience else None
-            found = await draft(self.keeper, engine.write(ask), limit_s, stream=ask.stream, on_text=on_text)
+            found = await draft(keeper, engine.write(ask), limit_s, stream=ask.stream, on_text=on_text)
         finally:
             course.spend("model", now)
-        self.keeper.learn(found.first_s, found.tokens, found.seconds, found.crowd)
+        keeper.learn(found.first_s, found.tokens, found.seconds, found.crowd)
         if found.first_s is not None:
             self.metrics.time_first_piece(found.first_s)
         result = check_answer(found.text, course.hand, course.candidates)
-        self.keeper.breaker.succeed()
-        self.keeper.quality.succeed()
+        keeper.breaker.succeed()
+        keeper.quality.succeed()
+        keeper.poems += 1
         for repair in result.repairs:
             self.metrics.count_repair(repair)
         outcome = self._end(course, Fallback(result.answer, "model"), None)
@@ -211,7 +230,7 @@ class Writer:
         self.metrics.count_failure(error.reason)
         if isinstance(error, RuleError):
             self.metrics.count_violations([v.rule for v in error.violations])
-        self.keeper.note_failure(error)
+        course.keeper.note_failure(error)
         if course.audience:
             course.audience.withdraw(error.reason)
 

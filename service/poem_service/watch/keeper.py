@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 
 from poem.game import Game
@@ -22,6 +22,7 @@ from poem_service.watch.ladder import ModelState, reserve_s
 from poem_service.watch.pace import Pace, pace_of_trial
 from poem_service.watch.pulse import Pulse
 from poem_service.watch.slots import Slots
+from poem_service.watch.standing import Standing
 
 log = logging.getLogger("poem_service.watch.keeper")
 
@@ -42,38 +43,22 @@ QUEUED_TOLD = 3
 Choose = Callable[[], Awaitable[Engine]]
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How the model stands; what `/ready` tells."""
-
-    state: ModelState = ModelState.STARTING
-    why_not: Reason | None = Reason.STARTING
-    detail: str | None = None
-    facts: ModelFacts | None = None
-    pace: Pace | None = None
-
-    def as_json(self) -> dict[str, object]:
-        """For a line of log."""
-        facts, pace = self.facts, self.pace
-        return {
-            "reason": self.why_not,
-            "detail": self.detail,
-            "model": facts.name if facts else None,
-            "digest": facts.digest if facts else None,
-            "prompt_version": facts.training.prompt_version if facts else None,
-            "game": facts.training.game if facts else None,
-            "tokens_per_s": pace.tokens_per_s if pace else None,
-        }
-
-
 class Keeper:
     """Owns the engine. `run` is a background task; everything else is told to it."""
 
-    def __init__(self, choose: Choose, game: Game, deadline_s: float, slots: Slots) -> None:
+    def __init__(
+        self, choose: Choose, game: Game, deadline_s: float, slots: Slots, label: str = "engine", share: float = 0.0
+    ) -> None:
+        self.label = label
+        """Which engine, where there are several."""
+        self.share = share
+        """Of the hands, if it is a canary: an engine with a new model."""
+        self.slots = slots
+        self.poems = 0
+        """That it wrote."""
         self._choose = choose
         self._game = game
         self._deadline_s = deadline_s
-        self._slots = slots
         self.pulse = Pulse()
         self.breaker = Breaker()
         """Of the server: it fails, or it hangs."""
@@ -107,6 +92,11 @@ class Keeper:
         if self.breaker.state(now) is not BreakerState.CLOSED:
             return Reason.BREAKER_OPEN
         return Reason.QUALITY if self.quality.state(now) is BreakerState.OPEN and not on_trial else None
+
+    def due(self) -> tuple[float, float]:
+        """When another ask would be done, by the measured pace, and how busy the engine is."""
+        answer_s = self.standing.pace.answer_s if self.standing.pace else 0.0
+        return answer_s * (self.slots.ahead // self.slots.size + 1), self.slots.ahead / self.slots.size
 
     @property
     def below_composer(self) -> bool:
@@ -263,7 +253,7 @@ class Keeper:
         deck = self._game.deck
         ask = Ask.of(self._game, deal(deck, rng), draw_candidates(deck, rng), self._trials)
         first_s, tokens = 0.0, 0
-        async with self._slots.hold(2 * self._deadline_s) as held:
+        async with self.slots.hold(2 * self._deadline_s) as held:
             if not held:
                 raise UnavailableError(Reason.BUSY, "no slot came free for a trial")
             started = time.monotonic()
@@ -292,7 +282,7 @@ class Keeper:
         differed = self.prompt_differs, self.game_differs
         before, self.standing = self.standing, standing
         if (before.state, before.why_not) != (standing.state, standing.why_not):
-            log.info("model %s", standing.state, extra={"seen": standing.as_json()})
+            log.info("model %s", standing.state, extra={"seen": {"engine": self.label} | standing.as_json()})
         if self.prompt_differs and not differed[0]:
             log.warning("the model was trained on another prompt", extra={"seen": standing.as_json()})
         if self.game_differs and not differed[1]:

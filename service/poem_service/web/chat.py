@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from poem_service.errors import ChatError
 from poem_service.record.log import request_id
-from poem_service.request.chat import ChatRequest, Reply, read_chat
+from poem_service.request.chat import ChatRequest, Reply, is_named, read_chat
 from poem_service.web.events import LEFT, EventStream, Put
 from poem_service.web.requests import SEEN, body_of, is_over_the_limit, service_of, unless_gone
 
@@ -27,15 +27,15 @@ def chat_error(status: int, message: str, code: str | None = None, headers: Any 
 
 
 async def models(request: Request) -> Response:
-    """The model that answers now, or none."""
-    name = service_of(request).chats.model()
-    return _json({"object": "list", "data": [_model(name)] if name else []})
+    """The models that answer now."""
+    return _json({"object": "list", "data": [_model(name) for name in service_of(request).chats.models()]})
 
 
 async def model(request: Request) -> Response:
     """One model, by its name."""
-    name, asked = service_of(request).chats.model(), request.path_params["name"]
-    if name is None or asked not in (name, name.removesuffix(":latest")):
+    asked = request.path_params["name"]
+    name = next((name for name in service_of(request).chats.models() if is_named(name, asked)), None)
+    if name is None:
         raise ChatError(404, f"The model {asked!r} is not served here now.", "model_not_found")
     return _json(_model(name))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from poem_service.errors import Reason
 from poem_service.service import Service
+from poem_service.watch.keeper import Keeper
 
 
 def readiness(service: Service) -> dict[str, Any]:
@@ -35,14 +36,34 @@ def readiness(service: Service) -> dict[str, Any]:
         "game_differs": keeper.game_differs,
         "tokens_per_s": pace.tokens_per_s if pace else None,
         "answer_s": round(pace.answer_s, 2) if pace else None,
-        "queue": service.writer.slots.ahead,
+        "queue": service.fleet.ahead,
         "queues_inside": keeper.queues_inside,
         "vram_share": facts.vram_share if facts else None,
         "gpu_lost": service.gpu_lost,
         "cold_s": None if (cold_s := keeper.cold_s) is None else round(cold_s, 2),
         "breaker": keeper.breaker.state(now),
         "quality_breaker": keeper.quality.state(now),
+        "engines": [_engine(each, now) for each in service.fleet.keepers],
         "table": None
         if (table := service.table) is None
         else {"poems": len(table), "stale_cards": list(service.stale_cards)},
+    }
+
+
+def _engine(keeper: Keeper, now: float) -> dict[str, Any]:
+    """One of the engines, for itself."""
+    facts, pace = keeper.standing.facts, keeper.standing.pace
+    return {
+        "engine": keeper.label,
+        "share": keeper.share or None,
+        "state": keeper.standing.state,
+        "reason": keeper.obstacle(now),
+        "detail": keeper.standing.detail,
+        "model": facts.name if facts else None,
+        "digest": facts.digest if facts else None,
+        "answer_s": round(pace.answer_s, 2) if pace else None,
+        "queue": keeper.slots.ahead,
+        "breaker": keeper.breaker.state(now),
+        "quality_breaker": keeper.quality.state(now),
+        "poems": keeper.poems,
     }

@@ -57,6 +57,7 @@ def page(service: Service, played: Outcome | None = None) -> str:
         "モデル": f"{ready['model']}（{ready['engine'] or 'まだ見つかっていません'}）",
         "速さ": f"一篇およそ {math.ceil(ready['answer_s'])} 秒" if ready["answer_s"] else "まだ分かりません",
         "いま並んでいる人": f"{ready['queue']} 人",
+        **(_engines(ready["engines"]) if len(ready["engines"]) > 1 else {}),
         "きょうの詩": "、".join(f"{SOURCES[name]} {n} 篇" for name, n in found["today"].items()) or "まだありません",
     }
     return _template().substitute(
@@ -92,12 +93,26 @@ def _notices(service: Service) -> Iterable[Notice]:
     if ready["reason"] is not None:
         meaning, remedy = REMEDIES[Reason(ready["reason"])]
         yield Notice(meaning + (f"（{ready['detail']}）" if ready["detail"] else ""), remedy)
+    for engine in ready["engines"]:
+        if ready["reason"] is None and engine["reason"] is not None:  # another writes meanwhile
+            meaning, remedy = REMEDIES[Reason(engine["reason"])]
+            yield Notice(f"{engine['engine']}：{meaning}", remedy)
     for name, notice in NOTICES.items():
         if ready[name]:
             yield notice
     if service.generation_log is not None and service.generation_log.lost:
         lost = f"記録に残せなかった詩が {service.generation_log.lost} 篇あります"
         yield Notice(lost, "POEM_LOG_DB の置き場所の空きを確かめてください。")
+
+
+def _engines(engines: list[dict[str, Any]]) -> dict[str, str]:
+    """A line for each."""
+    told = {}
+    for one in engines:
+        share = f"、新しいモデルの試し {one['share']:.0%}" if one["share"] else ""
+        how = "書いています" if one["reason"] is None else REMEDIES[Reason(one["reason"])][0]
+        told[one["engine"]] = f"{how}、{one['queue']} 人、起動から {one['poems']} 篇{share}"
+    return told
 
 
 NOTICES = {

@@ -20,6 +20,7 @@ from poem_service.record.metrics import Metrics
 from poem_service.request.writer import Policy, Writer
 from poem_service.watch import ladder
 from poem_service.watch.breaker import BreakerState
+from poem_service.watch.fleet import Fleet
 from poem_service.watch.keeper import Keeper
 from poem_service.watch.ladder import ATTEMPTS_MAX, ModelState
 from poem_service.watch.slots import Slots
@@ -76,7 +77,7 @@ async def writing(
     async with asyncio.timeout(5):
         while keeper.standing.state is not ModelState.READY:
             await asyncio.sleep(0.005)
-    yield Writer(GAME, keeper, places, table, Metrics(), deadline_s, policy)
+    yield Writer(GAME, Fleet((keeper,)), table, Metrics(), deadline_s, policy)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -127,9 +128,9 @@ async def test_a_good_answer_closes_the_breaker_s_count() -> None:
         for script in (failing, failing, good(HAND), failing, failing):
             engine.script = script
             await writer.write(HAND)
-        assert writer.keeper.breaker.state(time.monotonic()) is BreakerState.CLOSED
+        assert writer.fleet.lead.breaker.state(time.monotonic()) is BreakerState.CLOSED
         await writer.write(HAND)
-        assert writer.keeper.breaker.state(time.monotonic()) is BreakerState.OPEN
+        assert writer.fleet.lead.breaker.state(time.monotonic()) is BreakerState.OPEN
         asked = len(engine.asks)
         assert (await writer.write(HAND)).reason is Reason.BREAKER_OPEN
         assert len(engine.asks) == asked
@@ -146,16 +147,16 @@ async def test_a_connection_that_is_lost_counts_as_a_failure_of_the_server() -> 
     engine = FakeEngine(bad(AnswerError(Reason.LOST, "reset")))
     async with writing(engine) as writer:
         assert (await writer.write(HAND)).reason is Reason.LOST
-        assert writer.keeper.breaker.state(time.monotonic()) is BreakerState.OPEN
+        assert writer.fleet.lead.breaker.state(time.monotonic()) is BreakerState.OPEN
 
 
 async def test_a_model_that_never_keeps_the_rules_is_spared_and_tried_out_again() -> None:
     engine = FakeEngine(bad())
     async with writing(engine) as writer:
-        quality = writer.keeper.quality
+        quality = writer.fleet.lead.quality
         reasons = [(await writer.write(HAND)).reason for _ in range(7)]
         assert reasons == [Reason.MALFORMED] * 5 + [Reason.QUALITY] * 2
-        assert writer.keeper.breaker.state(time.monotonic()) is BreakerState.CLOSED
+        assert writer.fleet.lead.breaker.state(time.monotonic()) is BreakerState.CLOSED
         quality.cooldown_s = 0.05
         await asyncio.sleep(0.06)
         asked = len(engine.asks)
@@ -177,11 +178,11 @@ async def test_real_answers_teach_the_pace() -> None:
 
     engine = FakeEngine(good(HAND))
     async with writing(engine) as writer:
-        before = writer.keeper.standing.pace
+        before = writer.fleet.lead.standing.pace
         engine.script = slowly
         for _ in range(5):
             await writer.write(HAND)
-        after = writer.keeper.standing.pace
+        after = writer.fleet.lead.standing.pace
     assert before is not None
     assert after is not None
     assert after.answer_s > before.answer_s + 0.05
@@ -212,7 +213,7 @@ async def test_whoever_waits_is_told_the_place_and_the_time() -> None:
     engine = FakeEngine(good(HAND))
     async with writing(engine, deadline_s=20) as writer:
         for _ in range(30):
-            writer.keeper.learn(0.1, 100, 2.5, 1)
+            writer.fleet.lead.learn(0.1, 100, 2.5, 1)
         engine.script = slowly
         watchers = [Watcher() for _ in range(3)]
         outcomes = await asyncio.gather(*(writer.write(HAND, watcher) for watcher in watchers))
@@ -239,8 +240,8 @@ async def test_players_beyond_what_the_server_does_at_once_wait_for_the_model(mo
     async with writing(engine, slots=4, deadline_s=20) as writer:
         engine.script = queueing
         outcomes = await asyncio.gather(*(writer.write(HAND, Watcher()) for _ in range(8)))
-        assert writer.keeper.standing.state is ModelState.READY
-        assert writer.keeper.queues_inside
+        assert writer.fleet.lead.standing.state is ModelState.READY
+        assert writer.fleet.lead.queues_inside
     assert [outcome.source for outcome in outcomes] == ["model"] * 8
 
 
@@ -255,7 +256,7 @@ async def test_a_server_that_is_silent_to_everybody_is_looked_into(monkeypatch: 
     async with writing(engine) as writer:
         engine.script = hang
         assert (await writer.write(HAND)).reason is Reason.TIMEOUT
-        assert writer.keeper.standing.state is ModelState.SUSPECT
+        assert writer.fleet.lead.standing.state is ModelState.SUSPECT
         assert (await writer.write(HAND)).reason is Reason.TIMEOUT
         assert len(engine.asks) == 2  # the second player was not sent there
 

@@ -156,7 +156,7 @@ async def test_a_server_that_fails_or_refuses_is_told_before_a_stream_begins(
         with pytest.raises(openai.InternalServerError) as busy:
             await talker.chat.completions.create(model=MODEL, messages=MESSAGES, stream=stream)
         assert busy.value.code == "busy"
-        assert service.writer.slots.ahead == 0
+        assert service.writer.fleet.ahead == 0
 
 
 async def test_a_stream_that_breaks_says_so_to_the_client(ollama: OllamaStandIn) -> None:
@@ -179,7 +179,7 @@ async def test_a_stop_ends_a_chat_at_once(ollama: OllamaStandIn) -> None:
     async with talking(ollama, deadline_s=60) as (service, talker):
         ollama.behave = hangs
         asking = asyncio.create_task(talker.chat.completions.create(model=MODEL, messages=MESSAGES))
-        while not service.writer.slots.ahead:
+        while not service.writer.fleet.ahead:
             await asyncio.sleep(0.01)
         service.drain()
         async with asyncio.timeout(5):
@@ -197,7 +197,7 @@ async def test_a_client_that_leaves_its_stream_ends_the_work_upstream(ollama: Ol
             break
         await talker.close()
         async with asyncio.timeout(5):
-            while not (ollama.left and service.writer.slots.ahead == 0):
+            while not (ollama.left and service.writer.fleet.ahead == 0):
                 await asyncio.sleep(0.01)
 
 

@@ -51,7 +51,7 @@ async def test_whoever_waits_is_told_where(ollama: OllamaStandIn) -> None:
         await until(service, ModelState.READY)
         ollama.behave = slowly
         first = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(1)), headers=STREAM))
-        while not service.writer.slots.ahead:
+        while not service.writer.fleet.ahead:
             await asyncio.sleep(0.01)
         second = await client.post("/api/generate-poem", json=sent(a_hand(2)), headers=STREAM)
         await first
@@ -70,7 +70,7 @@ async def test_a_streaming_client_that_leaves_ends_the_work_upstream_and_is_coun
             async for _ in response.aiter_text():
                 break
         async with asyncio.timeout(5):  # long before the service itself would give up
-            while not (ollama.left and service.writer.slots.ahead == 0):
+            while not (ollama.left and service.writer.fleet.ahead == 0):
                 await asyncio.sleep(0.01)
         text = (await client.get("/metrics")).text
     assert 'poem_http_requests_total{status="499"} 1.0' in text

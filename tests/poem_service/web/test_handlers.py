@@ -36,7 +36,7 @@ async def test_a_client_that_leaves_ends_the_work_upstream_and_is_counted(ollama
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/api/generate-poem", json=sent(a_hand()), timeout=0.3)
         async with asyncio.timeout(5):  # long before the service itself would give up
-            while not (ollama.left and service.writer.slots.ahead == 0):
+            while not (ollama.left and service.writer.fleet.ahead == 0):
                 await asyncio.sleep(0.01)
         text = (await client.get("/metrics")).text
     assert 'poem_http_requests_total{status="499"} 1.0' in text

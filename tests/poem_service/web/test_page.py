@@ -82,7 +82,7 @@ async def test_whoever_leaves_a_growing_poem_can_play_on(tmp_path: Path) -> None
                 await page.until("document.getElementById('source').textContent")
                 assert await page.run("document.getElementById('source').textContent") == "この詩はモデルが書きました"
                 assert await page.run("document.getElementById('alert').textContent") == ""
-                assert service.writer.slots.ahead == 0
+                assert service.writer.fleet.ahead == 0
                 assert page.complaints == []
 
 

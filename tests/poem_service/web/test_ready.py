@@ -4,8 +4,8 @@ import time
 
 from poem_service.service import Service
 from poem_service.settings import Settings
-from poem_service.watch.keeper import Standing
 from poem_service.watch.ladder import ModelState
+from poem_service.watch.standing import Standing
 from poem_service.web.ready import readiness
 
 
