@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from random import Random
 
 from poem.deck import Deck
@@ -18,11 +19,13 @@ from poem.hand import deal, draw_candidates
 from poem.table import Table
 from poem_service.engine.choose import choose
 from poem_service.game import game_of
-from poem_service.record.generation_log import GenerationLog
+from poem_service.record.generation_log import GenerationLog, Store
+from poem_service.record.json_lines import JsonLines
 from poem_service.record.log import lines_lost
 from poem_service.record.metrics import Metrics
 from poem_service.record.outcome import Outcome
 from poem_service.record.recent import Recent
+from poem_service.record.sqlite_store import SqliteStore
 from poem_service.request.chat import Chats
 from poem_service.request.dealer import Dealer, card_sets
 from poem_service.request.fallback import fall_back
@@ -30,6 +33,7 @@ from poem_service.request.intake import body_bytes_max
 from poem_service.request.ratelimit import RateLimit
 from poem_service.request.writer import Writer
 from poem_service.settings import Settings
+from poem_service.variables import STDOUT
 from poem_service.watch.breaker import BreakerState
 from poem_service.watch.fleet import Fleet
 from poem_service.watch.keeper import Keeper
@@ -99,7 +103,7 @@ class Service:
         if self.stale_cards:
             log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
         if self.settings.log_db:
-            self.generation_log = GenerationLog(self.settings.log_db)
+            self.generation_log = GenerationLog(_store(self.settings.log_db))
         self._keeping = asyncio.create_task(self.fleet.run(), name="fleet")
 
     def drain(self) -> None:
@@ -210,12 +214,28 @@ class Service:
             "Poems over the limit that the log has no line and no row of",
             lambda: self.rate_limit.untold if self.rate_limit else 0,
         )
+        metrics.watch(
+            "poem_log_rows_waiting",
+            "Rows that the generation log has yet to keep",
+            lambda: self.generation_log.waiting if self.generation_log else 0,
+        )
         metrics.watch_total("poem_log_lines_lost", "Lines that standard error did not take", lines_lost)
         metrics.watch_total(
             "poem_log_rows_lost",
             "Rows the generation log could not keep",
             lambda: self.generation_log.lost if self.generation_log else 0,
         )
+
+
+def _store(log_db: Path | str) -> Store:
+    """Where the generation log goes."""
+    if isinstance(log_db, Path):
+        return SqliteStore(log_db)
+    if log_db == STDOUT:
+        return JsonLines()
+    from poem_service.record.postgres_store import PostgresStore
+
+    return PostgresStore(log_db)
 
 
 def _fleet(settings: Settings, game: Game) -> Fleet:

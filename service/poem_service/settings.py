@@ -1,5 +1,6 @@
 """The environment, read once → `Settings`; a bad value stops the start with its name, value and what is allowed."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Literal
 
 from poem.environment import HIDDEN, OLLAMA_URL, meant, without_password, without_passwords
 from poem_service.errors import SettingsError
-from poem_service.variables import ENGINES_OF, ONE_ENGINE, SECRETS, URLS, VARIABLES, EngineName, Listed, Network
+from poem_service.variables import ENGINES_OF, ONE_ENGINE, SECRETS, STDOUT, URLS, VARIABLES, EngineName, Listed, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Settings:
     writer: Literal["model", "table", "auto"] | None = None
     deal: Literal["any", "prepared"] = "any"
     table: Path | None = None
-    log_db: Path | None = None
+    log_db: Path | str | None = field(default=None, repr=False)
+    """A SQLite file, `-` for standard output, or a PostgreSQL URL, which may hold a password."""
     game_dist: Path | None = None
     game_sources: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
@@ -99,6 +101,13 @@ class Settings:
         """Values that are good each and not together: the variable to change, and why."""
         if self.engine == "embedded" and self.gguf is None:
             yield "POEM_GGUF", "not set; POEM_ENGINE=embedded needs the path of a GGUF file"
+        if self.log_db == STDOUT and self.workers > 1:
+            yield (
+                "POEM_LOG_DB",
+                f"- has no room for the lines of {self.workers} workers; give a file, or POEM_WORKERS=1",
+            )
+        if isinstance(self.log_db, str) and self.log_db != STDOUT and importlib.util.find_spec("psycopg") is None:
+            yield "POEM_LOG_DB", "psycopg is not installed; install mansion-poem[postgresql], or give a file"
         if self.game and (self.deck or self.catchphrases):
             yield "POEM_GAME", "is set beside POEM_DECK or POEM_CATCHPHRASES; give the folder or the files"
         if self.engine == "openai" and self.openai_url is None:

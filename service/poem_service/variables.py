@@ -96,6 +96,12 @@ def _new_file(text: str) -> Path:
     return path
 
 
+def _log(text: str) -> Path | str:
+    if text == STDOUT or re.fullmatch(r"postgres(?:ql)?://[^\s]+", text):
+        return text
+    return _new_file(text)
+
+
 def _entries(text: str) -> list[str]:
     return [entry for entry in re.split(r"[,\s]+", narrow(text)) if entry]
 
@@ -189,6 +195,7 @@ def _keys(text: str) -> tuple[str, ...]:
 
 SECRETS = frozenset({"POEM_API_KEY", "POEM_OPENAI_KEY"})
 URLS = frozenset({"OLLAMA_HOST", "POEM_OPENAI_URL"})
+STDOUT = "-"
 ONE_ENGINE = frozenset({"POEM_ENGINE", "OLLAMA_HOST", "POEM_OPENAI_URL", "POEM_GGUF"})
 """Say where the one engine is; where several are listed they have no effect."""
 ALL_LAYERS = -1
@@ -232,7 +239,11 @@ VARIABLES: dict[str, tuple[str, Callable[[str], Any], str]] = {
     ),
     "POEM_DEAL": ("deal", _choice("any", "prepared"), "any, or prepared: only card sets that the table holds"),
     "POEM_TABLE": ("table", _file, "the path of a table file that is there"),
-    "POEM_LOG_DB": ("log_db", _new_file, "a file path in a folder that is there"),
+    "POEM_LOG_DB": (
+        "log_db",
+        _log,
+        "a file path in a folder that is there; a postgresql:// URL; or - for JSON lines on standard output",
+    ),
     "POEM_GAME_DIST": ("game_dist", _folder, "a folder that holds an index.html"),
     "POEM_GAME_SOURCES": (
         "game_sources",

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, closing
 from typing import Any
 
 from poem.deck import Deck
+from poem.environment import without_passwords
 from poem.errors import PoemError
 from poem.game import Game, builtin_game
 from poem.table import Table
@@ -244,12 +245,13 @@ def _pace(report: Report, ready: Mapping[str, Any], again: Played) -> None:
 def _log(report: Report, metrics: str, settings: Settings) -> None:
     if settings.log_db is None:
         return
+    where = without_passwords(str(settings.log_db))
     lost = re.search(r"(?m)^poem_log_rows_lost_total (\d+)", metrics)
     if lost and int(lost[1]):
-        seen = f"{settings.log_db} に書き込めず、{lost[1]} 篇が残っていません"
+        seen = f"{where} に書き込めず、{lost[1]} 篇が残っていません"
         report.add("log", State.BAD, seen, f"POEM_LOG_DB を、書き込める場所（容器の中なら /data）にして、{START_AGAIN}")
     else:
-        report.add("log", State.OK, f"{settings.log_db} に残しています")
+        report.add("log", State.OK, f"{where} に残しています")
 
 
 def how_served(played: Played, ready: Mapping[str, Any]) -> str:

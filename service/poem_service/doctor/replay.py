@@ -13,8 +13,8 @@ from pathlib import Path
 
 from poem.hand import Answer, Hand
 from poem_service.errors import Reason, RequestError, ServiceError, SettingsError
-from poem_service.record.generation_log import files_of
 from poem_service.record.outcome import Outcome
+from poem_service.record.sqlite_store import files_of
 from poem_service.request.intake import read_hand
 from poem_service.service import Service
 from poem_service.settings import Settings
@@ -47,8 +47,8 @@ class Logged:
 def command(environ: Mapping[str, str], asked: argparse.Namespace) -> int:
     """0 if the poem is the same again, 1 if it is another. Raises `ReplayError` or `SettingsError`."""
     settings = Settings.from_env(environ)
-    if settings.log_db is None:
-        raise SettingsError("POEM_LOG_DB: not set; replay reads the generation log of the service")
+    if not isinstance(settings.log_db, Path):
+        raise SettingsError("POEM_LOG_DB: names no file; replay reads the service's generation log in SQLite")
     logged = find(settings.log_db, asked.request_id)
     outcome, same_prompt = asyncio.run(_again(settings, logged, asked.wait))
     same = outcome.answer == logged.answer

@@ -1,20 +1,15 @@
-"""Poems → rows of `generation_logs`, by a thread of its own, off the request path.
+"""Poems → rows of the generation log, by a thread of its own, off the request path.
 
-WAL with a commit every quarter of a second: rows older than a second survive a kill. A full disk loses
-rows, never a poem. When the file is full its rows are copied to `<name>.1` and only then deleted, the older
-files having moved up; the file itself is never moved or unlinked, so whoever reads it meanwhile, in whatever
-process, neither loses rows nor sees another file's. A kill between copying and deleting leaves rows twice.
+A commit every quarter of a second. A store that is full or away loses rows, never a poem; each lost row is counted.
 """
 
 import logging
 import queue
-import sqlite3
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import pairwise
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -22,45 +17,54 @@ from poem_service.record.outcome import Outcome
 
 log = logging.getLogger("poem_service.record.generation_log")
 
-_COLUMNS = """
-    id INTEGER PRIMARY KEY,
-    created_at TEXT NOT NULL,
-    selected_cards TEXT NOT NULL,
-    generated_poem TEXT NOT NULL,
-    generation_time_ms INTEGER NOT NULL,
-    is_successful BOOLEAN NOT NULL,
-    llm_provider TEXT,
-    llm_model TEXT,
-    prompt_text TEXT,
-    reasoning_text TEXT,
-    seed INTEGER
-"""
-_NAMES = ", ".join(line.split()[0] for line in _COLUMNS.strip().splitlines())
-# Which request a row answered stands beside the rows, whose columns are fixed.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS {file}.generation_logs ({columns});
-CREATE TABLE IF NOT EXISTS {file}.requests (log_id INTEGER PRIMARY KEY, request_id TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS {file}.requests_by_id ON requests (request_id);
-"""
-_INSERT = f"INSERT INTO generation_logs ({_NAMES}) VALUES ({', '.join('?' * (_NAMES.count(',') + 1))})"
+NAMES = (
+    "id",
+    "created_at",
+    "selected_cards",
+    "generated_poem",
+    "generation_time_ms",
+    "is_successful",
+    "llm_provider",
+    "llm_model",
+    "prompt_text",
+    "reasoning_text",
+    "seed",
+)
+"""Of a row's columns; the id is the store's to give."""
 COMMIT_S = 0.25
 CLOSE_S = 10.0
-BUSY_S = 5.0
 WAITING_MAX = 10_000
-FILES_KEPT = 3
 
 Row = tuple[object, ...]
 Rows = list[tuple[Row, str | None]]
 """Each with the id of its request."""
 
 
+class Store(Protocol):
+    """Where rows go."""
+
+    retry_s: float
+    """How long rows wait before they are tried again."""
+
+    def keep(self, rows: Rows) -> None:
+        """All of them, or an exception."""
+        ...
+
+    def is_busy(self, error: Exception) -> bool:
+        """Whether the rows may be kept a little later."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
 class GenerationLog:
     """Takes poems without ever blocking; `lost` counts the rows that could not be kept."""
 
-    def __init__(self, path: Path, bytes_max: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, store: Store) -> None:
         self.lost = 0
-        self._path = path
-        self._bytes_max = bytes_max
+        self._store = store
         self._waiting: queue.Queue[tuple[datetime, Outcome] | None] = queue.Queue(WAITING_MAX)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="generation-log", daemon=True)
@@ -71,6 +75,11 @@ class GenerationLog:
             self._waiting.put_nowait((datetime.now(UTC), outcome))
         except queue.Full:
             self.lost += 1
+
+    @property
+    def waiting(self) -> int:
+        """Rows that the store has not taken from us yet; what comes beyond `WAITING_MAX` of them is lost."""
+        return self._waiting.qsize()
 
     def close(self) -> None:
         """Write what waits, then stop; a disk that hangs holds it up for `CLOSE_S` and no longer."""
@@ -85,12 +94,14 @@ class GenerationLog:
             if len(rows) < WAITING_MAX:
                 rows += self._batch(wait=not rows)
             try:
-                self._keep(rows)
+                if rows:
+                    self._store.keep(rows)
             except Exception as error:  # whatever it is, the next rows may fare better
-                if _is_busy(error) and not self._closing.is_set():
-                    continue  # another process holds the file; the rows wait
+                if self._store.is_busy(error) and not self._closing.wait(self._store.retry_s):
+                    continue  # the rows wait
                 self._lose(len(rows), error)
             rows = []
+        self._store.close()
 
     def _batch(self, *, wait: bool) -> Rows:
         """What comes within a commit's time after the first, as rows; an outcome that makes none is lost."""
@@ -113,75 +124,6 @@ class GenerationLog:
     def _lose(self, count: int, error: Exception) -> None:
         self.lost += count
         log.error("poems are not logged", extra={"seen": {"lost": self.lost, "error": str(error)}})
-
-    def _keep(self, rows: Rows) -> None:
-        """Write and commit, and make room if the file is full. Opened anew each time: a moved file does no harm."""
-        if not rows:
-            return
-        with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            with db:
-                _prepare(db, "main")
-                for row, request_id in rows:
-                    log_id = db.execute(_INSERT, row).lastrowid
-                    if request_id is not None:
-                        db.execute("INSERT INTO requests VALUES (?, ?)", (log_id, request_id))
-            if _bytes(db) > self._bytes_max:
-                try:
-                    self._rotate(db)
-                except (sqlite3.Error, OSError) as error:  # the rows are kept; there is another chance
-                    log.error("a full log is not rotated", extra={"seen": {"error": str(error)}})
-
-    def _rotate(self, db: sqlite3.Connection) -> None:
-        """Copy every row to a file of its own, move that in place as `.1`, and delete the rows here."""
-        part = self._path.with_name(f"{self._path.name}.part")
-        db.isolation_level = None
-        db.execute("BEGIN IMMEDIATE")  # another writer waits
-        if _bytes(db) <= self._bytes_max:  # and finds the file no longer full
-            db.execute("ROLLBACK")
-            return
-        part.unlink(missing_ok=True)  # of a process that was killed
-        with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as copy:
-            copy.execute("ATTACH ? AS part", (str(part),))
-            with copy:
-                _prepare(copy, "part")
-                copy.execute(f"INSERT INTO part.generation_logs ({_NAMES}) SELECT {_NAMES} FROM main.generation_logs")
-                copy.execute("INSERT INTO part.requests SELECT * FROM main.requests")
-        kept = files_of(self._path)[1:]
-        for newer, older in reversed(list(pairwise([part, *kept]))):
-            with suppress(FileNotFoundError):
-                newer.replace(older)
-        db.execute("DELETE FROM generation_logs")
-        db.execute("DELETE FROM requests")
-        db.execute("COMMIT")
-
-
-def files_of(path: Path) -> list[Path]:
-    """The log's file and the older ones, newest first, whether they are there or not."""
-    return [path, *(path.with_name(f"{path.name}.{n}") for n in range(1, FILES_KEPT + 1))]
-
-
-def _prepare(db: sqlite3.Connection, file: str) -> None:
-    """The tables, and in a file of an older version the column that it lacks."""
-    for statement in _SCHEMA.format(file=file, columns=_COLUMNS).split(";"):
-        if statement.strip():
-            db.execute(statement)
-    if "seed" not in {column[1] for column in db.execute(f"PRAGMA {file}.table_info(generation_logs)")}:
-        db.execute(f"ALTER TABLE {file}.generation_logs ADD COLUMN seed INTEGER")
-
-
-def _bytes(db: sqlite3.Connection) -> int:
-    """What the rows take: pages that a rotation freed are used again and do not count."""
-    pages, free, size = (
-        int(db.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_count", "freelist_count", "page_size")
-    )
-    return (pages - free) * size
-
-
-def _is_busy(error: Exception) -> bool:
-    code = error.sqlite_errorcode if isinstance(error, sqlite3.OperationalError) else 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _row(at: datetime, outcome: Outcome) -> Row:

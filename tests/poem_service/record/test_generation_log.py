@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from poem.hand import Answer
-from poem_service.record import generation_log
-from poem_service.record.generation_log import FILES_KEPT, GenerationLog, files_of
+from poem_service.record import generation_log, sqlite_store
+from poem_service.record.generation_log import GenerationLog
 from poem_service.record.outcome import Outcome
+from poem_service.record.sqlite_store import FILES_KEPT, SqliteStore, files_of
 from support.served import a_hand
 
 
@@ -49,7 +50,7 @@ def await_rows(path: Path, count: int) -> None:
 
 
 def test_closing_writes_what_waits(tmp_path: Path) -> None:
-    log = GenerationLog(tmp_path / "log.sqlite3")
+    log = GenerationLog(SqliteStore(tmp_path / "log.sqlite3"))
     for n in range(50):
         log.add(written(n))
     log.close()
@@ -59,7 +60,7 @@ def test_closing_writes_what_waits(tmp_path: Path) -> None:
 def test_a_full_file_s_rows_move_up_and_the_oldest_go(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     for n in range(FILES_KEPT + 3):
-        log = GenerationLog(path, bytes_max=1)
+        log = GenerationLog(SqliteStore(path, bytes_max=1))
         log.add(written(n))
         log.close()
     names = [f"log.sqlite3.{n}" for n in range(1, FILES_KEPT + 1)]
@@ -72,7 +73,7 @@ def test_a_full_file_s_rows_move_up_and_the_oldest_go(tmp_path: Path) -> None:
 def test_rows_move_up_together_with_the_ids_of_their_requests(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     for n in range(FILES_KEPT):
-        log = GenerationLog(path, bytes_max=1)
+        log = GenerationLog(SqliteStore(path, bytes_max=1))
         outcome = written(n)
         outcome.request_id = f"request-{n}"
         log.add(outcome)
@@ -98,8 +99,8 @@ def test_nobody_writes_between_the_copying_and_the_deleting(tmp_path: Path, monk
                 tried.append(error.sqlite_errorname)
         return files_of(path)
 
-    monkeypatch.setattr(generation_log, "files_of", meanwhile)
-    log = GenerationLog(tmp_path / "log.sqlite3", bytes_max=1)
+    monkeypatch.setattr(sqlite_store, "files_of", meanwhile)
+    log = GenerationLog(SqliteStore(tmp_path / "log.sqlite3", bytes_max=1))
     log.add(written(0))
     log.close()
     assert tried == ["SQLITE_BUSY"]
@@ -110,8 +111,8 @@ def test_a_file_that_another_worker_has_just_emptied_is_left_alone(
 ) -> None:
     """Moved up, an empty file would cost the oldest rows."""
     full = iter([10**9])
-    monkeypatch.setattr(generation_log, "_bytes", lambda _: next(full, 0))
-    log = GenerationLog(tmp_path / "log.sqlite3")
+    monkeypatch.setattr(sqlite_store, "_bytes", lambda _: next(full, 0))
+    log = GenerationLog(SqliteStore(tmp_path / "log.sqlite3"))
     log.add(written(0))
     log.close()
     assert {path.name for path in tmp_path.iterdir()} == {"log.sqlite3"}
@@ -120,7 +121,7 @@ def test_a_file_that_another_worker_has_just_emptied_is_left_alone(
 
 def test_what_a_kill_left_of_a_copy_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "log.sqlite3.part").write_bytes(b"half of a copy" * 100)
-    log = GenerationLog(tmp_path / "log.sqlite3", bytes_max=1)
+    log = GenerationLog(SqliteStore(tmp_path / "log.sqlite3", bytes_max=1))
     log.add(written(0))
     log.close()
     assert (rows(tmp_path / "log.sqlite3.1"), log.lost) == (1, 0)
@@ -130,12 +131,12 @@ def test_a_log_that_cannot_be_rotated_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     (tmp_path / "log.sqlite3.part").mkdir()  # a place that no file can take
     for n in range(2):
-        log = GenerationLog(path, bytes_max=1)
+        log = GenerationLog(SqliteStore(path, bytes_max=1))
         log.add(written(n))
         log.close()
         assert (rows(path), log.lost) == (n + 1, 0)
     (tmp_path / "log.sqlite3.part").rmdir()
-    log = GenerationLog(path, bytes_max=1)
+    log = GenerationLog(SqliteStore(path, bytes_max=1))
     log.add(written(2))
     log.close()
     assert [rows(file) for file in files_of(path)[:2]] == [0, 3]
@@ -143,7 +144,7 @@ def test_a_log_that_cannot_be_rotated_keeps_its_rows(tmp_path: Path) -> None:
 
 def test_no_row_is_lost_while_another_process_reads_the_log(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
-    log = GenerationLog(path, bytes_max=60_000)
+    log = GenerationLog(SqliteStore(path, bytes_max=60_000))
     log.add(written(0))
     await_rows(path, 1)
     reading = subprocess.Popen(
@@ -172,7 +173,7 @@ def test_a_file_of_an_older_version_gets_the_column_that_it_lacks(tmp_path: Path
             " llm_model TEXT, prompt_text TEXT, reasoning_text TEXT)"
         )
         db.execute("INSERT INTO generation_logs (created_at) VALUES ('before')")
-    log = GenerationLog(path)
+    log = GenerationLog(SqliteStore(path))
     log.add(written(7))
     log.close()
     with closing(sqlite3.connect(path)) as db:
@@ -181,7 +182,7 @@ def test_a_file_of_an_older_version_gets_the_column_that_it_lacks(tmp_path: Path
 
 
 def test_a_poem_that_makes_no_row_costs_that_row_only(tmp_path: Path) -> None:
-    log = GenerationLog(tmp_path / "log.sqlite3")
+    log = GenerationLog(SqliteStore(tmp_path / "log.sqlite3"))
     broken = written(1)
     broken.answer = Answer("\ud800", "一方だけの代用符号")
     for outcome in (written(0), broken, written(2)):
@@ -192,9 +193,9 @@ def test_a_poem_that_makes_no_row_costs_that_row_only(tmp_path: Path) -> None:
 
 def test_a_full_queue_costs_rows_and_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation_log, "WAITING_MAX", 3)
-    monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
+    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.1)
     path = tmp_path / "log.sqlite3"
-    log = GenerationLog(path)
+    log = GenerationLog(SqliteStore(path))
     log.add(written(0))
     await_rows(path, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -214,9 +215,9 @@ def test_a_full_queue_costs_rows_and_never_waits(tmp_path: Path, monkeypatch: py
 
 
 def test_rows_wait_for_a_file_that_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
+    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.1)
     path = tmp_path / "log.sqlite3"
-    log = GenerationLog(path)
+    log = GenerationLog(SqliteStore(path))
     log.add(written(0))
     await_rows(path, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -231,9 +232,9 @@ def test_rows_wait_for_a_file_that_is_locked(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_locked_file_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_log, "BUSY_S", 0.1)
+    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.1)
     path = tmp_path / "log.sqlite3"
-    log = GenerationLog(path)
+    log = GenerationLog(SqliteStore(path))
     log.add(written(0))
     await_rows(path, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -247,7 +248,7 @@ def test_a_locked_file_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pyt
 
 def test_the_request_s_id_finds_its_row(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
-    log = GenerationLog(path)
+    log = GenerationLog(SqliteStore(path))
     for n in range(3):
         outcome = written(n)
         outcome.request_id = f"request-{n}"
@@ -269,9 +270,10 @@ def test_rows_older_than_a_second_survive_a_kill(tmp_path: Path) -> None:
         sys.path[:0] = {sys.path!r}
         from poem.hand import Answer
         from poem_service.record.generation_log import GenerationLog
+        from poem_service.record.sqlite_store import SqliteStore
         from poem_service.record.outcome import Outcome
         from support.served import a_hand
-        log = GenerationLog(Path({str(path)!r}))
+        log = GenerationLog(SqliteStore(Path({str(path)!r})))
         for n in range(10_000):
             log.add(Outcome(a_hand(n % 7), Answer("題", "詩" * 200), "composed", n, 0.001))
             print(n, time.time(), flush=True)

@@ -1,0 +1,102 @@
+"""The generation log in a real PostgreSQL: rows of several writers, through a restart, counted if lost."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poem.hand import Answer
+from poem_service.errors import SettingsError
+from poem_service.record import generation_log
+from poem_service.record.generation_log import GenerationLog
+from poem_service.record.outcome import Outcome
+from poem_service.settings import Settings
+from support.postgres import Postgres, eventually, postgres, programs
+from support.served import a_hand, sent, serving
+
+psycopg = pytest.importorskip("psycopg")
+
+from poem_service.record.postgres_store import PostgresStore  # noqa: E402
+
+pytestmark = pytest.mark.skipif(programs() is None, reason="no PostgreSQL here: apt-get install postgresql")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    with tempfile.TemporaryDirectory() as home, postgres(Path(home)) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def empty(server: Postgres) -> None:
+    ask(server, "DROP TABLE IF EXISTS generation_logs, requests")
+
+
+def ask(server: Postgres, statement: str) -> list[Any]:
+    with psycopg.connect(server.url, autocommit=True) as db:
+        cursor = db.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def written(n: int) -> Outcome:
+    outcome = Outcome(a_hand(n), Answer("題", "詩" * 200), "composed", n, 0.001, reasoning="考\0え")
+    outcome.request_id = f"request-{n}" if n % 2 else None
+    return outcome
+
+
+async def test_poems_of_the_service_are_rows_with_the_ids_of_their_requests(server: Postgres) -> None:
+    async with serving(Settings.from_env({"POEM_ENGINE": "none", "POEM_LOG_DB": server.url})) as (_, client):
+        answers = [await client.post("/api/generate-poem", json=sent(a_hand(n))) for n in range(20)]
+        metrics = (await client.get("/metrics")).text
+    rows = ask(
+        server,
+        "SELECT generated_poem, selected_cards, is_successful, request_id, created_at > now() - interval '1 hour' "
+        "FROM generation_logs JOIN requests ON log_id = id ORDER BY id",
+    )
+    assert [json.loads(row[0]) for row in rows] == [answer.json() for answer in answers]
+    assert json.loads(rows[0][1]) == sent(a_hand(0))["selectedPairs"]
+    assert [row[3] for row in rows] == [answer.headers["x-request-id"] for answer in answers]
+    assert {(row[2], row[4]) for row in rows} == {(False, True)}
+    assert "poem_log_rows_waiting" in metrics
+
+
+def test_several_writers_lose_nothing_while_the_database_restarts(server: Postgres) -> None:
+    logs = [GenerationLog(PostgresStore(server.url)) for _ in range(3)]
+    for n in range(100):
+        logs[n % 3].add(written(n))
+    eventually(lambda: ask(server, "SELECT to_regclass('requests') IS NOT NULL")[0][0])
+    server.stop()
+    for n in range(100, 200):
+        logs[n % 3].add(written(n))
+    server.start()
+    eventually(lambda: ask(server, "SELECT count(DISTINCT seed) FROM generation_logs")[0][0] == 200)
+    for log in logs:
+        log.close()
+    assert [log.lost for log in logs] == [0, 0, 0]
+    assert ask(server, "SELECT count(*) FROM requests")[0][0] >= 100
+    assert ask(server, "SELECT DISTINCT reasoning_text FROM generation_logs") == [("考え",)]
+
+
+def test_rows_beyond_what_may_wait_are_counted(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation_log, "WAITING_MAX", 3)
+    server.stop()
+    try:
+        log = GenerationLog(PostgresStore(server.url))
+        for n in range(100):
+            log.add(written(n))
+        assert log.lost >= 100 - 2 * 3 - 1
+        assert 0 < log.waiting <= 3
+        log.close()
+        assert log.lost == 100
+    finally:
+        server.start()
+
+
+def test_a_url_that_is_no_good_shows_no_password() -> None:
+    with pytest.raises(SettingsError, match="POEM_LOG_DB") as refused:
+        Settings.from_env({"POEM_LOG_DB": "mysql://me:a-secret@host/db"})
+    assert "a-secret" not in str(refused.value)
+    assert "a-secret" not in repr(Settings.from_env({"POEM_LOG_DB": "postgresql://me:a-secret@host/db"}))
