@@ -123,7 +123,7 @@ def test_a_long_conversation_loses_its_oldest_turns(embedded: Embedded) -> None:
     assert "\n0番" not in kept
     assert "\n39番" in kept
     assert kept.count("家") == 1
-    with pytest.raises(UnfinishedError, match=r"\d+ tokens and an answer do not fit serve\.num_ctx, 2048"):
+    with pytest.raises(UnfinishedError, match=r"\d+ tokens and an answer do not fit serve\.num_ctx, 3072"):
         embedded._fitting([messages[0], {"role": "user", "content": "街" * 3000}])
 
 

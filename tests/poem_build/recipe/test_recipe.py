@@ -57,7 +57,7 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ("smoke_hands = 2", "smoke_hands = 20", "gate.smoke_hands: more hands than dataset.test has, 6"),
         ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
         ("kv_heads = 2", "kv_heads = 3", "pretrain: heads must divide hidden_size, and kv_heads must divide heads"),
-        ("num_ctx = 2048", "num_ctx = 4096", "serve.num_ctx: is beyond pretrain.context, 2048"),
+        ("num_ctx = 3072", "num_ctx = 4096", "serve.num_ctx: is beyond pretrain.context, 3072"),
         ('summary = "the', 'summary = "the\\n', "summary: String should match pattern"),
     ],
 )
