@@ -31,7 +31,10 @@ SET_BY_MAKE = {"MODEL_LICENCE", "MODEL_GGUF", "MODEL_VERDICT", "MODEL_GAME_DIGES
 """What the image is made of and its labels say of the artifacts; a stand has no reason to."""
 BY_GPU = {"RENDER_GROUP", "POEM_DEAL"}
 """What a GPU gives another default: whose devices they are, and that its model may write for any cards."""
-OF_THE_CONTAINER = {"POEM_HOST", "POEM_GPU", "POEM_GPU_LAYERS", "POEM_GGUF", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"}
+OF_THE_CONTAINER = {
+    *("POEM_HOST", "POEM_GPU", "POEM_GPU_LAYERS", "POEM_GGUF"),
+    *("POEM_ENGINES", "POEM_OPENAI_URL", "POEM_OPENAI_KEY"),
+}
 """Settings that the stack itself decides: where it listens in its container, its engine, its model, its GPU."""
 
 
