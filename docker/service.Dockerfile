@@ -19,6 +19,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 FROM scratch AS wheels-service
 
+FROM scratch AS wheels-postgresql
+
 FROM llama AS wheels-embedded
 
 # hadolint ignore=DL3006

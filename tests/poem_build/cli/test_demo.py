@@ -53,7 +53,7 @@ def test_a_taken_port_is_refused_before_anything_is_made(recipe_file: Path, tmp_
 def test_a_port_that_is_none_is_refused_before_anything_is_made(port: str, recipe_file: Path, tmp_path: Path) -> None:
     done = _demo(tmp_path, "--recipe", str(recipe_file), "--port", port)
     assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert f"{port} is not in the range 1<=x<=65535" in done.stderr
+    assert f"'{port}' is not allowed; give a port from 1 to 65535" in done.stderr
 
 
 @pytest.mark.long
