@@ -19,7 +19,7 @@ def workshop_of(recipe: Recipe, out: Path, host: str | None = None, *, game: Gam
     game = game or builtin_game()
     name, log = ollama_model(recipe.name, game.name), out / "ollama.log"
     served = pipeline.of_ollama(host, name, out, log, None) if host else ()
-    return Workshop(recipe, game, out, [*pipeline.STAGES, *served])
+    return Workshop(recipe, game, out, [*pipeline.stages(recipe), *served])
 
 
 def changed(recipe: Recipe, section: str, **change: Any) -> Recipe:

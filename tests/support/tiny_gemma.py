@@ -24,12 +24,12 @@ WIDTH, HEAD, FEED, LAYERS, WINDOW = 320, 256, 512, 6, 64
 tell by what attention is scaled; transformers then takes heads of 256 for granted, which the real one has."""
 
 
-def write_tiny_gemma(path: Path, work: Path, recipe: Recipe, *, vocabulary: int = 2000, seed: int = 5) -> Path:
+def write_tiny_gemma(path: Path, work: Path, recipe: Recipe, *, pieces: int = 2000, seed: int = 5) -> Path:
     """Write the GGUF; `work` is an empty folder for what it is made of."""
-    (work / "tokenizer.model").write_bytes(_vocabulary(vocabulary))
+    (work / "tokenizer.model").write_bytes(vocabulary(pieces))
     torch.manual_seed(seed)
     config = Gemma3TextConfig(
-        vocab_size=vocabulary,
+        vocab_size=pieces,
         hidden_size=WIDTH,
         intermediate_size=FEED,
         num_hidden_layers=LAYERS,
@@ -50,7 +50,8 @@ def write_tiny_gemma(path: Path, work: Path, recipe: Recipe, *, vocabulary: int 
     return path
 
 
-def _vocabulary(size: int) -> bytes:
+def vocabulary(size: int) -> bytes:
+    """The bytes of a tokenizer.model with so many pieces."""
     texts = [*default_instructions().split("\n"), *all_texts()[1:]]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

@@ -1,6 +1,7 @@
 """A GGUF of a few hundred kilobytes with random weights: enough for llama.cpp to speak under a grammar."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,15 @@ def write_tiny_gguf(
     width: int = WIDTH,
     feed: int = FEED,
     layers: int = LAYERS,
+    vocabulary: Path | None = None,
+    name: str = "tiny-random",
 ) -> Path:
-    """Write the model. llama.cpp dies of it without `bytes_too`, as its vocabulary cannot spell every text."""
+    """Write the model, with the vocabulary of another GGUF if one is given.
+
+    llama.cpp dies of it without `bytes_too`, as its own vocabulary then cannot spell every text.
+    """
     writer = gguf.GGUFWriter(str(path), "llama")
-    tokens, scores, types = _vocabulary(bytes_too)
-    writer.add_name("tiny-random")
+    writer.add_name(name)
     writer.add_context_length(4096)
     writer.add_embedding_length(width)
     writer.add_block_count(layers)
@@ -38,13 +43,7 @@ def write_tiny_gguf(
     writer.add_head_count_kv(HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(width // HEADS)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
-    writer.add_token_types(types)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
+    tokens = _copied(writer, vocabulary) if vocabulary else _made(writer, bytes_too)
     writer.add_chat_template(template)
     writer.add_string("mansion_poem.prompt_version", builtin_game().prompt_version)
     rng = np.random.default_rng(seed)
@@ -52,8 +51,8 @@ def write_tiny_gguf(
     def tensor(name: str, *shape: int) -> None:
         writer.add_tensor(name, rng.normal(0, 0.05, shape).astype(np.float32))
 
-    tensor("token_embd.weight", len(tokens), width)
-    tensor("output.weight", len(tokens), width)
+    tensor("token_embd.weight", tokens, width)
+    tensor("output.weight", tokens, width)
     writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
     for n in range(layers):
         for name in ("attn_norm", "ffn_norm"):
@@ -68,6 +67,29 @@ def write_tiny_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _made(writer: Any, bytes_too: bool) -> int:
+    """Write a vocabulary of our own; returns how many tokens it has."""
+    tokens, scores, types = _vocabulary(bytes_too)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores(scores)
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    return len(tokens)
+
+
+def _copied(writer: Any, vocabulary: Path) -> int:
+    """Write the file's; returns how many tokens it has."""
+    reader = gguf.GGUFReader(vocabulary)
+    for field in reader.fields.values():
+        if field.name.startswith("tokenizer.") and field.name != gguf.Keys.Tokenizer.CHAT_TEMPLATE:
+            kind, *of = field.types
+            writer.add_key_value(field.name, field.contents(), kind, sub_type=of[-1] if of else None)
+    return len(reader.get_field(gguf.Keys.Tokenizer.LIST).data)
 
 
 def _vocabulary(bytes_too: bool) -> tuple[list[bytes], list[float], list[int]]:

@@ -77,7 +77,9 @@ class Chosen:
     def workshop(self, host: str | None = None, *, as_it_lies: bool = False) -> Workshop:
         """The stages of it; those that need an Ollama too if one answers at `host`."""
         served = pipeline.of_ollama(host, self.model, self.out, self.log, self.folder) if host else ()
-        return Workshop(self.recipe, self.game, self.out, [*pipeline.STAGES, *served], as_it_lies=as_it_lies)
+        return Workshop(
+            self.recipe, self.game, self.out, [*pipeline.stages(self.recipe), *served], as_it_lies=as_it_lies
+        )
 
 
 def work_options(command: Command) -> Command:

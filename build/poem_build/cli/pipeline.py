@@ -11,12 +11,13 @@ from poem_build.data import dataset
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
 from poem_build.evaluation.gates import EvalReport, Verdict, verdict_of
-from poem_build.export import convert, merge, modelfile, quantize
+from poem_build.export import adopt, convert, merge, modelfile, preflight, quantize, take
 from poem_build.export.modelfile import MODELFILE
 from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
 from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing, write_standing
+from poem_build.recipe.schema import Recipe
 from poem_build.report import fidelity_table, serving_table
 from poem_build.ship import register
 from poem_build.ship.register import RegisterReport
@@ -28,6 +29,7 @@ from poem_build.train import adapter
 
 MADE = (
     dataset.STAGE,
+    preflight.STAGE,
     adapter.STAGE,
     merge.STAGE,
     convert.STAGE,
@@ -41,6 +43,18 @@ JUDGING = ("fidelity", "verify", "eval")
 """Stages that say whether a finished model is good enough, and make nothing that others read."""
 STAGES = (source.STAGE, *MADE, stage.STAGE)
 """All that need no Ollama."""
+_OF_A_BASE = {"merge": take.STAGE}
+_OF_A_GGUF = {"merge": take.TERMS, "quantize": adopt.STAGE}
+_WITHOUT_TRAINING = ("train", "fidelity")
+_WITHOUT_WEIGHTS = (*_WITHOUT_TRAINING, "base", "preflight", "convert")
+
+
+def stages(recipe: Recipe) -> Sequence[Stage]:
+    """The same for the recipe: one without `[train]` takes its base, or a GGUF, as it is."""
+    if recipe.train:
+        return STAGES
+    others = _OF_A_GGUF if recipe.base.gguf else _OF_A_BASE
+    return tuple(others.get(one.name, one) for one in STAGES)
 
 
 def evaluating(asked: stage.Asked) -> Sequence[Stage]:
@@ -61,9 +75,13 @@ def run_all(workshop: Workshop) -> Iterator[Artifact]:
 
 def names(workshop: Workshop) -> list[str]:
     """The stages that make the recipe's model, in order."""
-    base = [source.STAGE.name] if workshop.recipe.base.brought else []
+    recipe = workshop.recipe
+    base = [source.STAGE.name] if recipe.base.brought else []
     registered = ["register"] if "register" in workshop.stages else []
-    return [*base, *(stage.name for stage in MADE), *registered]
+    left_out: tuple[str, ...] = ()
+    if recipe.train is None:
+        left_out = _WITHOUT_WEIGHTS if recipe.base.gguf else _WITHOUT_TRAINING
+    return [name for name in (*base, *(one.name for one in MADE), *registered) if name not in left_out]
 
 
 def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:

@@ -1,6 +1,5 @@
 """A model folder → an f16 GGUF that tokenizes as transformers does and says which prompt it was trained on."""
 
-from poem_build.errors import GateError
 from poem_build.export import parity
 from poem_build.export.gguf import convert_folder
 from poem_build.export.parity import Parity
@@ -31,13 +30,7 @@ def run(job: Job) -> ConvertReport:
 
 def gate(finished: Finished) -> None:
     """Refuses on any text whose token ids differ."""
-    found = finished.artifact.report(ConvertReport).token_parity
-    if found.different:
-        raise GateError(
-            f"base.pre_tokenizer: {len(found.different)} of {found.texts} texts get other token ids in llama.cpp than "
-            f"in transformers, or do not come back from them, {found.different[0]!r} for one; name the split that the "
-            "tokenizer makes"
-        )
+    parity.refuse(finished.artifact.report(ConvertReport).token_parity)
 
 
 STAGE = Stage(

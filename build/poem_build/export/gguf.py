@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.errors import ModelFileError
-from poem_build.models import family
+from poem_build.models import family, unigram
 from poem_build.models.converter import converter, gguf, quiet
 from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe
@@ -17,7 +17,9 @@ GAME_KEY, GAME_DIGEST_KEY = "mansion_poem.game", "mansion_poem.game_digest"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -> None:
+def convert_folder(
+    folder: Path, target: Path, recipe: Recipe, origin: Origin, *, vocabulary_only: bool = False
+) -> None:
     """Write the folder's model as f16 GGUF; raises `ModelFileError` for a model that the converter cannot take.
 
     It says which prompt and game it was trained for. The recipe's sampling goes along under llama.cpp's own
@@ -27,7 +29,7 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -
 
     conversion = converter()
     with _translated(folder):
-        hparams = conversion.ModelBase.load_hparams(folder, False)
+        hparams = _completed(conversion.ModelBase.load_hparams(folder, False))
         architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
     try:
         known = conversion.get_model_class(architecture)
@@ -50,17 +52,18 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -
             byte = gguf().TokenType.BYTE
             return tokens, [byte if _BYTE.fullmatch(t) else kind for t, kind in zip(tokens, types, strict=True)], split
 
+        def set_vocab(self) -> None:
+            if (unknown := unigram.unknown_id(folder)) is None:
+                super().set_vocab()
+                return
+            # Of llama.cpp's own vocabularies T5's alone is a unigram model; only the answer ends with its end of text.
+            conversion.get_model_class("T5ForConditionalGeneration").set_vocab(self)
+            self.gguf_writer.add_unk_token_id(unknown)
+            self.gguf_writer.add_add_eos_token(False)
+
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
-            writer, serve = self.gguf_writer, recipe.serve
-            writer.add_string(PROMPT_VERSION_KEY, origin.prompt_version)
-            writer.add_string(GAME_KEY, origin.game)
-            writer.add_string(GAME_DIGEST_KEY, origin.game_digest)
-            writer.add_sampling_temp(serve.temperature)
-            writer.add_sampling_top_k(serve.top_k)
-            writer.add_sampling_top_p(serve.top_p)
-            writer.add_sampling_min_p(serve.min_p)
-            writer.add_sampling_penalty_repeat(serve.repeat_penalty)
+            introduce(self.gguf_writer, recipe, origin)
 
         def prepare_metadata(self, vocab_only: bool) -> None:
             super().prepare_metadata(vocab_only)
@@ -68,7 +71,32 @@ def convert_folder(folder: Path, target: Path, recipe: Recipe, origin: Origin) -
 
     with quiet(), torch.inference_mode(), _translated(folder):
         # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.
-        Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=recipe.name, hparams=hparams).write()
+        made = Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=recipe.name, hparams=hparams)
+        made.write_vocab() if vocabulary_only else made.write()
+
+
+def introduce(writer: Any, recipe: Recipe, origin: Origin) -> None:
+    """Have the file say which prompt and game it is for, and how it is sampled from."""
+    serve = recipe.serve
+    writer.add_string(PROMPT_VERSION_KEY, origin.prompt_version)
+    writer.add_string(GAME_KEY, origin.game)
+    writer.add_string(GAME_DIGEST_KEY, origin.game_digest)
+    writer.add_sampling_temp(serve.temperature)
+    writer.add_sampling_top_k(serve.top_k)
+    writer.add_sampling_top_p(serve.top_p)
+    writer.add_sampling_min_p(serve.min_p)
+    writer.add_sampling_penalty_repeat(serve.repeat_penalty)
+
+
+def _completed(hparams: dict[str, Any]) -> dict[str, Any]:
+    """The config with what llama.cpp's converter asks for under names that transformers no longer writes."""
+    rope = hparams.get("rope_parameters") or {}
+    match hparams.get("model_type"):
+        case "gpt2":
+            return {"n_ctx": hparams["n_positions"], **hparams}
+        case "gpt_neox":
+            return {"rotary_pct": rope.get("partial_rotary_factor", 1.0), **hparams}
+    return hparams
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from poem_build.models import family, licence
 from poem_build.models.context import check_context
 from poem_build.models.family import MODELFILES
 from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
-from poem_build.models.origin import read_origin, write_origin
+from poem_build.models.origin import Longest, read_origin, write_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, part, sections
@@ -49,16 +49,16 @@ def run(job: Job) -> ModelfileReport:
     """Render both, and count tokens."""
     recipe, count = job.recipe, job.recipe.gate.token_parity_texts
     origin = write_origin(job.folder, read_origin(job.path("gguf")))
-    if origin.longest:
-        check_context(recipe, origin.longest)
+    path, talk = job.path("gguf", SERVED), family.family(recipe.base.family)
+    prompt = talk.prompt(read_chats(job.path("dataset", "test.jsonl"))[0])
+    tokens = len(Llama(path, vocab_only=True).tokenize(prompt))
+    check_context(recipe, origin.longest or Longest(example=tokens, prompt=tokens))
     wanted = fields(recipe, job.game, licence.texts_in(job.path("merged")))
     (job.folder / MODELFILE).write_text(render_modelfile(recipe, wanted), "utf-8")
     (job.folder / CREATE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
-    path, talk = job.path("gguf", SERVED), family.family(recipe.base.family)
-    prompt = talk.prompt(read_chats(job.path("dataset", "test.jsonl"))[0])
     counts = {
-        "prompt": len(Llama(path, vocab_only=True).tokenize(prompt)),
-        "texts": parity.token_counts(job.path("merged"), path, talk, job.game, count),
+        "prompt": tokens,
+        "texts": parity.token_counts(path, talk, job.game, count),
     }
     (job.folder / TOKEN_COUNTS).write_text(json.dumps(counts, ensure_ascii=False) + "\n", "utf-8")
     return ModelfileReport(texts=count)

@@ -41,6 +41,7 @@ from poem_build.store.artifact import Report
 from poem_build.store.red_line import refuse
 from poem_build.store.stage import ALL, Finished, Job, Stage, sections
 
+_LOG_BEHIND_S = 5.0
 _EVALUATED = re.compile(rb"prompt eval time =\s*[\d.]+ ms /\s*(\d+) tokens")
 
 
@@ -179,9 +180,19 @@ def play(
         replies.append(engine.ask(Question(asked.messages, asked.seed, asked.titles, dict(sampling or {}))))
     evaluated = None
     if log and start is not None:
-        found = [int(count) for count in _EVALUATED.findall(log.read_bytes()[start:])]
+        found = _counted(log, start, len(replies))
         evaluated = found if len(found) == len(replies) else None  # somebody else's requests are among them
     return Played(replies, evaluated)
+
+
+def _counted(log: Path, start: int, wanted: int) -> list[int]:
+    """The counts that the log tells from there on; its writer may be a little behind the answers."""
+    deadline = time.monotonic() + _LOG_BEHIND_S
+    while True:
+        found = [int(count) for count in _EVALUATED.findall(log.read_bytes()[start:])]
+        if len(found) >= wanted or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def verdicts_of(replies: Sequence[Reply], examples: Sequence[Example], asked: str = "") -> list[Verdict]:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from poem_build.errors import ModelFileError
-from poem_build.models.tokens import Tokens
+from poem_build.models.tokens import Tokens, continued, opened
 from poem_build.recipe.schema import Base, Recipe
 
 MODELFILES = Path(__file__).resolve().parents[3] / "modelfiles"
@@ -28,6 +28,8 @@ class Family:
     """What ends a turn in the family's templates: one token each."""
     pre_tokenizer: str
     """llama.cpp's name for the split that the tokenizer makes; token parity is what proves it."""
+    tokenizer: str = ""
+    """Where its token ids were compared with llama.cpp's on a published vocabulary; empty where none was seen."""
     licence: str = ""
     """What all of its models are under, whoever made them; empty where each has its own."""
     target_modules: str | tuple[str, ...] = "all-linear"
@@ -35,6 +37,7 @@ class Family:
     # transformers writes neither tokenizer.model nor all of a slow tokenizer's files, so they are copied as they are.
     tokenizer_files: tuple[str, ...] = (
         "tokenizer*",
+        "spiece.model",
         "special_tokens_map.json",
         "added_tokens.json",
         "vocab.json",
@@ -86,8 +89,7 @@ class Family:
                 f"{_parting(prompt, whole)!r}; write what stands before an answer in both"
             )
         answer = whole.removeprefix(prompt).rstrip("\n")
-        prompt_ids = tokenizer.encode(prompt, add_special_tokens=True)
-        return Tokens(tuple(prompt_ids), tuple(tokenizer.encode(answer, add_special_tokens=False)))
+        return Tokens(tuple(opened(tokenizer, prompt)), tuple(continued(tokenizer, answer)))
 
     def split(self, base: Base) -> str:
         """llama.cpp's name for the split that the base's tokenizer makes."""

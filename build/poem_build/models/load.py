@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.errors import ModelFileError
-from poem_build.models import tensors
+from poem_build.models import tensors, unigram
 
 
 def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
@@ -49,7 +49,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     with translated(folder):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = unigram.tokenizer_of(folder) or AutoTokenizer.from_pretrained(folder)
         if not tokenizer.encode("家", add_special_tokens=False):  # the library makes an empty one of no files at all
             raise ValueError("its tokenizer reads 「家」 as nothing; tokenizer.json or tokenizer.model is missing")
         return tokenizer

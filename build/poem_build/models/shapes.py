@@ -102,6 +102,9 @@ def of_gguf(path: Path) -> Shape:
 def _translated(read: Callable[[], dict[str, Any]], where: str) -> Shape:
     try:
         return Shape.model_validate(read())
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, ValidationError) as error:
+    except ValidationError as error:
+        told = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise ModelFileError(f"{where}: tells of no model: {told}; give a whole one") from error
+    except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelFileError(f"{where}: does not tell the model's shape: {told}; give a whole model") from error

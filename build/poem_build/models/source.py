@@ -7,16 +7,16 @@ artifact `base`. A folder is taken as it stands.
 import errno
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from poem_build.errors import ModelFileError, RecipeError
-from poem_build.models import hub, licence
+from poem_build.models import architectures, hub, licence
 from poem_build.models.converter import gguf, quiet
 from poem_build.models.family import family
 from poem_build.models.files import CARD, LICENCES
+from poem_build.models.mixture import file_type, readable
 from poem_build.recipe.schema import HUB_ID, Base, Recipe
 from poem_build.store.artifact import Report
 from poem_build.store.stage import Job, Stage
@@ -35,7 +35,9 @@ class SourceReport(Report):
 
 def bring(job: Job) -> SourceReport:
     """Fetch the model from the hub, or dequantize the GGUF file."""
-    given = job.recipe.base
+    given, shape = job.recipe.base, job.recipe.shape
+    if shape:
+        architectures.refuse_unfaithful(shape.architecture, f"base {given.name}")
     return _dequantize(given.gguf, job.folder) if given.gguf else _fetch(given, job.folder, job.room)
 
 
@@ -107,7 +109,7 @@ def _fetch(given: Base, folder: Path, room: Path) -> SourceReport:
 
 def _dequantize(path: Path, folder: Path) -> SourceReport:
     kind = file_type(path)
-    with _readable(path), quiet():
+    with readable(path), quiet():
         model, tokenizer = _load_gguf(path)
         tokenizer.save_pretrained(folder)
         model.hf_quantizer = None  # it would refuse to save what it has unpacked
@@ -121,17 +123,6 @@ def _dequantize(path: Path, folder: Path) -> SourceReport:
         dtype=str(model.dtype).removeprefix("torch."),
         parameters=sum(p.numel() for p in model.parameters()),
     )
-
-
-def file_type(path: Path) -> str:
-    """The mixture that most of the GGUF's tensors are in, `Q4_K_M` say; raises `ModelFileError` if it is no GGUF."""
-    with _readable(path):
-        reader = gguf().GGUFReader(path)
-        field = reader.get_field("general.file_type")
-        if field is None:
-            raise ValueError("general.file_type is not there")
-        kind: str = gguf().LlamaFileType(field.contents()).name
-    return kind.removeprefix("MOSTLY_").removeprefix("ALL_")
 
 
 def _load_gguf(path: Path) -> tuple[Any, Any]:
@@ -148,12 +139,3 @@ def _load_gguf(path: Path) -> tuple[Any, Any]:
         **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
     return model, AutoTokenizer.from_pretrained(**where)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, IndexError, KeyError, ImportError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelFileError(f"{path}: base.gguf: no whole GGUF that transformers reads: {told}") from error

@@ -75,7 +75,8 @@ def completed(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
         shape = Shape.model_validate(given["shape"])
     except ValidationError:
         return {"params": "", **given}
-    defaults: dict[str, Any] = {"dataset": _DATASET, "serve": _SERVE, "gate": _GATE}
+    gate = _GATE if "train" in given else _GATE | {"smoke_pass": 0.0}  # nobody has taught it the rules
+    defaults: dict[str, Any] = {"dataset": _DATASET, "serve": _SERVE, "gate": gate}
     if isinstance(train := given.get("train"), Mapping):
         defaults["train"] = {key: value for key, value in training(shape, train).items() if key in known}
     content = {"params": count(shape.parameters), "notice": _NOTICES.get(str(given.get("licence")), ""), **given}

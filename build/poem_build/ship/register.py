@@ -1,6 +1,7 @@
 """A GGUF and its fields → a model that Ollama serves, proved over HTTP to be the one that was trained."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,7 +200,7 @@ def _prove_answer(host: str, model: str, game: Game, examples: Sequence[Example]
         if reply.whole is None:
             told = f"it ended with {reply.ended!r}"
             continue
-        if not reply.whole.lstrip("{ \n").startswith('"title"'):
+        if not re.match(r'\s*{\s*"title"', reply.whole):
             raise OllamaError(f"{model}: Ollama orders the keys otherwise than trained; set OLLAMA_GO_TEMPLATE=1")
         verdict = Rules().judge(example, reply, model)
         if verdict.passed:

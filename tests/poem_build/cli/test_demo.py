@@ -32,7 +32,7 @@ def test_a_hand_is_played_and_told_in_one_line(
     assert sorted(told) == sorted(KEYS)
     assert told["engine"] == "embedded"
     assert told["stages"] == dict.fromkeys(
-        ["dataset", "train", "merge", "convert", "quantize", "fidelity", "modelfile", "verify"], 0.0
+        ["dataset", "preflight", "train", "merge", "convert", "quantize", "fidelity", "modelfile", "verify"], 0.0
     )
     assert told["poem"].count("\n") in (2, 3)
     assert "no Ollama here" in done.stdout

@@ -171,6 +171,7 @@ def test_luck_is_reckoned(hands: int, share: float, skill: float, chance: float)
 
 
 def test_no_recipe_s_smoke_test_lets_a_bad_model_through_or_a_good_one_fail() -> None:
-    for gate in (load_recipe(name).gate for name in recipe_names()):
+    recipes = [load_recipe(name) for name in recipe_names()]
+    for gate in (recipe.gate for recipe in recipes if recipe.train):
         assert luck(gate.smoke_hands, gate.smoke_pass, 0.1) <= 0.05
         assert luck(gate.smoke_hands, gate.smoke_pass, 0.75) >= 0.99

@@ -2,4 +2,4 @@
 
 from poem_build.models.family import Family
 
-FAMILY = Family(name="chatml", stop=("<|im_end|>",), pre_tokenizer="qwen2")
+FAMILY = Family(name="chatml", stop=("<|im_end|>",), pre_tokenizer="qwen2", tokenizer="llama.cpp's sources")

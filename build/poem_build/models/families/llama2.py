@@ -6,5 +6,6 @@ FAMILY = Family(
     name="llama2",
     stop=("</s>",),
     pre_tokenizer="default",  # where there is no tokenizer.model; with one llama.cpp reads the vocabulary from that
+    tokenizer="llama.cpp's sources",
     licence="Llama 2 Community License",  # its models and what is derived from them (section 1.b)
 )

@@ -2,4 +2,6 @@
 
 from poem_build.models.family import Family
 
-FAMILY = Family(name="llama3", stop=("<|eot_id|>", "<|end_of_text|>"), pre_tokenizer="llama-bpe")
+FAMILY = Family(
+    name="llama3", stop=("<|eot_id|>", "<|end_of_text|>"), pre_tokenizer="llama-bpe", tokenizer="llama.cpp's sources"
+)

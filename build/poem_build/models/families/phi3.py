@@ -6,4 +6,5 @@ FAMILY = Family(
     name="phi3",
     stop=("<|end|>", "<|endoftext|>"),
     pre_tokenizer="default",  # llama.cpp reads the vocabulary from tokenizer.model
+    tokenizer="llama.cpp's sources",
 )

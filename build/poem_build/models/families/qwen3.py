@@ -6,4 +6,4 @@ model that thinks, and prefers it to ours.
 
 from poem_build.models.family import Family
 
-FAMILY = Family(name="qwen3", stop=("<|im_end|>",), pre_tokenizer="qwen2")
+FAMILY = Family(name="qwen3", stop=("<|im_end|>",), pre_tokenizer="qwen2", tokenizer="llama.cpp's sources")

@@ -1,0 +1,79 @@
+"""A base → whether the chain can take it, found out before anything is trained: architecture, spelling, token ids."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from poem_build.data.chats import Messages, read_chats
+from poem_build.errors import ModelFileError
+from poem_build.export import parity
+from poem_build.export.gguf import convert_folder
+from poem_build.export.parity import Parity
+from poem_build.models import architectures, family
+from poem_build.models.converter import VERSION
+from poem_build.models.family import Family
+from poem_build.models.load import load_tokenizer
+from poem_build.models.origin import read_origin
+from poem_build.models.shapes import of_folder
+from poem_build.store.artifact import Report
+from poem_build.store.stage import ALL, Finished, Job, Stage, part, sections
+
+
+class PreflightReport(Report):
+    """What the base is, and whether llama.cpp reads texts as transformers does."""
+
+    architecture: str
+    token_parity: Parity
+
+
+def run(job: Job) -> PreflightReport:
+    """Look at the config, write the vocabulary alone as GGUF, and compare token ids.
+
+    Raises `ModelFileError` for an architecture that cannot be served as it is trained, and for a vocabulary that has
+    no token for a character of an answer.
+    """
+    base, talk, count = job.path("base"), family.family(job.recipe.base.family), job.recipe.gate.token_parity_texts
+    architecture = of_folder(base).architecture
+    architectures.refuse_unfaithful(architecture, str(base))
+    _check_spelling(load_tokenizer(base), talk, base, read_chats(job.path("dataset", "valid.jsonl")))
+    with tempfile.TemporaryDirectory() as work:
+        vocabulary = Path(work) / "vocabulary.gguf"
+        convert_folder(base, vocabulary, job.recipe, read_origin(job.path("dataset")), vocabulary_only=True)
+        different = parity.differing_texts(base, vocabulary, talk, job.game, count)
+    return PreflightReport(architecture=architecture, token_parity=Parity(texts=count, different=different))
+
+
+def gate(finished: Finished) -> None:
+    """Refuses on any text whose token ids differ."""
+    parity.refuse(finished.artifact.report(PreflightReport).token_parity)
+
+
+STAGE = Stage(
+    name="preflight",
+    summary="Prove that the chain can take the base, before anything is trained.",
+    makes="preflight",
+    work=run,
+    report=PreflightReport,
+    settings=lambda recipe: {
+        **{"name": recipe.name, "converter": VERSION},
+        **sections("base", "serve")(recipe),
+        **part("gate", "token_parity_texts")(recipe),
+    },
+    inputs={"base": ALL, "dataset": ("valid.jsonl", "origin.json")},
+    reads_game=True,
+    outside=family.templates,
+    modules=family.modules,
+    packages=("torch", "transformers", "llama-cpp-python"),
+    gate=gate,
+)
+
+
+def _check_spelling(tokenizer: Any, talk: Family, base: Path, chats: list[Messages]) -> None:
+    unknown = tokenizer.unk_token_id
+    for chat in chats:
+        answer = talk.tokens(tokenizer, chat).answer[:-1]  # the end of a turn may be the same token
+        if unknown is not None and unknown in answer:
+            told = tokenizer.decode(answer[: answer.index(unknown)])[-20:]
+            raise ModelFileError(
+                f"{base}: its vocabulary has no token for what follows {told!r} in an answer; give another base"
+            )

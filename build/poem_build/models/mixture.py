@@ -1,0 +1,29 @@
+"""A GGUF file → the mixture of types that its tensors are in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from poem_build.errors import ModelFileError
+from poem_build.models.converter import gguf
+
+
+def file_type(path: Path) -> str:
+    """The mixture that most of the GGUF's tensors are in, `Q4_K_M` say; raises `ModelFileError` if it is no GGUF."""
+    with readable(path):
+        reader = gguf().GGUFReader(path)
+        field = reader.get_field("general.file_type")
+        if field is None:
+            raise ValueError("general.file_type is not there")
+        kind: str = gguf().LlamaFileType(field.contents()).name
+    return kind.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """What is raised of a file that is no whole GGUF, as one line."""
+    try:
+        yield
+    except (OSError, ValueError, IndexError, KeyError, ImportError) as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelFileError(f"{path}: base.gguf: no whole GGUF that transformers reads: {told}") from error
