@@ -13,6 +13,7 @@ from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
 from poem_build.train import pretrain
 from support.chain import workshop_of
+from support.process import free_port
 
 MINI = """
 name = "mini"
@@ -120,7 +121,7 @@ def ollama(ollama_log: Path) -> Iterator[str]:
         pytest.skip("no `ollama` on PATH: nothing is tested against a real one")
     patch = pytest.MonkeyPatch()
     patch.setenv("OLLAMA_MODELS", str(ollama_log.parent / "models"))
-    host = "http://127.0.0.1:11978"
+    host = f"http://127.0.0.1:{free_port()}"
     with running_server(host, ollama_log) as there:
         assert there, ollama_log.read_text("utf-8")
         yield host

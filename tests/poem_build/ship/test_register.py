@@ -44,7 +44,8 @@ def test_a_real_ollama_serves_what_was_trained(
     report = pipeline.make(workshop, "register").report(RegisterReport)
     assert report.model == NAME
     assert (report.token_counts.texts, report.token_counts.different) == (50, [])
-    tags = {m["name"]: m["digest"] for m in httpx.get(f"{ollama}/api/tags").json()["models"]}
+    models = httpx.get(f"{ollama}/api/tags").json()["models"]
+    tags = {m["name"]: m["digest"] for m in models if m["name"].startswith("mansion-poem:")}
     assert tags == {NAME: report.digest, "mansion-poem:latest": report.digest}
     assert "| token counts: llama.cpp, Ollama | 0 of 50 texts differ | 0 | ok |" in (out / "fidelity.md").read_text()
     assert pipeline.make(workshop, "register").reused
