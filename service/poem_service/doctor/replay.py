@@ -48,7 +48,8 @@ def command(environ: Mapping[str, str], asked: argparse.Namespace) -> int:
     """0 if the poem is the same again, 1 if it is another. Raises `ReplayError` or `SettingsError`."""
     settings = Settings.from_env(environ)
     if not isinstance(settings.log_db, Path):
-        raise SettingsError("POEM_LOG_DB: names no file; replay reads the service's generation log in SQLite")
+        given = "names no file" if settings.log_db else "not set"
+        raise SettingsError(f"POEM_LOG_DB: {given}; replay reads the service's generation log in SQLite")
     logged = find(settings.log_db, asked.request_id)
     outcome, same_prompt = asyncio.run(_again(settings, logged, asked.wait))
     same = outcome.answer == logged.answer
