@@ -46,7 +46,7 @@ def at(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand
     tools.mkdir()
     (tools / "xdg-open").write_text(f'#!/bin/sh\necho "$1" >>"{folder}/opened"\n')
     (tools / "xdg-open").chmod(0o755)
-    with stand.stand(folder / "engine", home) as found:
+    with stand.stand(tmp_path_factory.mktemp("engine"), home) as found:
         found.env = {"PATH": f"{tools}:{os.environ['PATH']}"}
         yield found
 
