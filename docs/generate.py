@@ -1,11 +1,13 @@
 """The program → the parts of README.md that are generated from it: `make docs` writes them, a test compares."""
 
+import importlib
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from poem_build.cli.main import cli
-from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.models.family import family
+from poem_build.recipe.schema import family_names, load_recipe, recipe_names
 from poem_service.settings import Settings
 from poem_service.variables import VARIABLES
 
@@ -23,6 +25,7 @@ def generated(text: str) -> str:
     for mark, content in {
         "help": f"```\n{commands}\n```",
         "recipes": _recipes(),
+        "families": _families(),
         "settings": f"| variable | default | what is allowed |\n|---|---|---|\n{rows}",
     }.items():
         before, _, rest = text.partition(f"<!-- {mark} -->")
@@ -38,6 +41,17 @@ def _recipes() -> str:
         for r in map(load_recipe, recipe_names())
     )
     return "\n".join(("| recipe | what it is | parameters | licence | status |", "|---|---|---|---|---|", *rows))
+
+
+def _families() -> str:
+    """The table of the families; their modules' first sentences tell of them."""
+    rows = []
+    for name in family_names():
+        told = (importlib.import_module(f"poem_build.models.families.{name}").__doc__ or "").splitlines()[0]
+        compared = family(name).tokenizer
+        seen = f"compared: {compared}" if compared else "template written, tokenizer unseen"
+        rows.append(f"| `{name}` | {told.rstrip('.')} | {seen} |")
+    return "\n".join(("| family | what it is | tokenizer |", "|---|---|---|", *rows))
 
 
 def _shown(value: object) -> str:

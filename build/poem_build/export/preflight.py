@@ -15,6 +15,7 @@ from poem_build.models.family import Family
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin
 from poem_build.models.shapes import of_folder
+from poem_build.recipe.schema import family_names
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Finished, Job, Stage, part, sections
 
@@ -29,13 +30,15 @@ class PreflightReport(Report):
 def run(job: Job) -> PreflightReport:
     """Look at the config, write the vocabulary alone as GGUF, and compare token ids.
 
-    Raises `ModelFileError` for an architecture that cannot be served as it is trained, and for a vocabulary that has
-    no token for a character of an answer.
+    Raises `ModelFileError` for an architecture that cannot be served as it is trained, for a base of another family,
+    and for a vocabulary that has no token for a character of an answer.
     """
     base, talk, count = job.path("base"), family.family(job.recipe.base.family), job.recipe.gate.token_parity_texts
     architecture = of_folder(base).architecture
     architectures.refuse_unfaithful(architecture, str(base))
-    _check_spelling(load_tokenizer(base), talk, base, read_chats(job.path("dataset", "valid.jsonl")))
+    tokenizer = load_tokenizer(base)
+    _check_family(tokenizer, talk, base)
+    _check_spelling(tokenizer, talk, base, read_chats(job.path("dataset", "valid.jsonl")))
     with tempfile.TemporaryDirectory() as work:
         vocabulary = Path(work) / "vocabulary.gguf"
         convert_folder(base, vocabulary, job.recipe, read_origin(job.path("dataset")), vocabulary_only=True)
@@ -66,6 +69,18 @@ STAGE = Stage(
     packages=("torch", "transformers", "llama-cpp-python"),
     gate=gate,
 )
+
+
+def _check_family(tokenizer: Any, talk: Family, base: Path) -> None:
+    def ends(one: Family) -> bool:
+        return len(tokenizer.encode(one.stop[0], add_special_tokens=False)) == 1
+
+    if not ends(talk):
+        fitting = ", ".join(name for name in family_names() if ends(family.family(name))) or "none that is known"
+        raise ModelFileError(
+            f"{base}: base.family: {talk.name} ends a turn with {talk.stop[0]}, which is no token here; families whose "
+            f"end is one: {fitting}"
+        )
 
 
 def _check_spelling(tokenizer: Any, talk: Family, base: Path, chats: list[Messages]) -> None:

@@ -37,7 +37,8 @@ def tokenizer_of(folder: Path) -> Any | None:
     tokenizer.decoder = decoders.Metaspace(prepend_scheme=blank)
     config = folder / "tokenizer_config.json"
     told = json.loads(config.read_text("utf-8")) if config.is_file() else {}
-    special = {"unk_token": pieces[model.trainer_spec.unk_id][0]}
+    spec = model.trainer_spec
+    special = {"unk_token": pieces[spec.unk_id][0], "bos_token": spec.bos_piece, "eos_token": spec.eos_piece}
     special |= {name: told[name] for name in ("bos_token", "eos_token", "unk_token", "pad_token") if told.get(name)}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 

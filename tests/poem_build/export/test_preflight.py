@@ -41,6 +41,14 @@ def test_a_recipe_of_such_a_one_fetches_nothing(tmp_path: Path) -> None:
         pipeline.make(workshop_of(load_recipe("phi-3.5-moe"), tmp_path), "base")
 
 
+def test_a_base_of_another_family_is_refused(out: Path, recipe: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(out / "dataset", tmp_path / "dataset")
+    with pytest.raises(
+        ModelFileError, match=r"gemma ends a turn with <end_of_turn>, .*; families whose end is one: ch"
+    ):
+        pipeline.make(workshop_of(changed(recipe, "base", family="gemma"), tmp_path), "preflight")
+
+
 def test_a_vocabulary_that_cannot_spell_an_answer_is_refused(out: Path, recipe: Recipe, tmp_path: Path) -> None:
     """A unigram model without bytes, which has no token for the braces."""
     shutil.copytree(out / "dataset", tmp_path / "dataset")
@@ -48,6 +56,7 @@ def test_a_vocabulary_that_cannot_spell_an_answer_is_refused(out: Path, recipe: 
     assert recipe.base.path is not None
     shutil.copytree(recipe.base.path, base, ignore=shutil.ignore_patterns("artifact.json", "tokenizer*"))
     _unigram(base / "spiece.model")
+    recipe = changed(recipe, "base", family="rinna")
     tokenizer = load_tokenizer(base)
     title = GAME.deck.catchphrases[0]
     assert tokenizer.decode(tokenizer.encode(title)) == title

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers.processors import TemplateProcessing
 from transformers import AddedToken, AutoTokenizer
 
 from poem.game import builtin_game
@@ -139,20 +141,27 @@ def test_a_family_s_template_writes_what_its_makers_does(name: str, chats: list[
             assert talk.render(chat, answer_follows=False).rstrip("\n") == written(chat, asks=False).rstrip("\n")
 
 
+def _tokenizer(vocabulary: Path, name: str) -> Any:
+    """The one that transformers makes of the file, with what its tokenizer.json says and a GGUF does not."""
+    vars(gguf()).setdefault("__version__", "0.19.0")  # transformers asks the package that it takes
+    tokenizer = AutoTokenizer.from_pretrained(vocabulary.parent, gguf_file=vocabulary.name)
+    if name == "phi3":  # its markers swallow the blanks behind them
+        markers = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+        special = [AddedToken(marker, rstrip=True, special=True) for marker in markers]
+        tokenizer.add_special_tokens({"additional_special_tokens": special})
+    if name == "llama3":  # it opens a text
+        bos = "<|begin_of_text|>"
+        opening = TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, tokenizer.convert_tokens_to_ids(bos))])
+        tokenizer.backend_tokenizer.post_processor = opening
+    return tokenizer
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", VOCABULARIES)
 def test_a_hand_has_the_same_tokens_everywhere(name: str, ollama: str, chats: list[Messages], tmp_path: Path) -> None:
     """In transformers and in llama.cpp id by id, in Ollama their number; the answer comes back as it was written."""
     vocabulary = llama_source.models() / f"ggml-vocab-{VOCABULARIES[name]}.gguf"
-    vars(gguf()).setdefault("__version__", "0.19.0")  # transformers asks the package that it takes
-    tokenizer = AutoTokenizer.from_pretrained(vocabulary.parent, gguf_file=vocabulary.name)
-    if (
-        name == "phi3"
-    ):  # what its tokenizer_config.json says and a GGUF does not: markers swallow the blanks behind them
-        markers = ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-        tokenizer.add_special_tokens(
-            {"additional_special_tokens": [AddedToken(marker, rstrip=True, special=True) for marker in markers]}
-        )
+    tokenizer = _tokenizer(vocabulary, name)
     path = write_tiny_gguf(tmp_path / "model.gguf", vocabulary=vocabulary, name={"phi3": "phi-3"}.get(name, "tiny"))
     llama, talk = Llama(path, vocab_only=True), family(name)
     _serve(ollama, _upload(ollama, path), name)
