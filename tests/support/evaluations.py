@@ -1,6 +1,6 @@
 """Reports of `eval` as a large build would leave them, with what a test plants in them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from random import Random
@@ -14,6 +14,7 @@ from poem_build.data.hands import hands
 from poem_build.evaluation import matrix
 from poem_build.evaluation.assemble import former_of
 from poem_build.evaluation.bootstrap import Estimate
+from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.matrix import Contest, Reading
 from poem_build.evaluation.measures import figure
 from poem_build.evaluation.report import (
@@ -27,13 +28,12 @@ from poem_build.evaluation.report import (
     Outcome,
     Provenance,
     Quantized,
-    Reality,
     RuleRate,
     Samples,
     Specimen,
     Unit,
 )
-from poem_build.evaluation.specimen import broken
+from poem_build.evaluation.specimen import broken, reality
 
 HANDS = 400
 SHARES = {
@@ -106,21 +106,10 @@ def specimens(count: int = 20) -> tuple[Specimen, ...]:
         answer = compose(game, hand, candidates, n).answer
         example = Example(hand, candidates, answer)
         poem = answer.poem.replace("。\n", _PLANTED[n % 4] + "\n" if _PLANTED[n % 4] else "。\n", 1)
-        cards = [
-            Reality(
-                card_id=pair.card.id,
-                wording_id=pair.wording.id,
-                category=pair.card.category,
-                condition_text=pair.card.condition_text,
-                strength=pair.card.strength,
-                poem_text=pair.wording.poem_text,
-            )
-            for pair in hand.pairs
-        ]
         found.append(
             Specimen(
                 writer=MODEL,
-                hand=cards,
+                hand=[reality(pair) for pair in hand.pairs],
                 title=answer.title,
                 poem=poem,
                 broken=broken(Answer(answer.title, poem), example),
@@ -130,6 +119,27 @@ def specimens(count: int = 20) -> tuple[Specimen, ...]:
             )
         )
     return tuple(found)
+
+
+def eval_report(
+    figures: Iterable[Figure], hands: int = HANDS, table: Matrix | None = None, judges: Sequence[Judged] = ()
+) -> EvalReport:
+    """What the stage reports of these figures, and nothing else measured."""
+    return EvalReport(
+        hands=hands,
+        hands_version="1-0",
+        device="",
+        figures=list(figures),
+        rules=[],
+        groups=[],
+        samples=[],
+        matrix=table,
+        poems=[],
+        teacher_ratio=None,
+        judges=list(judges),
+        judge_is_teacher=[],
+        cost_usd=0.0,
+    )
 
 
 def share(name: str, value: float, writer: str = MODEL, count: int = HANDS) -> Figure:

@@ -5,7 +5,7 @@ from itertools import zip_longest
 from typing import Literal
 
 from poem import shape
-from poem.hand import Answer
+from poem.hand import Answer, Pair
 from poem.rules import Violation, check
 from poem_build.data.examples import Example
 from poem_build.evaluation.answers import Row, Sheet
@@ -26,6 +26,18 @@ def specimens(sheet: Sheet, beside: Sequence[Sheet]) -> list[Specimen]:
     return found
 
 
+def reality(pair: Pair) -> Reality:
+    """The card with the wording picked for it, as a report tells it."""
+    return Reality(
+        card_id=pair.card.id,
+        wording_id=pair.wording.id,
+        category=pair.card.category,
+        condition_text=pair.card.condition_text,
+        strength=pair.card.strength,
+        poem_text=pair.wording.poem_text,
+    )
+
+
 def broken(answer: Answer, example: Example) -> list[Broken]:
     """Every violation, with all of its places; one that is of the poem as a whole has none."""
     found: list[Broken] = []
@@ -43,17 +55,7 @@ def _specimen(example: Example, rows: Sequence[Row], there: tuple[str, Answer] |
     whole = Broken(rule=MALFORMED, part="poem", found=row.ended, start=None, end=None)
     return Specimen(
         writer=row.writer,
-        hand=[
-            Reality(
-                card_id=pair.card.id,
-                wording_id=pair.wording.id,
-                category=pair.card.category,
-                condition_text=pair.card.condition_text,
-                strength=pair.card.strength,
-                poem_text=pair.wording.poem_text,
-            )
-            for pair in example.hand.pairs
-        ],
+        hand=[reality(pair) for pair in example.hand.pairs],
         title=answer.title if answer else "",
         poem=answer.poem if answer else row.text,
         broken=broken(answer, example) if answer else [whole],

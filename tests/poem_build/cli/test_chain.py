@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from poem_build.store.artifact import Artifact
 from poem_build.store.stage import Finished
 from poem_build.train.adapter import TrainReport
 from support.chain import changed, planted, workshop_of
+from support.evaluations import eval_report
 from support.tiny_gguf import write_tiny_gguf
 
 SAMPLING = {"temp": 0.7, "top_p": 0.95, "top_k": 40, "min_p": 0.02, "penalty_repeat": 1.1}
@@ -322,24 +322,6 @@ BAD = {
 }
 
 
-def _evaluated(figures: Iterable[Figure]) -> gates.EvalReport:
-    return gates.EvalReport(
-        hands=100,
-        hands_version="1-0",
-        device="",
-        figures=list(figures),
-        rules=[],
-        groups=[],
-        samples=[],
-        matrix=None,
-        poems=[],
-        teacher_ratio=None,
-        judges=[],
-        judge_is_teacher=[],
-        cost_usd=0.0,
-    )
-
-
 def _finished(made: Artifact, gguf_made: Artifact, recipe: Recipe, report: object) -> Finished:
     """The artifact as if its stage had reported that."""
     assert made.manifest is not None
@@ -356,7 +338,7 @@ def test_each_gate_refuses_on_its_own_unless_the_training_was_cut_short(
     figures, message = dict(GOOD), ""
     if key:
         figures[key], message = BAD[key]
-    report = _evaluated(figures.values())
+    report = eval_report(figures.values(), hands=100)
     with pytest.raises(GateError, match=rf"gate\.{key}: .*: {message}") if key else nullcontext():
         stage.gate(_finished(chain["verify"], chain["gguf"], strict, report))
     stage.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
@@ -366,11 +348,11 @@ def test_each_gate_refuses_on_its_own_unless_the_training_was_cut_short(
 def test_what_was_not_measured_does_not_pass_and_what_is_not_asked_does(
     chain: dict[str, Artifact], recipe: Recipe, key: str
 ) -> None:
-    report = _evaluated(figure for name, figure in GOOD.items() if name != key)
+    report = eval_report((figure for name, figure in GOOD.items() if name != key), hands=100)
     with pytest.raises(GateError, match=rf"gate\.{key}: .*: not measured, asked for .*; give a --judge, or more hands"):
         stage.gate(_finished(chain["verify"], chain["gguf"], changed(recipe, "gate", **ASKED), report))
     lenient = changed(recipe, "gate", **dict.fromkeys(ASKED))
-    stage.gate(_finished(chain["verify"], chain["gguf"], lenient, _evaluated([])))
+    stage.gate(_finished(chain["verify"], chain["gguf"], lenient, eval_report([], hands=100)))
 
 
 @pytest.mark.parametrize(("passed", "malformed", "refuses"), [(5, 0, False), (4, 0, True), (9, 1, True)])

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from poem_build.evaluation import assemble, bootstrap, gates, matrix, measures
-from poem_build.evaluation.gates import COUNTED, EvalReport
+from poem_build.evaluation.gates import COUNTED
 from poem_build.evaluation.matrix import LOST, TIED, WON, Contest, Reading
 from poem_build.evaluation.report import Figure, Judged, Matrix
 from poem_build.recipe.schema import Recipe, load_recipe
+from support.evaluations import eval_report
 
 HANDS = 20
 
@@ -33,26 +34,6 @@ def _figures(passed: int = 18) -> list[Figure]:
     ]
 
 
-def _report(
-    figures: Sequence[Figure], table: Matrix | None = None, judges: Sequence[Judged] = (), hands: int = 400
-) -> EvalReport:
-    return EvalReport(
-        hands=hands,
-        hands_version="1-0",
-        device="",
-        figures=list(figures),
-        rules=[],
-        groups=[],
-        samples=[],
-        matrix=table,
-        poems=[],
-        teacher_ratio=None,
-        judges=list(judges),
-        judge_is_teacher=[],
-        cost_usd=0.0,
-    )
-
-
 def _table(judge: str, outcomes: Sequence[float | None], readings: Sequence[Reading] = ()) -> Matrix:
     contest = Contest(judge, "overall", {("model", "composer"): outcomes})
     bias = matrix.order_bias(judge, readings, 0)
@@ -62,20 +43,20 @@ def _table(judge: str, outcomes: Sequence[float | None], readings: Sequence[Read
 
 
 def test_a_good_model_goes_on_stage_and_a_bad_one_does_not(recipe: Recipe) -> None:
-    good = assemble.outcome(recipe, _report(_figures()), cut_short=False)
+    good = assemble.outcome(recipe, eval_report(_figures()), cut_short=False)
     assert (good.passed, good.below_composer, [one.gate for one in good.reasons if not one.holds]) == (True, False, [])
-    bad = assemble.outcome(recipe, _report(_figures(passed=10)), cut_short=False)
+    bad = assemble.outcome(recipe, eval_report(_figures(passed=10)), cut_short=False)
     assert (bad.passed, bad.reasons[0].gate, bad.reasons[0].refuses) == (False, "eval_pass", True)
     assert bad.reasons[0].seen.startswith("50.0% (30.0% to 7")
-    cut = assemble.outcome(recipe, _report(_figures(passed=10)), cut_short=True)
+    cut = assemble.outcome(recipe, eval_report(_figures(passed=10)), cut_short=True)
     assert (cut.passed, cut.reasons[0].gate, cut.reasons[0].holds) == (True, "eval_pass", False)
 
 
 def test_a_short_report_refuses_only_what_its_interval_rules_out(recipe: Recipe) -> None:
     """80 % are asked for: 14 of 20 are fewer, and may be chance; 5 of 20 are not."""
-    assert not assemble.outcome(recipe, _report(_figures(passed=14)), cut_short=False).passed
-    assert assemble.outcome(recipe, _report(_figures(passed=14), hands=HANDS), cut_short=False).passed
-    assert not assemble.outcome(recipe, _report(_figures(passed=5), hands=HANDS), cut_short=False).passed
+    assert not assemble.outcome(recipe, eval_report(_figures(passed=14)), cut_short=False).passed
+    assert assemble.outcome(recipe, eval_report(_figures(passed=14), hands=HANDS), cut_short=False).passed
+    assert not assemble.outcome(recipe, eval_report(_figures(passed=5), hands=HANDS), cut_short=False).passed
 
 
 @pytest.mark.parametrize(
@@ -92,7 +73,7 @@ def test_the_composer_writes_better_by_the_judges_or_else_by_points(
     recipe: Recipe, judge: str, outcomes: list[float | None], points: float, below: bool
 ) -> None:
     above = _figure("points.above_composer", [points + n % 2 for n in range(HANDS)])
-    report = _report([*_figures(), above], _table(judge, outcomes))
+    report = eval_report([*_figures(), above], table=_table(judge, outcomes))
     assert gates.below_composer(report) == below
     told = assemble.outcome(recipe, report, cut_short=False)
     assert (told.passed, told.below_composer) == (True, below)
@@ -104,7 +85,7 @@ def test_the_composer_writes_better_by_the_judges_or_else_by_points(
 def test_a_judge_that_goes_by_the_order_or_cannot_be_read_is_named(recipe: Recipe) -> None:
     table = _table("openai:m", [TIED] * 20, [Reading(0, 0)] * 18 + [Reading(0, 1)] * 2)
     judges = [Judged(name="openai:m", asked=100, unread=2), Judged(name="gemini:g", asked=100, unread=100)]
-    told = assemble.outcome(recipe, _report(_figures(), table, judges), cut_short=False)
+    told = assemble.outcome(recipe, eval_report(_figures(), table=table, judges=judges), cut_short=False)
     assert told.passed
     assert [(one.gate, one.what, one.seen) for one in told.reasons if not one.holds] == [
         ("judge", "openai:m goes by the order: answers for the poem that stood first", "95%"),

@@ -6,11 +6,9 @@ import pytest
 
 from poem_build.evaluation import history
 from poem_build.evaluation.assemble import former_of, outcome
-from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.history import changes
-from poem_build.evaluation.report import Evaluation
 from poem_build.recipe.schema import load_recipe
-from support.evaluations import an_evaluation, share
+from support.evaluations import an_evaluation, eval_report, share
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -57,7 +55,8 @@ def test_a_fall_turns_the_verdict_and_the_same_build_again_does_not() -> None:
     recipe = recipe.model_copy(update={"gate": gate})
     former = former_of(an_evaluation(A))
     for delivered, refusing in ((0.99, []), (0.90, ["regression"])):
-        told = outcome(recipe, _report(an_evaluation(B, shares={"pass.delivered": delivered})), former, cut_short=False)
+        figures = an_evaluation(B, shares={"pass.delivered": delivered}).figures
+        told = outcome(recipe, eval_report(figures), former, cut_short=False)
         reasons = [one.gate for one in told.reasons if one.refuses]
         assert [one for one in reasons if one not in ("cards_above", "base_pass_at_most")] == refusing
 
@@ -86,21 +85,3 @@ def test_the_measure_is_the_last_build_that_passed(tmp_path: Path) -> None:
         assert found is not None
         assert found.provenance.gguf == expected
     assert history.before(room, C, "2-f85a0819") is None
-
-
-def _report(one: Evaluation) -> EvalReport:
-    return EvalReport(
-        hands=one.provenance.hands,
-        hands_version=one.provenance.hands_version,
-        device="",
-        figures=one.figures,
-        rules=[],
-        groups=[],
-        samples=[],
-        matrix=None,
-        poems=[],
-        teacher_ratio=None,
-        judges=[],
-        judge_is_teacher=[],
-        cost_usd=0.0,
-    )
