@@ -24,7 +24,7 @@ from poem_build.data.chats import Messages
 from poem_build.data.examples import Example
 from poem_build.data.hands import hands
 from poem_build.engine.llama import Llama
-from poem_build.engine.ollama import call
+from poem_build.engine.ollama import call, upload
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
 from poem_build.recipe.schema import family_names
@@ -69,15 +69,8 @@ def chats() -> list[Messages]:
 def model(ollama: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The digest of a blob to hang templates on."""
     path = write_tiny_gguf(tmp_path_factory.mktemp("templates") / "model.gguf")
-    yield _upload(ollama, path)
+    yield upload(ollama, path)
     httpx.request("DELETE", f"{ollama}/api/delete", json={"model": "templates"})
-
-
-def _upload(host: str, path: Path) -> str:
-    import ollama
-
-    with ollama.Client(host) as client:
-        return str(client.create_blob(path))
 
 
 def _serve(host: str, blob: str, name: str) -> None:
@@ -164,7 +157,7 @@ def test_a_hand_has_the_same_tokens_everywhere(name: str, ollama: str, chats: li
     tokenizer = _tokenizer(vocabulary, name)
     path = write_tiny_gguf(tmp_path / "model.gguf", vocabulary=vocabulary, name={"phi3": "phi-3"}.get(name, "tiny"))
     llama, talk = Llama(path, vocab_only=True), family(name)
-    _serve(ollama, _upload(ollama, path), name)
+    _serve(ollama, upload(ollama, path), name)
     for chat in chats:
         tokens = talk.tokens(tokenizer, chat)
         assert list(tokens.prompt) == llama.tokenize(talk.prompt(chat))
