@@ -47,7 +47,7 @@ class Store(Protocol):
     """How long rows wait before they are tried again."""
 
     def keep(self, rows: Rows) -> None:
-        """All of them, or an exception."""
+        """All of them, or an exception; where it `is_busy`, the same list comes again."""
         ...
 
     def is_busy(self, error: Exception) -> bool:
@@ -91,22 +91,21 @@ class GenerationLog:
     def _run(self) -> None:
         rows: Rows = []
         while rows or not (self._closing.is_set() and self._waiting.empty()):
-            if len(rows) < WAITING_MAX:
-                rows += self._batch(wait=not rows)
+            rows = rows or self._batch()
             try:
                 if rows:
                     self._store.keep(rows)
             except Exception as error:  # whatever it is, the next rows may fare better
                 if self._store.is_busy(error) and not self._closing.wait(self._store.retry_s):
-                    continue  # the rows wait
+                    continue  # these rows wait, and others behind them
                 self._lose(len(rows), error)
             rows = []
         self._store.close()
 
-    def _batch(self, *, wait: bool) -> Rows:
+    def _batch(self) -> Rows:
         """What comes within a commit's time after the first, as rows; an outcome that makes none is lost."""
         rows: Rows = []
-        until = None if wait else time.monotonic() + COMMIT_S
+        until: float | None = None
         while len(rows) < WAITING_MAX:
             try:
                 item = self._waiting.get(timeout=until and max(0.0, until - time.monotonic()))

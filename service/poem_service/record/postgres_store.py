@@ -1,6 +1,7 @@
 """Rows → a PostgreSQL database that several services share: the SQLite file's tables, in batches."""
 
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 
@@ -22,9 +23,15 @@ CREATE TABLE IF NOT EXISTS generation_logs (
 );
 CREATE TABLE IF NOT EXISTS requests (log_id BIGINT PRIMARY KEY, request_id TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS requests_by_id ON requests (request_id);
+CREATE TABLE IF NOT EXISTS log_writers (writer UUID PRIMARY KEY, batches BIGINT NOT NULL);
 """
 _ALONE = 7_069_656_377
 """Of the lock under which the tables are made: two that do it at once would trip over each other."""
+_CLAIM = """
+INSERT INTO log_writers AS w VALUES (%s, %s)
+ON CONFLICT (writer) DO UPDATE SET batches = excluded.batches WHERE w.batches < excluded.batches RETURNING batches
+"""
+"""Of a batch, by its number: gives nothing where that batch is there already."""
 _INSERT = f"""
 WITH logged AS (
     INSERT INTO generation_logs ({", ".join(NAMES[1:])}) VALUES ({", ".join(["%s"] * len(NAMES[1:]))}) RETURNING id
@@ -34,21 +41,27 @@ CONNECT_S = 5
 
 
 class PostgresStore:
-    """Rows wait while the database is away. A connection lost amid a commit may leave a batch twice."""
+    """Rows wait while the database is away. A batch whose commit was left unanswered is known by its number."""
 
     retry_s = 1.0
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.Connection[Any] | None = None
+        self._writer = uuid4()
+        self._batches = 0
+        self._rows: Rows | None = None
 
     def keep(self, rows: Rows) -> None:
+        if rows is not self._rows:  # not those that come again
+            self._rows, self._batches = rows, self._batches + 1
         try:
             connection = self._connection or self._connect()
             with connection.transaction(), connection.cursor() as cursor:
-                cursor.executemany(
-                    _INSERT, [(*map(_storable, row[1:]), request_id, request_id) for row, request_id in rows]
-                )
+                if cursor.execute(_CLAIM, (self._writer, self._batches)).fetchone():
+                    cursor.executemany(
+                        _INSERT, [(*map(_storable, row[1:]), request_id, request_id) for row, request_id in rows]
+                    )
         except BaseException:
             self.close()
             raise

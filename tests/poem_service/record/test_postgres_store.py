@@ -1,8 +1,13 @@
 """The generation log in a real PostgreSQL: rows of several writers, through a restart, counted if lost."""
 
 import json
+import select
+import socket
+import socketserver
 import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +37,7 @@ def server() -> Iterator[Postgres]:
 
 @pytest.fixture(autouse=True)
 def empty(server: Postgres) -> None:
-    ask(server, "DROP TABLE IF EXISTS generation_logs, requests")
+    ask(server, "DROP TABLE IF EXISTS generation_logs, requests, log_writers")
 
 
 def ask(server: Postgres, statement: str) -> list[Any]:
@@ -78,6 +83,52 @@ def test_several_writers_lose_nothing_while_the_database_restarts(server: Postgr
     assert [log.lost for log in logs] == [0, 0, 0]
     assert ask(server, "SELECT count(*) FROM requests")[0][0] >= 100
     assert ask(server, "SELECT DISTINCT reasoning_text FROM generation_logs") == [("考え",)]
+
+
+def test_a_batch_whose_commit_was_left_unanswered_is_there_once(server: Postgres) -> None:
+    with deaf_once(server.port) as (port, unheard):
+        log = GenerationLog(PostgresStore(server.url.replace(str(server.port), str(port))))
+        for n in range(20):
+            log.add(written(n))
+        assert unheard.wait(20)
+        log.add(written(20))
+        eventually(lambda: ask(server, "SELECT count(DISTINCT seed) FROM generation_logs")[0][0] == 21)
+        log.close()
+    assert log.lost == 0
+    assert ask(server, "SELECT count(*) FROM generation_logs") == [(21,)]
+    assert ask(server, "SELECT count(*) FROM log_writers") == [(1,)]
+
+
+@contextmanager
+def deaf_once(to: int) -> Iterator[tuple[int, threading.Event]]:
+    """A way to the port that breaks once, between the commit of a row and its answer; the event says that it did."""
+    unheard = threading.Event()
+
+    class Way(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", to)) as there:
+                logging = False
+                while True:
+                    for one in select.select([self.request, there], [], [])[0]:
+                        try:
+                            said = one.recv(65536)
+                            if not said:
+                                return
+                            (there if one is self.request else self.request).sendall(said)
+                        except ConnectionError:
+                            return
+                        logging = logging or b"INTO generation_logs" in said
+                        if one is self.request and logging and b"COMMIT" in said and not unheard.is_set():
+                            there.recv(65536)  # the commit's answer
+                            unheard.set()
+                            return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Way) as way:
+        running = threading.Thread(target=way.serve_forever)
+        running.start()
+        yield way.server_address[1], unheard
+        way.shutdown()
+        running.join()
 
 
 def test_rows_beyond_what_may_wait_are_counted(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
