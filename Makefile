@@ -25,7 +25,7 @@ demo: setup
 	@$(BIN)/python -m poem_build.cli.demo --recipe $(RECIPE) $(GAME_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(ONCE),--once)
 
 real: setup
-	@$(BIN)/python -m poem_build.cli.real $(GAME_ARGS) $(if $(STEPS),--steps $(STEPS))
+	@$(BIN)/python -m poem_build.cli.real $(if $(MODEL),--model $(MODEL)) $(GAME_ARGS) $(if $(STEPS),--steps $(STEPS))
 
 test: setup
 	$(BIN)/python -m pytest -rs -m "not long and not docker"
