@@ -13,7 +13,7 @@ STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_AR
 TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
-.PHONY: setup demo real test test-all test-docker bench check format docs manifests up image rollback bundle sbom
+.PHONY: setup demo real test test-all test-docker bench scale check format docs manifests up image rollback bundle sbom
 
 setup: $(READY)
 
@@ -55,6 +55,11 @@ sbom: setup
 bench: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python -m bench
+
+# Three services, two engines, nginx and PostgreSQL on this machine, each restarted under 20,000 hands; HANDS= for fewer.
+scale: setup
+	@$(BIN)/poem-build run --recipe tiny
+	$(BIN)/python -m bench.scale $(if $(HANDS),--hands $(HANDS))
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -23,17 +23,23 @@ class Postgres:
 
     home: Path
     port: int
+    told: str = "-c fsync=off"
+    """Settings; a machine that stops is not what most tests are about."""
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres:a-secret@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        options = f"-p {self.port} -k {self.home} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self.port} -k {self.home} -c listen_addresses=127.0.0.1 {self.told}"
         self._run("pg_ctl", "-D", str(self.home / "data"), "-l", str(self.home / "log"), "-w", "-o", options, "start")
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self.home / "data"), "-m", "immediate", "stop")
+
+    def restart(self) -> None:
+        """As an operator does: who is connected is sent away."""
+        self._run("pg_ctl", "-D", str(self.home / "data"), "-l", str(self.home / "log"), "-m", "fast", "-w", "restart")
 
     def make(self) -> None:
         (self.home / "password").write_text("a-secret")
@@ -48,13 +54,13 @@ class Postgres:
 
 
 @contextmanager
-def postgres(home: Path) -> Iterator[Postgres]:
+def postgres(home: Path, *told: str) -> Iterator[Postgres]:
     """One in that folder, which is its own user's."""
     if os.geteuid() == 0:
         shutil.chown(home, "postgres")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    found = Postgres(home, port)
+    found = Postgres(home, port, *told)
     found.make()
     found.start()
     try:
