@@ -32,9 +32,8 @@ def test_the_model_takes_over(stack: Stack) -> None:
     stack.wait_for("model")
     played = stack.play(2, 60, hands=10)
     assert (played.errors, played.against_rules) == ([], [])
-    # An answer against the rules is another's, honestly. About half of `tiny`'s are, until its base has read the
-    # present sentences (docs/log.md).
-    assert played.sources["model"] >= 4, played.reasons
+    # What is against the rules three times is another's, honestly.
+    assert played.sources["model"] >= 15, played.reasons
 
 
 def test_nobody_sees_the_model_die(stack: Stack, built: Built) -> None:
