@@ -14,13 +14,14 @@ from random import Random
 
 from poem import shape
 from poem.deck import Banned, Card, Wording, giveaway_terms
+from poem.ends import most_answering
 from poem.errors import CompositionError
 from poem.game import Game
 from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
 from poem.rules import PHRASE
-from poem.sentences import Frames, Sentence, Voices
-from poem.store import Motif, store
+from poem.sentences import Sentence, Voices
+from poem.store import store
 
 # Sentences a paragraph, by how many sentences there are in all: five, or fewer where two cards share one, and the ends.
 _LAYOUTS = {
@@ -139,18 +140,11 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
 
 def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[tuple[str, Sentence, Sentence]]:
     """Titles for the thread, over and over in any order, each with an opening and a closing."""
-    written = {title: game.sentences.titles[title] for title in candidates if title in game.sentences.titles}
-    fitting = [title for title, frames in written.items() if frames.thread == thread]
-    if not fitting:  # a title of anybody's calls for a thread; failing that, its kind may have an answer on this one
-        fitting = [title for title in candidates if thread in _called(title)]
-        fitting = fitting or [title for title in candidates if _is_answered(title, thread)] or list(candidates)
-    ends = store().threads[thread]
+    written = ((title, game.sentences.titles[title]) for title in candidates if title in game.sentences.titles)
+    own = [(title, *pair) for title, ends in written if ends.thread in (thread, None) for pair in ends.pairs]
+    plans = own or most_answering(candidates, thread, rng)
     while True:
-        for title in rng.sample(fitting, len(fitting)):
-            if frames := written.get(title) or _answering(title, thread, rng):
-                yield title, *rng.choice(frames.pairs)
-            else:
-                yield title, rng.choice(ends.openings), rng.choice(ends.closings)
+        yield from rng.sample(plans, len(plans))
 
 
 def _body(
@@ -257,27 +251,6 @@ def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool)
                 found[key] = kept
                 break
     return found
-
-
-@lru_cache(maxsize=8192)
-def _called(title: str) -> frozenset[str]:
-    """The threads that a title calls for by one of its words."""
-    return frozenset(key for key, thread in store().threads.items() if any(word in title for word in thread.words))
-
-
-def _answering(title: str, thread: str, rng: Random) -> Frames | None:
-    """Ends for the title's kind on that thread, if there are any."""
-    motifs = [motif.frames[thread] for motif in _motifs(title) if thread in motif.frames]
-    return rng.choice(motifs) if motifs else None
-
-
-def _is_answered(title: str, thread: str) -> bool:
-    return any(thread in motif.frames for motif in _motifs(title))
-
-
-@lru_cache(maxsize=8192)
-def _motifs(title: str) -> tuple[Motif, ...]:
-    return store().motifs_of(title)
 
 
 @cache

@@ -1,0 +1,41 @@
+"""What leads in and out of a stranger's title takes up what the title names."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from poem.ends import most_answering
+from poem.store import store
+
+ANSWERABLE = ["丘の静けさに住む。", "都心の森へ。", "空と時のあいだ。", "庭園の四季。"]
+ODD = [
+    f"{thing}と{other}の{rest}。"
+    for thing in ("電化", "大勝軒")
+    for other in ("価格", "鉄瓶")
+    for rest in ("軌条", "帳簿")
+]
+
+
+@pytest.mark.parametrize("thread", ["dusk", "morning", "seasons", "way"])
+def test_a_title_that_can_be_answered_comes_before_one_that_cannot(thread: str) -> None:
+    drawn = Counter(
+        title for seed in range(50) for title, *_ in most_answering([*ODD, *ANSWERABLE], thread, Random(seed))
+    )
+    assert sum(drawn[title] for title in ODD) < 0.15 * drawn.total()
+
+
+def test_an_address_asks_for_nothing() -> None:
+    drawn = Counter(
+        title
+        for seed in range(50)
+        for title, *_ in most_answering(["緑町区石川台二丁目の丘。", "鉄瓶石川台帳簿の丘。"], "way", Random(seed))
+    )
+    assert drawn["緑町区石川台二丁目の丘。"] > 2 * drawn["鉄瓶石川台帳簿の丘。"]
+
+
+def test_a_thread_without_ends_for_titles_brings_its_own() -> None:
+    rain = store().threads["rain"]
+    found = most_answering(["鉄瓶の帳簿。"], "rain", Random(1))
+    assert found
+    assert all(opening in rain.openings and closing in rain.closings for _, opening, closing in found)
