@@ -8,6 +8,7 @@ import click
 
 from poem_build.cli.keys import check_extra
 from poem_build.cli.options import PATH, debug_option, game_option, json_option, load_game_option, one_line_errors
+from poem_build.cli.preferences import preferences_command
 from poem_build.cli.stages import alone
 from poem_build.data import dataset
 from poem_build.data.checks import check_files
@@ -31,7 +32,7 @@ def _stage_unless_another(**given: Any) -> None:
 
 dataset_group = click.Group(
     "dataset",
-    help=f"{dataset.STAGE.summary} `check` and `convert` take any file of chats.",
+    help=f"{dataset.STAGE.summary} `check` and `convert` take any file of chats; `preferences` are for dpo.",
     params=_stage.params,
     callback=_stage_unless_another,
     invoke_without_command=True,
@@ -97,4 +98,5 @@ def convert_command(source: Path, target: Path | None, shape: Shape, as_json: bo
     click.echo(json.dumps(told) if as_json else f"{written}: {len(read.chats)} chats, {read.shape} → {shape}")
 
 
+dataset_group.add_command(preferences_command)
 COMMANDS = (dataset_group,)

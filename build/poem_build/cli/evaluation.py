@@ -29,12 +29,15 @@ from poem_build.teacher.money import FREE, PRICES, Prices, load_prices, price_of
 _KINDS = tuple(name for name in get_args(TeacherName) if name != COMPOSER)
 _ANSWER_TOKENS = 256
 
-judges_options = all_of(
-    click.option("--judge", "judges", multiple=True, metavar="KIND:MODEL", help=f"{', '.join(_KINDS)}; repeatable."),
-    click.option("--judge-hands", type=click.IntRange(1), default=40, show_default=True, help="Hands that are judged."),
+money_options = all_of(
     click.option("--max-cost", type=click.FloatRange(0), metavar="YEN", help="So much the judges may cost in all."),
     click.option("--prices", "list_path", type=PATH, default=PRICES, help="Another price list."),
     click.option("--dry-run", is_flag=True, help="Say what the judges would cost and ask nobody."),
+)
+judges_options = all_of(
+    click.option("--judge", "judges", multiple=True, metavar="KIND:MODEL", help=f"{', '.join(_KINDS)}; repeatable."),
+    click.option("--judge-hands", type=click.IntRange(1), default=40, show_default=True, help="Hands that are judged."),
+    money_options,
 )
 
 
@@ -61,7 +64,7 @@ def _command(
     """Judge the finished model on held-out hands, beside other writers."""
     prices = load_prices(list_path)
     most = None if max_cost is None else max_cost / prices.yen_per_dollar
-    jurors = tuple(_juror(chosen, one, prices, list_path, address(host)) for one in judges)
+    jurors = tuple(juror_of(chosen, one, prices, list_path, address(host)) for one in judges)
     asked = Asked(hands, _names(names), Jury(jurors, judge_hands, most), Place.of(address(host)))
     for line in _plan(chosen, asked, prices):
         click.echo(line, err=not dry_run)
@@ -89,7 +92,7 @@ def _names(text: str) -> tuple[str, ...]:
     return found
 
 
-def _juror(chosen: Chosen, text: str, prices: Prices, list_path: Path, host: str) -> Juror:
+def juror_of(chosen: Chosen, text: str, prices: Prices, list_path: Path, host: str) -> Juror:
     """The judge that the option names. Raises `TeacherError` for one without a model, a price or a key."""
     kind, _, model = text.partition(":")
     if kind not in _KINDS or not model:

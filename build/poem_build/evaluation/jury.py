@@ -140,12 +140,12 @@ def hear(jury: Jury, sheets: Sequence[Sheet], game: Game, out: Path) -> list[Hea
     found: list[Heard] = []
     for juror in jury.jurors:
         left = None if jury.most_usd is None else jury.most_usd - sum(one.usd for one in found)
-        verdicts, usd = asyncio.run(_settled(juror, asked.asks, out / ROOM, game, left))
+        verdicts, usd = asyncio.run(settled(juror, asked.asks, out / ROOM, game, left))
         found.append(_heard(juror.name, asked, verdicts, usd))
     return found
 
 
-async def _settled(
+async def settled(
     juror: Juror, asks: Sequence[Ask], room: Path, game: Game, most: float | None
 ) -> tuple[dict[str, Verdict], float]:
     """The verdicts by question, and what they cost in all; unreadable ones are not there."""
@@ -179,7 +179,7 @@ def _heard(judge: str, asked: Docket, verdicts: Mapping[str, Verdict], usd: floa
         for pair, hands in asked.duels.items():
             outcomes[pair] = []
             for one in hands:
-                reading = _reading(one, verdicts, aspect) if isinstance(one, tuple) else None
+                reading = reading_of(one, verdicts, aspect) if isinstance(one, tuple) else None
                 outcomes[pair].append(reading.outcome if reading else None if isinstance(one, tuple) else one)
                 if reading and aspect == ASPECTS[0]:
                     readings.append(reading)
@@ -195,7 +195,7 @@ def _heard(judge: str, asked: Docket, verdicts: Mapping[str, Verdict], usd: floa
     return found
 
 
-def _reading(both: tuple[Ask, Ask], verdicts: Mapping[str, Verdict], aspect: str) -> Reading | None:
+def reading_of(both: tuple[Ask, Ask], verdicts: Mapping[str, Verdict], aspect: str) -> Reading | None:
     """What was made of a pair; None unless both orders were read."""
     forth, back = (verdicts.get(ask.key) for ask in both)
     if forth is None or back is None:

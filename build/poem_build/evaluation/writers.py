@@ -43,6 +43,10 @@ FREE = "/free"
 LOCAL = (MODEL, BASE, ADAPTER, F16_NAME, *MIXTURES, COMPOSER, BY_HAND, TEACHER)
 ADDRESSED = (TABLE, "embedded", "ollama", "openai")
 """With what follows a colon: a file, a model, a model@URL."""
+_ROLES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(MIXTURES, ("gguf", "f16")),
+    **{MODEL: ("gguf",), F16_NAME: ("gguf", "f16"), BASE: ("gguf", "base"), ADAPTER: ("base", "adapter")},
+}
 
 
 @dataclass(frozen=True)
@@ -165,17 +169,29 @@ class Adapted:
         return Reply(text, ended, seconds, prompt, 0.0, len(answer), seconds)
 
 
-def check_names(names: tuple[str, ...]) -> None:
-    """Raises `WriterError` for a writer that nobody knows."""
+def check_names(names: tuple[str, ...], option: str = "--writers") -> None:
+    """Raises `WriterError` for a writer that nobody knows, naming the option that it was given by."""
     for name in names:
         plain, _, place = name.removesuffix(FREE).partition(":")
         if not (plain in ADDRESSED and place) and not (plain in LOCAL and not place):
             known = ", ".join([*LOCAL, *(f"{one}:…" for one in ADDRESSED)])
-            raise WriterError(f"--writers {name}: nobody is called so; known are {known}; {FREE} asks without a schema")
+            raise WriterError(f"{option} {name}: nobody is called so; known are {known}; {FREE} asks without a schema")
         if name.endswith(FREE) and plain in (COMPOSER, BY_HAND, TEACHER, TABLE):
-            raise WriterError(f"--writers {name}: {plain} is asked with no schema anyway; leave {FREE} out")
+            raise WriterError(f"{option} {name}: {plain} is asked with no schema anyway; leave {FREE} out")
     if len(set(names)) < len(names):
-        raise WriterError(f"--writers: {max(names, key=names.count)} is there twice; give each once")
+        raise WriterError(f"{option}: {max(names, key=names.count)} is there twice; give each once")
+
+
+def roles(name: str) -> tuple[str, ...]:
+    """The artifacts that a model among the writers is made from; none for one from outside.
+
+    Raises `WriterError` for whoever is no model.
+    """
+    check_names((name,), "--writer")
+    plain = name.removesuffix(FREE).partition(":")[0]
+    if plain not in _ROLES and plain not in ("embedded", "ollama", "openai"):
+        raise WriterError(f"--writer {name}: is no model; give one of {', '.join(_ROLES)}, or embedded, ollama, openai")
+    return _ROLES.get(plain, ())
 
 
 def identity(names: tuple[str, ...], place: Place) -> dict[str, str | None]:
@@ -234,11 +250,10 @@ def _engine(plain: str, what: str, job: Job, place: Place) -> Iterator[Engine]:
 
 @contextmanager
 def _gguf(plain: str, what: str, job: Job) -> Iterator[Path]:
-    served = job.path("gguf", SERVED)
-    if plain == MODEL or served.stem.endswith(plain):
-        yield served
-    elif plain == "embedded":
+    if plain == "embedded":
         yield Path(what)
+    elif plain == MODEL or Path(SERVED).stem.endswith(plain):
+        yield job.path("gguf", SERVED)
     elif plain == F16_NAME:
         yield job.path("f16", F16)
     else:

@@ -1,0 +1,125 @@
+"""A model and hands that no report is about → several answers a hand, each on disk before the next is asked for."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from poem.game import Game
+from poem.hand import Answer, draw_candidates
+from poem.pattern import pattern_key
+from poem.shape import decode, encode
+from poem_build.data.examples import Example
+from poem_build.data.hands import hands
+from poem_build.engine.protocol import Reply
+from poem_build.errors import WriterError
+from poem_build.evaluation import writers
+from poem_build.evaluation.hands import Trial
+from poem_build.evaluation.writers import Place, Writer
+from poem_build.judge.protocol import MALFORMED
+from poem_build.judge.rules import Rules
+from poem_build.progress import progress
+from poem_build.store.digest import digest_of, sha256
+from poem_build.store.stage import Job
+from poem_build.teacher.journal import About, Journal
+from poem_build.teacher.protocol import Said, Usage
+
+
+@dataclass(frozen=True)
+class Rival:
+    """One of the answers to a hand."""
+
+    text: str
+    """An answer as a model is to give it, whatever blanks its JSON came with; as it came where it is none."""
+    answer: Answer | None
+    broken: tuple[str, ...]
+    """The rules that it breaks."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A hand, and what was answered to it."""
+
+    example: Example
+    """Its answer is nobody's."""
+    rivals: tuple[Rival, ...]
+    """Each text once."""
+    asked: int
+    unfinished: int
+    """Answers that never ended: where they stop is not the model's word, so nothing is learnt from them."""
+
+    @property
+    def keepers(self) -> list[Rival]:
+        """Those that keep all rules."""
+        return [one for one in self.rivals if not one.broken]
+
+    @property
+    def breakers(self) -> list[Rival]:
+        """Those that do not."""
+        return [one for one in self.rivals if one.broken]
+
+
+def examples(game: Game) -> Iterator[Example]:
+    """Training hands, none twice and none that has a poem by hand which is held out; a small deck has not many."""
+    held_out = {pattern_key(poem.hand) for poem in game.poems if poem.held_out}
+    rng, seen = Random("preferences"), set[str]()
+    for hand in hands(game.deck, "train", rng):
+        key = pattern_key(hand)
+        if key in seen:
+            return
+        seen.add(key)
+        if key not in held_out:
+            candidates = draw_candidates(game.deck, rng)
+            yield Example(hand, candidates, Answer(candidates[0], ""))
+
+
+def about(name: str, job: Job, place: Place) -> About:
+    """Whose answers they are: a model that was trained on, or is asked otherwise, has to answer anew.
+
+    Raises `WriterError` for a file or a model that is not there.
+    """
+    files = writers.files((name,))
+    if lost := [path for path in files.values() if not path.is_file()]:
+        raise WriterError(f"--writer {name}: {lost[0]}: no such file; give the path of a GGUF")
+    outside = writers.identity((name,), place)
+    plain, _, model = name.removesuffix(writers.FREE).partition(":")
+    if plain == "ollama" and outside[name] is None:
+        raise WriterError(f"--writer {name}: OLLAMA_HOST {place.ollama} has no such model; `ollama pull {model}`")
+    made_of = {role: artifact.digest() for role, artifact in job.inputs.items()}
+    made_of |= {role: sha256(path) for role, path in files.items()}
+    digest = digest_of([made_of, outside, job.recipe.serve.model_dump(mode="json")])[:16]
+    return About(job.game.deck.digest, job.game.prompt_version, name, digest)
+
+
+def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Path) -> list[Round]:
+    """So many hands, each asked for so often, with other seeds; what was answered before is taken over.
+
+    Raises what the writer and the journal refuse; what was answered until then is kept.
+    """
+    path = room / f"answers-{digest_of(of.as_json())[:12]}.jsonl"
+    with closing(Journal.open(path, of)) as journal:
+        found = []
+        for example in progress(list(islice(examples(game), wanted)), f"{of.teacher} writes"):
+            key = pattern_key(example.hand)
+            said = journal.story(key).answers
+            while len(said) < each:
+                reply = writer.write(Trial(example), int(key[:7], 16) + len(said))
+                assert reply is not None  # a model has something to say of any hand
+                usage = Usage(prompt=reply.prompt_tokens, output=reply.tokens)
+                said_now = Said(reply.text, usage, "length" if reply.whole is None else "stop")
+                journal.answered(key, said_now, 0.0, "", of.teacher)
+            found.append(_round(example, [one.text for one in said[:each] if one.ended == "stop"], each))
+        return found
+
+
+def _round(example: Example, texts: list[str], asked: int) -> Round:
+    rivals = {one.text: one for one in (_rival(example, text) for text in texts)}
+    return Round(example, tuple(rivals.values()), asked, asked - len(texts))
+
+
+def _rival(example: Example, text: str) -> Rival:
+    broken = tuple(Rules().judge(example, Reply(text, "stop"), "").broken)
+    answer = None if MALFORMED in broken else decode(text)
+    return Rival(encode(answer) if answer else text, answer, broken)
