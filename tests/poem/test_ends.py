@@ -26,12 +26,8 @@ def test_a_title_that_can_be_answered_comes_before_one_that_cannot(thread: str) 
 
 
 def test_an_address_asks_for_nothing() -> None:
-    drawn = Counter(
-        title
-        for seed in range(50)
-        for title, *_ in most_answering(["緑町区石川台二丁目の丘。", "鉄瓶石川台帳簿の丘。"], "way", Random(seed))
-    )
-    assert drawn["緑町区石川台二丁目の丘。"] > 2 * drawn["鉄瓶石川台帳簿の丘。"]
+    first = Counter(most_answering(["鉄瓶県の丘。", "鉄瓶簿の丘。"], "way", Random(seed))[0][0] for seed in range(50))
+    assert first["鉄瓶県の丘。"] > 2 * first["鉄瓶簿の丘。"]
 
 
 def test_a_thread_without_ends_for_titles_brings_its_own() -> None:
