@@ -5,12 +5,19 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from poem.game import builtin_game
+from poem_build.cli.checks import lengths_of
 from poem_build.cli.main import cli
 from poem_build.models.family import family
-from poem_build.recipe.schema import family_names, load_recipe, recipe_names
+from poem_build.models.shapes import shape_of
+from poem_build.plan.memory import serve_need, training_needs
+from poem_build.plan.plan import training_of
+from poem_build.recipe.schema import Recipe, family_names, load_recipe, recipe_names
 from poem_service.settings import Settings
 from poem_service.variables import VARIABLES
 
+CARDS = (8, 12, 16, 24, 32, 48, 80, 141, 192)
+"""GB that GPUs have."""
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -37,10 +44,24 @@ def generated(text: str) -> str:
 def _recipes() -> str:
     """The table of the recipes."""
     rows = (
-        f"| `{r.name}` | {r.summary} | {r.params} | {r.licence} | {r.status} |"
+        f"| `{r.name}` | {r.summary} | {r.params} | {r.licence} | {_card(r)} | {r.status} |"
         for r in map(load_recipe, recipe_names())
     )
-    return "\n".join(("| recipe | what it is | parameters | licence | status |", "|---|---|---|---|---|", *rows))
+    head = "| recipe | what it is | parameters | licence | GPU | status |"
+    return "\n".join((head, "|---|---|---|---|---|---|", *rows))
+
+
+def _card(recipe: Recipe) -> str:
+    """The smallest class of GPU that has room for its training, or for serving what is not trained, as computed."""
+    if recipe.pretrain or not (shape := shape_of(recipe)):
+        return "none"
+    lengths = lengths_of(recipe, builtin_game())
+    how = training_of(recipe, shape, lengths, gpu=True)
+    needs = training_needs(shape, how, "gpu") if how else [serve_need(shape, recipe.serve.num_ctx, "gpu", "Q4_K_M")]
+    needed = {one.place: one.total / 1e9 for one in needs}
+    card = next(size for size in CARDS if needed["gpu"] < 0.95 * size)
+    memory = f", and {needed['ram']:.0f} of memory" if needed.get("ram", 0) > 16 else ""
+    return f"{card} GB{memory}{'' if how else ', to serve'}"
 
 
 def _families() -> str:

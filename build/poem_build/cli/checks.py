@@ -8,7 +8,7 @@ from poem.hand import deal, draw_candidates
 from poem.prompt import render_prompt
 from poem_build.errors import PlanError
 from poem_build.models.shapes import shape_of
-from poem_build.plan.machine import free_disk, free_memory, free_vram
+from poem_build.plan.machine import free_disk, free_memory, free_vram, gpu_count
 from poem_build.plan.plan import Lengths, Machine, needs_of, training_of
 from poem_build.recipe.schema import Recipe
 
@@ -24,7 +24,7 @@ CHECKED = {"train": "train", "merge": "merge", "convert": "convert", "quantize":
 
 def machine_here(out: Path) -> Machine:
     """What is free on this machine."""
-    return Machine(free_vram(), free_memory(), free_disk(out))
+    return Machine(free_vram(), free_memory(), free_disk(out), gpu_count())
 
 
 def lengths_of(recipe: Recipe, game: Game) -> Lengths:

@@ -19,6 +19,7 @@ from poem_build.teacher.money import PRICES, load_prices
 _GIGA = 1e9
 sizes_options = all_of(
     click.option("--vram", type=click.FloatRange(0), metavar="GB", help="Memory of the GPU.  [this machine's]"),
+    click.option("--gpus", type=click.IntRange(1), metavar="N", help="How many such GPUs.  [this machine's, or 1]"),
     click.option("--ram", type=click.FloatRange(0), metavar="GB", help="Memory of the machine.  [this one's, free]"),
     click.option("--disk", type=click.FloatRange(0), metavar="GB", help="Room for the artifacts.  [here, free]"),
     click.option("--prices", "prices_path", type=PATH, default=PRICES, help="Another price list."),
@@ -33,6 +34,7 @@ def plan_command(
     chosen: Chosen,
     as_json: bool,
     vram: float | None,
+    gpus: int | None,
     ram: float | None,
     disk: float | None,
     prices_path: Path,
@@ -44,6 +46,7 @@ def plan_command(
         here.vram if vram is None else (vram * _GIGA or None),
         here.ram if ram is None else ram * _GIGA,
         here.disk if disk is None else disk * _GIGA,
+        here.gpus if gpus is None else gpus,
     )
     machines, prices = load_machines(machines_path), load_prices(prices_path)
     made = _plan(chosen, machine, machines)

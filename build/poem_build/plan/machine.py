@@ -30,6 +30,13 @@ def free_vram() -> int | None:
     return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
 
 
+def gpu_count() -> int:
+    """How many GPUs PyTorch has, at least one: to plan for."""
+    import torch
+
+    return max(1, int(torch.cuda.device_count()))
+
+
 def free_disk(folder: Path) -> int:
     """Bytes that are free where the folder is, or will be."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -22,6 +22,18 @@ _PORTION = 1 << 26
 """Bytes of a matrix that the merge has before it at a time."""
 _FOUR_BITS = 4.13 / 8
 """NF4 with double quantization (Dettmers et al. 2023, arXiv:2305.14314, section 3): a weight with its scales."""
+CUDA = 600_000_000
+"""What a process takes of a GPU before there is a tensor; assumed, no GPU was seen."""
+_SCORES = {"Gemma2ForCausalLM": 8, "GptOssForCausalLM": 2, "GPT2LMHeadModel": 12}
+"""Bytes that a head keeps of each two tokens in a training, where PyTorch's fused attention does not know the way."""
+_SHARED = {"zero2": ("gradients", "optimizer"), "zero3": ("base", "adapter", "gradients", "optimizer")}
+"""What DeepSpeed spreads over the GPUs."""
+_OFFLOADED = {
+    **{(False, "none"): (), (False, "optimizer"): ("optimizer",), (False, "layers"): ("optimizer",)},
+    **{(True, "none"): (), (True, "optimizer"): ("optimizer", "gradients")},
+    (True, "layers"): ("base", "optimizer", "gradients"),
+}
+"""By whether DeepSpeed moves it: without, bitsandbytes' paged optimizer does, and moves nothing else."""
 _BATCHED = 512
 """Tokens that llama.cpp takes at once."""
 
@@ -46,6 +58,7 @@ class Training:
     answer: int
     """Of these, in its answer."""
     new_tokens: int = 0
+    launch: str = "single"
 
 
 @dataclass(frozen=True)
@@ -61,31 +74,27 @@ class Need:
         return sum(self.parts.values())
 
 
-def training_needs(shape: Shape, how: Training, place: Place) -> list[Need]:
-    """Of training: where it runs, and beside a GPU what is offloaded to the machine's own memory.
-
-    Without a GPU the C library keeps as much again as the activations are: a step of `tiny` that saves 0.64 GB for its
-    backward pass makes the process grow by 1.28.
-    """
-    weights, adapter, gradients, optimizer = _trained(shape, how)
+def training_needs(shape: Shape, how: Training, place: Place, gpus: int = 1) -> list[Need]:
+    """Of training: on each of the GPUs and what is offloaded from them, or in the machine's own memory."""
     parts = {
-        "base": weights,
-        "adapter": adapter,
-        "gradients": gradients,
-        "optimizer": optimizer,
-        "activations": _activations(shape, how),
-        "logits": how.micro_batch * (how.answer + 1) * shape.vocab_size * (how.number + 4 * (how.number == 2)),
+        **_trained(shape, how, place),
+        "activations": _activations(shape, how, place),
+        "logits": _logits(shape, how),
+        "in passing": _in_passing(shape, how),
     }
+    libraries = {"libraries": LIBRARIES + PEFT}
     if place == "ram":
-        kept = {"freed, not given back": parts["activations"]}
-        return [Need("train", "ram", {"libraries": LIBRARIES + PEFT, **parts, **kept})]
-    away = {"layers": ("base", "optimizer", "gradients"), "optimizer": ("optimizer", "gradients")}.get(how.offload, ())
-    there = {name: value for name, value in parts.items() if name not in away}
-    if "base" in away:
-        there["a layer"] = 2 * weights // shape.layers
+        return [Need("train", "ram", libraries | parts | {"not given back": _kept_by_malloc(shape, how, parts)})]
+    away = _OFFLOADED[how.launch.startswith("zero"), how.offload]
+    shared = _SHARED.get(how.launch, ())
+    there = {name: value // (gpus if name in shared else 1) for name, value in parts.items() if name not in away}
+    if "base" in away or "base" in shared:
+        there["a layer"] = 2 * parts["base"] // shape.layers
+    processes = 1 if how.launch == "single" else gpus
+    offloaded = {f"{name}, offloaded": parts[name] for name in away}
     return [
-        Need("train", "gpu", there),
-        Need("train", "ram", {"libraries": LIBRARIES + PEFT, **{f"{name}, offloaded": parts[name] for name in away}}),
+        Need("train", "gpu", {"CUDA": CUDA} | there),
+        Need("train", "ram", {"libraries": processes * (LIBRARIES + PEFT)} | offloaded),
     ]
 
 
@@ -141,37 +150,88 @@ def adapter_parameters(shape: Shape, r: int) -> int:
 
 
 def frozen_bytes(shape: Shape, bits: int, number: int) -> int:
-    """The weights as they are trained beside: in four or eight bits the layers' alone, the embeddings as they come."""
+    """The weights as they are trained beside: in four or eight bits the layers' alone, the embeddings as they come.
+
+    Experts stay in 16 bits too: transformers holds all of a layer's in one tensor, and bitsandbytes takes matrices.
+    """
     if bits == 16:
         return shape.parameters * number
-    ends = sum(matrix.parameters for matrix in shape.embeddings)
-    return round(ends * 2 + (shape.parameters - ends) * (_FOUR_BITS if bits == 4 else 1.0))
+    taken = (*shape.attention, *(() if shape.experts else shape.feed_forward))
+    less = sum(matrix.parameters for matrix in taken)
+    return round((shape.parameters - less) * number + less * (_FOUR_BITS if bits == 4 else 1.0))
 
 
-def _trained(shape: Shape, how: Training) -> tuple[int, int, int, int]:
-    """Bytes of weights, adapter, gradients and optimizer: AdamW keeps two numbers in float32 for each it trains."""
-    if how.method == "full":
-        return shape.parameters * how.number, 0, shape.parameters * how.number, 8 * shape.parameters
+def _trained(shape: Shape, how: Training, place: Place) -> dict[str, int]:
+    """Weights, adapter, gradients and optimizer: AdamW keeps two numbers in float32 for each it trains, or in 8 bits.
+
+    All weights are trained in float32, and so is an adapter.
+    """
     trained = adapter_parameters(shape, how.r) + how.new_tokens * shape.hidden_size
-    return frozen_bytes(shape, how.bits, how.number), 4 * trained, 4 * trained, 8 * trained
+    weights, adapter = frozen_bytes(shape, how.bits, how.number), 4 * trained
+    if how.method == "full":
+        trained, weights, adapter = shape.parameters, 4 * shape.parameters, 0
+    paged = place == "gpu" and (how.bits != 16 or how.offload != "none")
+    return {
+        "base": weights,
+        "adapter": adapter,
+        "gradients": 4 * trained,
+        "optimizer": (2 if paged else 8) * trained,
+    }
 
 
-def _activations(shape: Shape, how: Training) -> int:
-    """What the backward pass needs of the forward one.
+def _sequences(how: Training) -> int:
+    """At once; preferences come in twos."""
+    return how.micro_batch * (2 if how.method == "dpo" else 1)
 
-    A token leaves in a layer the inputs of two norms and what they make of them; query, key and value as many as there
-    are heads, and attention's result; in the feed-forward part gate, its SiLU, the other half, and their product. An
-    adapter's dropout keeps each matrix's input once more. With checkpointing each layer leaves its input alone, and one
-    layer at a time the rest.
+
+def _activations(shape: Shape, how: Training, place: Place) -> int:
+    """What the backward pass needs of the forward one, counted as by Korthikanti et al. 2022 (arXiv:2205.05198, 4.1).
+
+    With checkpointing each layer leaves its input alone, and one layer at a time the rest (the same, section 5).
+    """
+    tokens = _sequences(how) * how.tokens
+    layers = 1 if how.checkpointing else shape.layers
+    kept = shape.hidden_size * how.number * shape.layers if how.checkpointing else 0
+    return tokens * (_of_a_layer(shape, how, place) * layers + kept)
+
+
+def _of_a_layer(shape: Shape, how: Training, place: Place) -> int:
+    """Bytes that a token leaves in a layer; held beside what PyTorch saves in tests/poem_build/plan/test_memory.py.
+
+    Inputs of frozen matrices are not needed, nor is attention's square: queries, keys, values and the result are, and
+    its row sums; gate, its SiLU, and the other half of the feed-forward part; in float32 what norms and adapters are
+    given, with a copy and a mask where the adapter drops some out.
     """
     hidden, heads, feed = shape.hidden_size, shape.heads * shape.head_dim, _feed(shape)
-    one = 4 * hidden + 4 * heads + 4 * feed
-    if how.dropout:
-        one += 5 * hidden + heads + feed
-    tokens = how.micro_batch * how.tokens
-    layers = 1 if how.checkpointing else shape.layers
-    kept = hidden * shape.layers if how.checkpointing else 0
-    return tokens * (one * layers + kept) * how.number
+    repeated = _sequences(how) > 1 or shape.window  # the mask of padding or a window has keys and values repeated
+    keys = heads if repeated else shape.kv_heads * shape.head_dim
+    plain = 4 * 2 * hidden + how.number * (2 * heads + 2 * keys + 3 * feed) + 4 * (shape.heads + 7 * how.r)
+    plain += _SCORES.get(shape.architecture, 0) * shape.heads * how.tokens
+    inputs = (3 * hidden + heads) if shape.experts else (5 * hidden + heads + feed)
+    if how.method != "full" and how.dropout:
+        mask = 1 if place == "gpu" else 4
+        return plain + (4 + mask) * inputs
+    if how.method != "full" and how.number == 2:
+        return plain + 4 * inputs
+    return plain + how.number * (2 * hidden + (0 if shape.experts else feed))
+
+
+def _logits(shape: Shape, how: Training) -> int:
+    """Of the answers; the loss takes their place (models/cross_entropy.py), but for TRL's, which has all in float32."""
+    if how.method == "dpo":
+        return _sequences(how) * how.tokens * shape.vocab_size * (how.number + 4)
+    copies = 3 if shape.architecture == "Gemma2ForCausalLM" else 1  # it caps them
+    return copies * how.micro_batch * (how.answer + 1) * shape.vocab_size * how.number
+
+
+def _in_passing(shape: Shape, how: Training) -> int:
+    """The gradients between the feed-forward matrices, and one quantized matrix as it is multiplied with."""
+    largest = max(matrix.rows * matrix.columns for matrix in (*shape.attention, *shape.feed_forward))
+    return how.number * (3 * _sequences(how) * how.tokens * _feed(shape) + (largest if how.bits < 16 else 0))
+
+
+def _kept_by_malloc(shape: Shape, how: Training, parts: Mapping[str, int]) -> int:
+    return parts["activations"]
 
 
 def _feed(shape: Shape) -> int:

@@ -26,6 +26,8 @@ class Machine:
     vram: float | None
     ram: float
     disk: float
+    gpus: int = 1
+    """As large as the first."""
 
     def lacks(self, needs: Sequence[Need], disk: int) -> list[str]:
         """What does not fit, each in a few words."""
@@ -75,7 +77,7 @@ def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machi
     how = training_of(recipe, shape, lengths, gpu=machine.vram is not None)
     needs = tuple(needs_of(recipe, shape, how, lengths, machine))
     on_gpu = training_of(recipe, shape, lengths, gpu=True)
-    gpu_needs = memory.training_needs(shape, on_gpu, "gpu") if on_gpu else []
+    gpu_needs = memory.training_needs(shape, on_gpu, "gpu", machine.gpus) if on_gpu else []
     served = memory.serve_need(shape, recipe.serve.num_ctx, "gpu", SERVED_MIXTURE)
     tokens = lengths.example * lengths.examples * (recipe.train.epochs if recipe.train else 0)
     passes = _PASSES.get(on_gpu.method, 4) + 2 * on_gpu.checkpointing if on_gpu else 0
@@ -112,6 +114,7 @@ def training_of(recipe: Recipe, shape: Shape, lengths: Lengths, *, gpu: bool) ->
         tokens=lengths.example,
         answer=lengths.answer,
         new_tokens=len(spec.new_tokens) * 3,
+        launch=spec.launch,
     )
 
 
@@ -119,7 +122,7 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
     """What each stage has in memory."""
     place: memory.Place = "ram" if machine.vram is None else "gpu"
     if how:
-        yield from memory.training_needs(shape, how, place)
+        yield from memory.training_needs(shape, how, place, machine.gpus)
         yield memory.merge_need(shape)
     yield memory.convert_need(shape)
     yield memory.quantize_need(shape, recipe.quantize.texts if recipe.quantize.imatrix else 0, lengths.example)
@@ -165,6 +168,6 @@ def settings_that_fit(made: Plan, machine: Machine) -> str:
     for text, how in nearer(made.how):
         if how.bits < 16 and place == "ram" and how.method != "qlora":
             continue
-        if not machine.lacks(memory.training_needs(made.shape, how, place), made.disk):
+        if not machine.lacks(memory.training_needs(made.shape, how, place, machine.gpus), made.disk):
             return text
     return ""

@@ -23,9 +23,7 @@ _ADAPTERS = (
     (0, {"r": 8, "lora_alpha": 16, "lora_dropout": 0.1}),
 )
 """From so many thousand millions of parameters on."""
-_ACCUMULATION = ((20, 8), (7, 4), (0, 2))
-"""Micro batches in a step."""
-_MICRO_BATCHES = (
+_BATCHES = (
     (70, {16: 1, 8: 2, 4: 4}),
     (32, {16: 2, 8: 4, 4: 8}),
     (20, {16: 4, 8: 8, 4: 16}),
@@ -33,9 +31,11 @@ _MICRO_BATCHES = (
     (7, {16: 16, 8: 32, 4: 64}),
     (0, {16: 32, 8: 64, 4: 128}),
 )
-"""Examples in memory at once, by the bits of the weights."""
+"""Examples a step, by the bits of the weights."""
+_MICRO_BATCHES = ((20, 4), (3, 1), (2, 2), (0, 4))
+"""Of these, examples in memory at once, for which a GPU of 24 GB has room, or of 48 from 14 on (`poem-build plan`)."""
 _BITS = ((32, 4), (7, 8), (0, 16))
-"""In which the frozen weights are held."""
+"""In which the frozen weights are held; experts are always in 16, nothing at hand quantizes them for a training."""
 _BITS_OF = {"full": 16, "qlora": 4, "unsloth": 4}
 """What a method holds them in, whatever the size."""
 _RATES = {
@@ -47,7 +47,7 @@ _RATES = {
 }
 """By the method; a constant rate warms up too."""
 _OFFLOAD = ((40, "layers"), (20, "optimizer"))
-"""What leaves the GPU from so many gigabytes of weights on; with `optimizer` the gradients too."""
+"""What leaves the GPU from so many gigabytes of weights on; layers are moved by DeepSpeed's ZeRO 3 alone."""
 _EPOCHS = 2
 _NOTICES = {
     "Gemma Terms of Use": """
@@ -89,16 +89,19 @@ def completed(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
 def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
     """How a model of that shape is trained, as far as the given `[train]` does not say it."""
     size = shape.parameters / 1e9
-    bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or _of(_BITS, size)
+    bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or (16 if shape.experts else _of(_BITS, size))
     method = given.get("method", "qlora" if bits == 4 else "lora")
-    micro_batch = given.get("micro_batch") or _of(_MICRO_BATCHES, size).get(bits, 1)
+    batch = given.get("batch") or _of(_BATCHES, size).get(bits, 1)
+    offload = given.get("offload") or _of((*_OFFLOAD, (0, "none")), size * bits / 8)
+    launch = given.get("launch") or ("zero3" if offload == "layers" else "single")
+    if launch != "zero3" and offload == "layers":
+        offload = "optimizer"
     return {
         **{"method": method, "bits": bits, "epochs": _EPOCHS},
         **_RATES.get(str(method), _RATES["lora"]),
         **_of(_ADAPTERS, size),
-        "micro_batch": micro_batch,
-        "batch": micro_batch * _of(_ACCUMULATION, size),
-        "offload": _of((*_OFFLOAD, (0, "none")), size * bits / 8),
+        **{"batch": batch, "micro_batch": min(batch, _of(_MICRO_BATCHES, size))},
+        **{"offload": offload, "launch": launch},
     }
 
 

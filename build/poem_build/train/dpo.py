@@ -76,7 +76,7 @@ def _loop(
     model = load_model(setup.base, device.dtype, setup.place, how)
     size = min(spec.micro_batch or spec.batch, spec.batch)
     made = PreferenceTrainer(
-        model=prepared(model, spec) if how else model,
+        model=prepared(model) if how else model,
         args=arguments_of(
             trl.DPOConfig,
             spec,

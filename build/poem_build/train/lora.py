@@ -28,7 +28,7 @@ def adapt(setup: Setup) -> Any:
     how = quantization(spec.weight_bits, device)
     model = load_model(setup.base, device.dtype, setup.place, how)
     lora = lora_config(setup, model)
-    adapted = peft.get_peft_model(prepared(model, spec) if how else model, lora)
+    adapted = peft.get_peft_model(prepared(model) if how else model, lora)
     # peft holds them as a set, whose order in the file would be another in each process.
     lora.target_modules = sorted(lora.target_modules)
     return adapted

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,8 +17,10 @@ from poem_build.export.quantization import quantize_file
 from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, sizes
 from poem_build.plan.machines import MACHINES, load_machines, runs
-from poem_build.plan.plan import Machine
+from poem_build.plan.plan import Machine, training_of
+from poem_build.recipe import presets
 from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.training import Train
 from support.chain import changed
 from support.tiny_gguf import write_tiny_gguf
 
@@ -59,13 +62,42 @@ def test_the_published_sizes_of_larger_models_are_met() -> None:
         assert sizes.size(shape, "Q4_K_M") / 1e9 == pytest.approx(size, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "card", "gpus"),
+    [
+        *((name, {}, 24, 1) for name in ("qwen2.5-0.5b", "qwen2.5-1.5b", "qwen2.5-3b", "qwen3-4b", "gemma-3-4b")),
+        *((name, {}, 24, 1) for name in ("qwen2.5-7b", "qwen3-8b", "llama-3.1-8b", "elyza-llama2-7b", "gemma-2-9b")),
+        ("qwen2.5-7b", {"method": "qlora", "bits": 4}, 24, 1),
+        ("qwen2.5-14b", {}, 48, 1),
+        ("qwen2.5-14b", {"method": "qlora", "bits": 4, "gradient_checkpointing": True}, 16, 1),
+        *((name, {}, 48, 1) for name in ("calm3-22b", "qwen2.5-32b", "deepseek-r1-distill-qwen-32b-japanese")),
+        ("gpt-oss-20b", {}, 48, 1),
+        ("llama-3.1-70b", {"micro_batch": 1, "offload": "none"}, 80, 1),
+        ("llama-3.1-70b", {"micro_batch": 1, "launch": "zero3", "offload": "none"}, 48, 2),
+        ("mixtral-8x22b", {}, 24, 8),
+    ],
+)
+def test_a_recipe_trains_on_the_card_that_people_train_its_like_on(
+    name: str, change: dict[str, Any], card: int, gpus: int
+) -> None:
+    recipe = load_recipe(name)
+    shape = shape_of(recipe)
+    assert shape is not None
+    given = recipe.train.model_dump() if recipe.train else presets.training(shape, {})
+    recipe = recipe.model_copy(update={"train": Train.model_validate(given | {"preferences": None} | change)})
+    how = training_of(recipe, shape, lengths_of(recipe, GAME), gpu=True)
+    assert how is not None
+    (needed,) = (one for one in memory.training_needs(shape, how, "gpu", gpus) if one.place == "gpu")
+    assert 0.4 * card < needed.total / 1e9 < 0.95 * card, dict(needed.parts)  # the rest is the allocator's
+
+
 def test_what_does_not_fit_ends_with_one_and_names_the_nearest_that_does() -> None:
-    done = _plan("--recipe", "qwen2.5-7b", "--vram", "36", "--ram", "64", "--disk", "200", "--json")
+    done = _plan("--recipe", "qwen2.5-7b", "--vram", "16", "--ram", "64", "--disk", "200", "--json")
     told = json.loads(done.output)
     assert (done.exit_code, told["fits"]) == (1, False)
     assert told["lacks"][0].startswith("train takes ")
-    assert "GB of GPU memory, 36 are there" in told["lacks"][0]
-    assert told["nearest"].startswith("Nearest that fits: qwen2.5-7b with [train] micro_batch = ")
+    assert "GB of GPU memory, 16 are there" in told["lacks"][0]
+    assert told["nearest"] == "Nearest that fits: qwen2.5-7b with [train] gradient_checkpointing = true."
     bare = _plan("--recipe", "qwen2.5-72b", "--vram", "24", "--ram", "400", "--disk", "500")
     assert bare.exit_code == 1
     assert "does not fit: serve takes 48.3 GB of GPU memory, 24 are there. Nearest that fits: " in bare.output

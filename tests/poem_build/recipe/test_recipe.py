@@ -77,44 +77,56 @@ def test_a_recipe_that_says_its_shape_is_trained_as_its_size_asks(tmp_path: Path
     assert (small.r, small.lora_alpha, small.lora_dropout, small.learning_rate) == (8, 16, 0.1, 2e-4)
     assert (middle.r, middle.lora_alpha, middle.lora_dropout) == (16, 32, 0.1)
     assert (large.r, large.lora_alpha, large.lora_dropout) == (32, 64, 0.05)
-    for train, micro_batches in ((small, 2), (middle, 4), (large, 8)):
-        assert train.micro_batch is not None
-        assert train.batch == micro_batches * train.micro_batch
+    told = [(train.batch, train.micro_batch, train.gradient_checkpointing) for train in (small, middle, large)]
+    assert told == [(32, 1, False), (32, 1, False), (8, 4, True)]
     text = (RECIPES / "qwen2.5-7b.toml").read_text("utf-8")
     own = tmp_path / "own.toml"
     own.write_text(text.replace("[train]\n", "[train]\nr = 5\nmicro_batch = 3\n[gate]\neval_hands = 7\n"), "utf-8")
     recipe = load_recipe(str(own))
-    assert (recipe.training.r, recipe.training.micro_batch, recipe.training.batch) == (5, 3, 12)
+    assert (recipe.training.r, recipe.training.micro_batch, recipe.training.batch) == (5, 3, 32)
     assert (recipe.gate.eval_hands, recipe.gate.smoke_hands) == (7, 10)
     own.write_text(text.replace("kv_heads = 4", "kv_heads = 3"), "utf-8")
     with pytest.raises(RecipeError, match=r"shape: kv_heads: must divide heads"):
         load_recipe(str(own))
 
 
+def _shape(size: float, **more: int) -> Shape:
+    told = {"vocab_size": 1, "hidden_size": 1000, "intermediate_size": round(size * 1e9 / 3000), "layers": 1}
+    told |= {"heads": 1, "kv_heads": 1, "head_dim": 1, "context": 1, **more}
+    return Shape.model_validate({"architecture": "A", **told})
+
+
 @pytest.mark.parametrize(
-    ("size", "bits", "method", "rate", "micro_batch", "offload"),
+    ("size", "bits", "method", "rate", "batch", "offload", "launch"),
     [
-        (1.5, 16, "lora", 2e-4, 32, "none"),
-        (7.6, 8, "lora", 2e-4, 32, "none"),
-        (22.5, 8, "lora", 2e-4, 8, "optimizer"),
-        (32.8, 4, "qlora", 1e-4, 8, "none"),
-        (70.6, 4, "qlora", 1e-4, 4, "optimizer"),
-        (140.6, 4, "qlora", 1e-4, 4, "layers"),
+        (1.5, 16, "lora", 2e-4, 32, "none", "single"),
+        (7.6, 8, "lora", 2e-4, 32, "none", "single"),
+        (22.5, 8, "lora", 2e-4, 8, "optimizer", "single"),
+        (32.8, 4, "qlora", 1e-4, 8, "none", "single"),
+        (70.6, 4, "qlora", 1e-4, 4, "optimizer", "single"),
+        (140.6, 4, "qlora", 1e-4, 4, "layers", "zero3"),
     ],
 )
 def test_presets_are_the_table_s(
-    size: float, bits: int, method: str, rate: float, micro_batch: int, offload: str
+    size: float, bits: int, method: str, rate: float, batch: int, offload: str, launch: str
 ) -> None:
-    told = {"vocab_size": 1, "hidden_size": 1000, "intermediate_size": round(size * 1e9 / 3000), "layers": 1}
-    shape = Shape.model_validate(told | {"architecture": "A", "heads": 1, "kv_heads": 1, "head_dim": 1, "context": 1})
+    shape = _shape(size)
     found = presets.training(shape, {})
-    expected = {"bits": bits, "method": method, "learning_rate": rate, "micro_batch": micro_batch, "offload": offload}
-    assert {name: found[name] for name in expected} == expected
+    expected = {"bits": bits, "method": method, "learning_rate": rate, "batch": batch, "offload": offload}
+    assert {name: found[name] for name in (*expected, "launch")} == {**expected, "launch": launch}
     assert presets.training(shape, {"method": "full"})["schedule"] == "cosine"
     assert {name: presets.training(shape, {"method": name})["bits"] for name in ("full", "qlora", "unsloth")} == {
         **{"full": 16, "qlora": 4, "unsloth": 4}
     }
     assert found.get("gradient_checkpointing", False) == (size > 20)
+
+
+def test_experts_are_never_planned_in_fewer_bits_and_layers_only_move_with_deepspeed() -> None:
+    mixture = _shape(20, experts=8, experts_used=2)
+    found = presets.training(mixture, {})
+    assert (found["bits"], found["method"], found["offload"], found["launch"]) == (16, "lora", "layers", "zero3")
+    shared = presets.training(mixture, {"launch": "ddp"})
+    assert (shared["launch"], shared["offload"]) == ("ddp", "optimizer")
 
 
 def test_nothing_is_trained_without_the_table_that_says_how() -> None:

@@ -21,7 +21,7 @@ from poem_build.models.device import Device
 from poem_build.models.family import family
 from poem_build.models.load import load_tokenizer
 from poem_build.models.tokens import Tokens
-from poem_build.recipe.schema import RECIPES
+from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from poem_build.recipe.training import Train
 from poem_build.train import launch, lora
 from poem_build.train.preferences import read_preferences
@@ -167,26 +167,46 @@ def _train_anyhow(setup: Setup) -> Trained:
     return lora.train(setup, EXAMPLES[:7], EXAMPLES[:2])
 
 
-@pytest.mark.parametrize("name", ["zero2", "zero2-offload", "zero3", "zero3-offload"])
-def test_deepspeeds_settings_are_whole(name: str) -> None:
+GPU = CPU.model_copy(update={"kind": "cuda"})
+
+
+@pytest.mark.parametrize(
+    ("launched", "offload"),
+    [("zero2", "none"), ("zero2", "optimizer"), ("zero3", "none"), ("zero3", "optimizer"), ("zero3", "layers")],
+)
+def test_deepspeeds_settings_are_whole(launched: str, offload: str) -> None:
     """Read as accelerate reads them; DeepSpeed's own parser took them too (docs/log.md)."""
-    path, stage = launch.CONFIGS / f"{name}.json", int(name[4])
-    config = HfDeepSpeedConfig(str(path))
-    assert (config.is_zero3(), config.is_offload()) == (stage == 3, "offload" in name)
-    offload = "optimizer" if "offload" in name else "none"
-    spec = Train.model_validate({**SPEC, "launch": f"zero{stage}", "offload": offload})
-    gpu = CPU.model_copy(update={"kind": "cuda"})
-    assert str(path) in launch.command(spec, gpu, 2, Path("work.json"))
-    with pytest.raises(DeviceError, match=rf"train\.launch: zero{stage} needs GPUs, this is cpu; leave it out"):
+    spec = Train.model_validate({**SPEC, "launch": launched, "offload": offload})
+    config = HfDeepSpeedConfig(str(_settings_of(spec)))
+    assert (config.is_zero3(), config.is_offload()) == (launched == "zero3", offload != "none")
+    assert bool(config.get_value("zero_optimization.offload_param.device")) == (offload == "layers")
+    with pytest.raises(DeviceError, match=rf"train\.launch: {launched} needs GPUs, this is cpu; leave it out"):
         launch.command(spec, CPU, 2, Path("work.json"))
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_s_way_to_launch_has_its_files_and_moves_what_it_says(name: str) -> None:
+    spec = load_recipe(name).train
+    if spec is None:
+        return
+    launch.check_offload(spec, GPU)
+    if spec.launch != "single":
+        assert (launch.CONFIGS / f"{spec.launch}.yaml").is_file()
+    if spec.launch.startswith("zero"):
+        config = HfDeepSpeedConfig(str(_settings_of(spec)))
+        assert bool(config.get_value("zero_optimization.offload_param.device")) == (spec.offload == "layers")
+
+
+def _settings_of(spec: Train) -> Path:
+    told = launch.command(spec, GPU, 2, Path("work.json"))
+    return Path(told[told.index("--deepspeed_config_file") + 1])
+
+
 def test_layers_that_nothing_would_move_are_refused() -> None:
-    gpu = CPU.model_copy(update={"kind": "cuda"})
     launch.check_offload(Train(**SPEC, offload="layers"), CPU)  # everything is in the processor's memory
-    launch.check_offload(Train(**SPEC, offload="layers", launch="zero3"), gpu)
+    launch.check_offload(Train(**SPEC, offload="layers", launch="zero3"), GPU)
     with pytest.raises(DeviceError, match=r"^train\.offload: layers are moved by DeepSpeed alone; give launch = "):
-        launch.check_offload(Train(**SPEC, offload="layers"), gpu)
+        launch.check_offload(Train(**SPEC, offload="layers"), GPU)
 
 
 def test_unsloth_without_its_gpu_is_refused_in_one_line(base: Path, tmp_path: Path) -> None:
