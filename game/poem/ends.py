@@ -22,7 +22,8 @@ _CHANCE = 0.4
 _CALLED = 0.5
 
 _NAMED = re.compile(r"[一-鿿々〆]{2,}|[一-鿿](?=[のにへをはがともでや、。・」\"\s]|$)|[ァ-ヶー]{2,}|[A-Za-z]{3,}")
-_ADDRESS = re.compile("[都道府県区市郡]|丁目")
+_KANJI = re.compile("[一-鿿々〆]+")
+_ADDRESS = re.compile("東京都|[道府県市郡]|区(?!生活|画)|丁目")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,10 @@ def _named(title: str) -> list[str]:
 
 
 def _share(named: Sequence[str], words: Sequence[str], text: str) -> float:
-    """How much of what is named the text shows again; by half what it was only written for."""
-    shown = sum(1 if any(sign in text for sign in name) else any(word in name for word in words) / 2 for name in named)
-    return shown / len(named) if named else 0.0
+    """How much of what is named the text shows again, sign by sign; by half at least what it was written for."""
+
+    def shown(name: str) -> float:
+        again = sum(sign in text for sign in name) / len(name) if _KANJI.fullmatch(name) else name in text
+        return max(again, any(word in name for word in words) / 2)
+
+    return sum(map(shown, named)) / len(named) if named else 0.0
