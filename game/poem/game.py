@@ -20,6 +20,7 @@ from poem.deck import Card, Deck, parse_cards, parse_catchphrases, with_terms
 from poem.errors import GameError, HandError
 from poem.files import read_json, read_text
 from poem.hand import Answer, Hand, hand_of
+from poem.outline import Stages
 from poem.pattern import pattern_key
 from poem.prompt import default_instructions, prompt_version
 from poem.rules import check
@@ -60,6 +61,10 @@ class Game:
     def prompt_version(self) -> str:
         """The version of the prompt that the game's instructions make."""
         return prompt_version(self.instructions)
+
+    def prompt_in(self, stages: Stages) -> str:
+        """The version of the prompt for a poem that is written in so many stages."""
+        return prompt_version(self.instructions, stages)
 
     def owns(self, card: Card) -> bool:
         """Whether it is the deck's own card, word for word, so that what was written for that fits."""

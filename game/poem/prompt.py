@@ -1,4 +1,7 @@
-"""A hand and its title candidates → the prompt, for data set, training, evaluation and service alike."""
+"""A hand and its title candidates → the prompt, for data set, training, evaluation and service alike.
+
+Where a poem is written in two stages, the hand's prompt asks for an outline, and the outline's for the poem.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -8,11 +11,13 @@ from importlib import resources
 
 from poem.deck import Card, Wording
 from poem.hand import PAIRS, Hand, Pair
+from poem.outline import Outline, Stages
 
 # What the version is reckoned from: a hand of no deck, so that only the prompt's own text counts.
 _SAMPLE_CARDS = [Card(f"card-{n}", "区分", "現実", 0, (Wording(f"wording-{n}", "言い換え"),)) for n in range(PAIRS)]
 SAMPLE_HAND = Hand(tuple(Pair(card, card.poems[0]) for card in _SAMPLE_CARDS))
 SAMPLE_TITLES = ("題", "別の題")
+SAMPLE_OUTLINE = Outline("題", ("言葉", "別の言葉"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,28 @@ class Prompt:
         """The prompt in the ChatML message shape."""
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]
 
+    def then(self, other: "Prompt") -> "Prompt":
+        """Both as one text, for whoever looks at what was asked."""
+        return Prompt(self.system, f"{self.user}\n\n{other.user}")
+
 
 def render_prompt(instructions: str, hand: Hand, candidates: Sequence[str]) -> Prompt:
     """The prompt of a hand; the same bytes for the same game, hand and candidates, whoever asks."""
     pairs = _numbered(map(pair_line, hand.pairs))
     return Prompt(instructions, _template("user.txt").format(pairs=pairs, titles=_numbered(candidates)))
+
+
+def render_outline_prompt(hand: Hand, candidates: Sequence[str]) -> Prompt:
+    """The prompt that asks for a hand's outline."""
+    pairs = _numbered(map(pair_line, hand.pairs))
+    user = _template("outline-user.txt").format(pairs=pairs, titles=_numbered(candidates))
+    return Prompt(_template("outline-system.txt"), user)
+
+
+def render_outlined_prompt(outline: Outline) -> Prompt:
+    """The prompt that asks for an outline's poem. Its instructions are the outline's, so that they are read once."""
+    user = _template("outlined-user.txt").format(title=outline.title, words="、".join(outline.words))
+    return Prompt(_template("outline-system.txt"), user)
 
 
 def pair_line(pair: Pair) -> str:
@@ -44,12 +66,15 @@ def default_instructions() -> str:
 
 
 @cache
-def prompt_version(instructions: str) -> str:
+def prompt_version(instructions: str, stages: Stages = 1) -> str:
     """12 hex digits: the start of the SHA-256 of the prompt of a sample hand, so of all of its text.
 
     A model trained under another version was trained on another prompt than it is asked with.
     """
-    prompt = render_prompt(instructions, SAMPLE_HAND, SAMPLE_TITLES)
+    if stages == 1:
+        prompt = render_prompt(instructions, SAMPLE_HAND, SAMPLE_TITLES)
+    else:
+        prompt = render_outline_prompt(SAMPLE_HAND, SAMPLE_TITLES).then(render_outlined_prompt(SAMPLE_OUTLINE))
     return hashlib.sha256(f"{prompt.system}\0{prompt.user}".encode()).hexdigest()[:12]
 
 

@@ -70,13 +70,23 @@ def answer_grammar(titles: Iterable[str]) -> str:
     return "\n".join(
         [
             r'root ::= "{\"title\":" title ",\"poem\":\"" poem "\"}"',
-            "title ::= " + " | ".join(_literal(_json(title)) for title in titles),
+            title_rule(titles),
             rf'poem ::= paragraph ("\\n" paragraph){_times((first, rest))}',
             f"paragraph ::= sentence{_times(SENTENCES)}",
             f"sentence ::= {_sentence(_literal('。'))}",
             "",
         ]
     )
+
+
+def title_rule(titles: Iterable[str]) -> str:
+    """The grammar's rule for a title: one of those, as JSON has it."""
+    return "title ::= " + " | ".join(_literal(_json(title)) for title in titles)
+
+
+def _literal(text: str) -> str:
+    """The text as GBNF writes it, which has JSON's escapes for quote and backslash."""
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def encode(answer: Answer) -> str:
@@ -104,11 +114,6 @@ def _sentence(stop: str) -> str:
 
 def _times(window: tuple[int, int]) -> str:
     return f"{{{window[0]},{window[1]}}}"
-
-
-def _literal(text: str) -> str:
-    """The text as GBNF writes it, which has JSON's escapes for quote and backslash."""
-    return '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def _json(value: object) -> str:

@@ -338,6 +338,8 @@ class OllamaStandIn:
     behave: Behaviour = right
     digest: str = "sha256:first"
     version: str | None = field(default_factory=lambda: builtin_game().prompt_version)
+    stages: str | None = None
+    """In which its model says that it writes."""
     size_vram: int = 25
     models: tuple[str, ...] = (MODEL,)
     loaded: bool = True
@@ -445,8 +447,9 @@ class OllamaStandIn:
             case "/api/ps":
                 return {"models": named if self.loaded else []}
             case "/api/show":
-                info = {"general.architecture": "qwen2"}
-                return {"model_info": info | ({"mansion_poem.prompt_version": self.version} if self.version else {})}
+                told = {"prompt_version": self.version, "stages": self.stages}
+                ours = {f"mansion_poem.{name}": text for name, text in told.items() if text}
+                return {"model_info": {"general.architecture": "qwen2", **ours}}
             case _:
                 return {"done": True, "done_reason": "load"}
 

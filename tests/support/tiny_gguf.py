@@ -28,6 +28,7 @@ def write_tiny_gguf(
     layers: int = LAYERS,
     vocabulary: Path | None = None,
     name: str = "tiny-random",
+    stages: int = 1,
 ) -> Path:
     """Write the model, with the vocabulary of another GGUF if one is given.
 
@@ -45,7 +46,8 @@ def write_tiny_gguf(
     writer.add_rope_dimension_count(width // HEADS)
     tokens = _copied(writer, vocabulary) if vocabulary else _made(writer, bytes_too)
     writer.add_chat_template(template)
-    writer.add_string("mansion_poem.prompt_version", builtin_game().prompt_version)
+    writer.add_string("mansion_poem.prompt_version", builtin_game().prompt_in(2 if stages == 2 else 1))
+    writer.add_string("mansion_poem.stages", str(stages))
     rng = np.random.default_rng(seed)
 
     def tensor(name: str, *shape: int) -> None:

@@ -73,7 +73,10 @@ def readings_command(
 def chat_command(chosen: Chosen, as_json: bool, engine: str, host: str, seed: int | None) -> None:
     """Talk with the model, or deal it a hand; in a pipe, a line is a turn."""
     writer = talk.engine_for(chosen.workshop(), chosen.model, engine, ollama.address(host))
-    talk.converse(talk.Talk(writer, chosen.game, Random(seed)), f"{chosen.recipe.name}: {writer.name}")
+    talk.converse(
+        talk.Talk(writer, chosen.game, Random(seed), chosen.recipe.dataset.stages),
+        f"{chosen.recipe.name}: {writer.name}",
+    )
 
 
 COMMANDS = (samples_command, readings_command, chat_command)

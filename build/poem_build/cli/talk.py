@@ -8,13 +8,15 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 import click
 
 from poem.game import Game
-from poem.hand import deal, draw_candidates
-from poem.prompt import pair_line, render_prompt
+from poem.hand import Hand, deal, draw_candidates
+from poem.outline import Stages, decode_outline
+from poem.prompt import pair_line, render_outline_prompt, render_outlined_prompt, render_prompt
 from poem.rules import check
 from poem.shape import decode
 from poem_build.engine.embedded import Embedded
@@ -33,8 +35,8 @@ _TEXT = r'\s*:\s*"((?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*)'
 class Talk:
     """A conversation with its history."""
 
-    def __init__(self, engine: Streaming, game: Game, rng: Random) -> None:
-        self._engine, self._game, self._rng = engine, game, rng
+    def __init__(self, engine: Streaming, game: Game, rng: Random, stages: Stages = 1) -> None:
+        self._engine, self._game, self._rng, self._stages = engine, game, rng, stages
         self.messages: Messages = []
         self.reset()
 
@@ -51,7 +53,7 @@ class Talk:
         hand, titles = deal(self._game.deck, rng), draw_candidates(self._game.deck, rng)
         yield "\n".join(map(pair_line, hand.pairs)) + "\n\n"
         text, shown = "", ""
-        for piece in self._turn(render_prompt(self._game.instructions, hand, titles).user, titles):
+        for piece in self._poem(hand, titles):
             text += piece
             grown = readable(text)
             yield grown[len(shown) :]
@@ -62,6 +64,20 @@ class Talk:
             yield f"\n\n({error})"
         else:
             yield "\n\n(" + ("; ".join(map(str, broken)) or "keeps all rules") + ")"
+
+    def _poem(self, hand: Hand, titles: Sequence[str]) -> Iterator[str]:
+        """The poem's JSON as it grows; one that is written in two stages is no part of the conversation."""
+        if self._stages == 1:
+            yield from self._turn(render_prompt(self._game.instructions, hand, titles).user, titles)
+            return
+        messages = render_outline_prompt(hand, titles).messages()
+        asked = Question(messages, self._rng.getrandbits(31), tuple(titles), outline=True)
+        try:
+            outline = decode_outline("".join(self._engine.stream(asked)))
+        except ValueError as error:
+            raise UnfinishedError(str(error)) from error
+        messages = render_outlined_prompt(outline).messages()
+        yield from self._engine.stream(replace(asked, messages=messages, titles=(outline.title,), outline=False))
 
     def _turn(self, text: str, titles: Sequence[str]) -> Iterator[str]:
         """Only a turn that was answered to its end is remembered."""

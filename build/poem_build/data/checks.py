@@ -14,9 +14,7 @@ from poem import shape
 from poem.game import Game
 from poem.hand import Pair
 from poem.pattern import pattern_key
-from poem.prompt import pair_line
-from poem_build.data.chats import Messages
-from poem_build.data.examples import Example, example_of
+from poem_build.data.examples import Example, Placed, example_of, grouped, pairs_of
 from poem_build.data.formats import Chats, read_any
 from poem_build.data.near import Near
 from poem_build.data.personal import personal
@@ -65,12 +63,13 @@ class _Poem:
 def check_files(paths: Sequence[Path], game: Game) -> Findings:
     """What is to be said of the files, which are taken as splits of one data set. Raises `DatasetError`."""
     found, poems = Findings(), []
-    pairs = {pair_line(Pair(card, wording)): Pair(card, wording) for card in game.deck.cards for wording in card.poems}
+    pairs = pairs_of(game)
     for path in paths:
         read = read_any(path)
         found.problems += [Problem("malformed", f"{path}: line {n}", what) for n, what in read.broken]
         found.files[str(path)] = _file(read)
-        poems += [_poem(found, path, n, chat, game, pairs) for n, chat in read.chats]
+        chats = [(f"{path}: line {n}", chat) for n, chat in read.chats]
+        poems += [_poem(found, path, some, game, pairs) for some in grouped(chats)]
     _repeats(found, poems)
     texts = [one.text for one in poems]
     found.lengths = [len(text) for text in texts]
@@ -84,14 +83,14 @@ def _file(read: Chats) -> dict[str, Any]:
     return {"shape": read.shape, "chats": len(read.chats), "broken": len(read.broken), "tokens_about": tokens}
 
 
-def _poem(found: Findings, path: Path, line: int, chat: Messages, game: Game, pairs: Mapping[str, Pair]) -> _Poem:
-    """The poem of a chat; what is wrong with it alone goes to the problems."""
-    where = f"{path}: line {line}"
+def _poem(found: Findings, path: Path, chats: Sequence[Placed], game: Game, pairs: Mapping[str, Pair]) -> _Poem:
+    """The poem of a chat, or of an outline's and its own; what is wrong with it alone goes to the problems."""
+    where, chat = chats[-1]
     answer = chat[-1]["content"]
     found.problems += [Problem("personal data", where, f"{kind} {what}") for kind, what in personal(answer)]
     example: Example | None = None
     try:
-        example = example_of(chat, game, pairs, where)
+        example = example_of(chats, game, pairs)
     except DatasetError as error:
         found.problems.append(Problem("rules", where, str(error).removeprefix(f"{where}: ")))
     text, hand = answer, None

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from pydantic import BaseModel, ConfigDict
@@ -65,10 +66,12 @@ def run(job: Job) -> DatasetReport:
     splits = {}
     for split, examples in written.items():
         everything = [*examples, *(by_hand if split == "train" else [])]
+        everything = [replace(example, stages=spec.stages) for example in everything]
         write_examples(job.folder / f"{split}.jsonl", game, everything)
         splits[split] = _coverage(game.deck, everything)
     report = DatasetReport(teacher=teacher, cost_usd=cost, handwritten=len(by_hand), splits=splits, unwritten=unwritten)
-    origin = Origin(game=game.name, game_digest=game.deck.digest, prompt_version=game.prompt_version)
+    origin = Origin(game=game.name, game_digest=game.deck.digest, prompt_version=game.prompt_in(spec.stages))
+    origin = origin.model_copy(update={"stages": spec.stages})
     write_origin(job.folder, origin)
     files = {split: sha256(job.folder / f"{split}.jsonl") for split in SPLITS}
     content = origin.model_dump(include={"game", "game_digest", "prompt_version"}) | report.model_dump()

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from poem.shape import answer_grammar
 from poem_build.engine.llama import Llama
 from poem_build.engine.protocol import Engine, Question, Reply
 from poem_build.errors import ModelFileError, UnfinishedError
@@ -60,8 +59,7 @@ class Embedded:
 
     def _pieces(self, prompt: str, question: Question) -> Iterator[bytes]:
         serve = self._serve.model_copy(update=dict(question.sampling))
-        grammar = answer_grammar(question.titles) if question.titles else None
-        return self._llama.pieces(prompt, serve, question.seed, grammar)
+        return self._llama.pieces(prompt, serve, question.seed, question.grammar)
 
     def _fitting(self, messages: Messages) -> str:
         serve, first = self._serve, 1

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from poem.environment import ollama_url, without_password
-from poem.shape import answer_schema
 from poem_build.client import client
 from poem_build.engine.process import stop
 from poem_build.engine.protocol import Question, Reply
@@ -77,7 +76,7 @@ class Ollama:
         """The question as `/api/chat` takes it."""
         options = dict(question.sampling) | {"seed": question.seed}
         body = {"model": self._model, "messages": question.messages, "options": options, "think": False}
-        return body | ({"format": answer_schema(question.titles)} if question.titles else {})
+        return body | ({} if question.schema is None else {"format": question.schema})
 
 
 def address(host: str) -> str:

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from poem.shape import answer_schema
 from poem_build.client import client
 from poem_build.engine.protocol import Question, Reply
 from poem_build.errors import WriterError
@@ -44,7 +43,7 @@ class OpenAI:
     def body(self, question: Question) -> dict[str, Any]:
         """The question as it goes over the wire."""
         body = {"model": self._model, "messages": question.messages, "seed": question.seed, **question.sampling}
-        if not question.titles:
+        if question.schema is None:
             return body
-        schema = {"name": "poem", "strict": True, "schema": answer_schema(question.titles)}
+        schema = {"name": "poem", "strict": True, "schema": question.schema}
         return body | {"response_format": {"type": "json_schema", "json_schema": schema}}

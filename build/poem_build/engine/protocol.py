@@ -1,8 +1,11 @@
 """The one way to ask a model, whatever runs it: a question in, a reply with its end and its figures out."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
+
+from poem.outline import outline_grammar, outline_schema
+from poem.shape import answer_grammar, answer_schema
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,22 @@ class Question:
     titles: tuple[str, ...] = ()
     sampling: Mapping[str, float] = field(default_factory=dict)
     """What is to be otherwise than the recipe has it, by the names of `[serve]`."""
+    outline: bool = False
+    """Whether the shape is that of an outline instead."""
+
+    @property
+    def schema(self) -> dict[str, object] | None:
+        """The answer's shape as JSON schema; None where it may have any."""
+        if not self.titles:
+            return None
+        return outline_schema(self.titles) if self.outline else answer_schema(self.titles)
+
+    @property
+    def grammar(self) -> str | None:
+        """The same as GBNF."""
+        if not self.titles:
+            return None
+        return outline_grammar(self.titles) if self.outline else answer_grammar(self.titles)
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,14 @@ class Reply:
     def whole(self) -> str | None:
         """The text, if it ended by itself."""
         return self.text if self.ended == "stop" else None
+
+    def after(self, first: "Reply") -> "Reply":
+        """This one with what the one before it took, which led to it."""
+        sums = {name: getattr(self, name) + getattr(first, name) for name in _SUMMED}
+        return replace(self, **sums)
+
+
+_SUMMED = ("seconds", "prompt_tokens", "prompt_s", "tokens", "tokens_s")
 
 
 class Engine(Protocol):

@@ -5,7 +5,7 @@ for this and stand in no poem (`plain.txt`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -60,7 +60,10 @@ def ask(
     by_hand: Sequence[Example],
     device: str = "cpu",
 ) -> Likely:
-    """What the folder's model says: of right poems under other cards, of poems by hand, and of plain Japanese."""
+    """What the folder's model says: of right poems under other cards, of poems by hand, and of plain Japanese.
+
+    Of a poem in two stages it is the outline that stands under cards, and the poem under its outline.
+    """
     import torch
 
     model, tokenizer = load_model(folder, "float32", device).eval(), load_tokenizer(folder)
@@ -70,12 +73,12 @@ def ask(
         for example, hand in zip(
             progress(examples, "under other cards"), islice(strangers, len(examples)), strict=True
         ):
-            other = Example(hand, example.candidates, example.answer)
-            pair = [talk.tokens(tokenizer, one.messages(game)) for one in (example, other)]
+            other = replace(example, hand=hand)
+            pair = [talk.tokens(tokenizer, one.chats(game)[0]) for one in (example, other)]
             right, wrong = answer_losses(model, pair)[0].sum(dim=1).tolist()
             found.swapped.append(wrong - right)
         for example in progress(by_hand, "poems by hand"):
-            _add(model, talk.tokens(tokenizer, example.messages(game)), found.by_hand, found.by_hand_tokens)
+            _add(model, talk.tokens(tokenizer, example.chats(game)[-1]), found.by_hand, found.by_hand_tokens)
         for text in PLAIN.read_text("utf-8").splitlines():
             ids = tokenizer.encode(text, add_special_tokens=True)
             _add(model, Tokens(tuple(ids[:1]), tuple(ids[1:])), found.plain, found.plain_tokens)

@@ -7,7 +7,7 @@ is `assemble`'s to say.
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,8 @@ def _likely(job: Job, there: Sequence[Trial]) -> list[Figure]:
     """What base and merged model hold likely."""
     talk = family.family(job.recipe.base.family)
     examples = list(islice(read_examples(job.path("dataset", "test.jsonl"), job.game), _SWAPPED))
-    by_hand = [trial.example for trial in there if BY_HAND in trial.given]
+    stages = read_origin(job.path("gguf")).stages
+    by_hand = [replace(trial.example, stages=stages) for trial in there if BY_HAND in trial.given]
     device = device_of(job.recipe).torch
     merged, base = (
         likelihood.ask(job.path(role), talk, job.game, examples, by_hand, device) for role in ("merged", "base")

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,22 +17,24 @@ from poem.composer import compose
 from poem.errors import CompositionError
 from poem.game import Game
 from poem.hand import Answer
+from poem.outline import Stages
 from poem.shape import encode
 from poem.table import Table
 from poem_build.engine.embedded import apart
-from poem_build.engine.ollama import Ollama, digests
+from poem_build.engine.ollama import Ollama, call, digests
 from poem_build.engine.openai import OpenAI
 from poem_build.engine.protocol import Engine, Question, Reply
 from poem_build.errors import WriterError
 from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
 from poem_build.evaluation.report import MODEL
-from poem_build.export.gguf import convert_folder
+from poem_build.export.gguf import STAGES_KEY, convert_folder
 from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
-from poem_build.judge.rules import question
+from poem_build.judge.rules import ask
 from poem_build.models import family
 from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.inspection import inspect
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
 from poem_build.recipe.quantize import MIXTURES
@@ -82,13 +84,16 @@ class Asked:
     engine: Engine
     game: Game
     constrained: bool
+    stages: Stages = 1
+    """As its model was trained."""
 
     @property
     def tries(self) -> int:
         return TRIES if self.constrained else 1
 
     def write(self, trial: Trial, seed: int) -> Reply:
-        return self.engine.ask(question(self.game, trial.example, seed, constrained=self.constrained))
+        example = replace(trial.example, stages=self.stages)
+        return ask(self.engine, self.game, example, seed, constrained=self.constrained)
 
 
 @dataclass(frozen=True)
@@ -227,8 +232,22 @@ def opened(name: str, job: Job, place: Place) -> Iterator[Writer]:
         finally:
             table.close()
     else:
+        constrained = not name.endswith(FREE) and plain != ADAPTER
         with _engine(plain, what, job, place) as engine:
-            yield Asked(engine, job.game, constrained=not name.endswith(FREE) and plain != ADAPTER)
+            yield Asked(engine, job.game, constrained, _stages(plain, what, job, place))
+
+
+def _stages(plain: str, what: str, job: Job, place: Place) -> Stages:
+    """What a model says of itself; a server of the OpenAI shape cannot."""
+    if plain == "ollama":
+        told = call(place.ollama, "POST", "/api/show", {"model": what}).get("model_info", {}).get(STAGES_KEY)
+    elif plain == "embedded":
+        told = inspect(Path(what)).facts.get(STAGES_KEY)
+    elif plain == "openai":
+        told = None
+    else:
+        return read_origin(job.path("gguf")).stages
+    return 2 if told == "2" else 1
 
 
 @contextmanager

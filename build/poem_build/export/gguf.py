@@ -14,6 +14,8 @@ from poem_build.recipe.schema import Recipe
 
 PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
 GAME_KEY, GAME_DIGEST_KEY = "mansion_poem.game", "mansion_poem.game_digest"
+STAGES_KEY = "mansion_poem.stages"
+"""In which its poems are written, as a text."""
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -79,6 +81,7 @@ def introduce(writer: Any, recipe: Recipe, origin: Origin) -> None:
     """Have the file say which prompt and game it is for, and how it is sampled from."""
     serve = recipe.serve
     writer.add_string(PROMPT_VERSION_KEY, origin.prompt_version)
+    writer.add_string(STAGES_KEY, str(origin.stages))
     writer.add_string(GAME_KEY, origin.game)
     writer.add_string(GAME_DIGEST_KEY, origin.game_digest)
     writer.add_sampling_temp(serve.temperature)

@@ -4,17 +4,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from poem_build.data.chats import Messages, read_chats
+from poem_build.data.chats import read_chats
 from poem_build.errors import ModelFileError
 from poem_build.export import parity
 from poem_build.export.gguf import convert_folder
 from poem_build.export.parity import Parity
 from poem_build.models import architectures, family
+from poem_build.models.context import check_poem_prompts
 from poem_build.models.converter import VERSION
 from poem_build.models.family import Family
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin
 from poem_build.models.shapes import of_folder
+from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import family_names
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Finished, Job, Stage, part, sections
@@ -31,14 +33,17 @@ def run(job: Job) -> PreflightReport:
     """Look at the config, write the vocabulary alone as GGUF, and compare token ids.
 
     Raises `ModelFileError` for an architecture that cannot be served as it is trained, for a base of another family,
-    and for a vocabulary that has no token for a character of an answer.
+    and for a vocabulary that has no token for a character of an answer; `RecipeError` for one that makes the second
+    of two stages' prompts too long.
     """
     base, talk, count = job.path("base"), family.family(job.recipe.base.family), job.recipe.gate.token_parity_texts
     architecture = of_folder(base).architecture
     architectures.refuse_unfaithful(architecture, str(base))
     tokenizer = load_tokenizer(base)
     _check_family(tokenizer, talk, base)
-    _check_spelling(tokenizer, talk, base, read_chats(job.path("dataset", "valid.jsonl")))
+    examples = [talk.tokens(tokenizer, chat) for chat in read_chats(job.path("dataset", "valid.jsonl"))]
+    _check_spelling(tokenizer, base, examples)
+    check_poem_prompts(job.recipe, examples)
     with tempfile.TemporaryDirectory() as work:
         vocabulary = Path(work) / "vocabulary.gguf"
         convert_folder(base, vocabulary, job.recipe, read_origin(job.path("dataset")), vocabulary_only=True)
@@ -59,7 +64,7 @@ STAGE = Stage(
     report=PreflightReport,
     settings=lambda recipe: {
         **{"name": recipe.name, "converter": VERSION},
-        **sections("base", "serve")(recipe),
+        **sections("base", "serve", "dataset")(recipe),
         **part("gate", "token_parity_texts")(recipe),
     },
     inputs={"base": ALL, "dataset": ("valid.jsonl", "origin.json")},
@@ -83,10 +88,10 @@ def _check_family(tokenizer: Any, talk: Family, base: Path) -> None:
         )
 
 
-def _check_spelling(tokenizer: Any, talk: Family, base: Path, chats: list[Messages]) -> None:
+def _check_spelling(tokenizer: Any, base: Path, examples: list[Tokens]) -> None:
     unknown = tokenizer.unk_token_id
-    for chat in chats:
-        answer = talk.tokens(tokenizer, chat).answer[:-1]  # the end of a turn may be the same token
+    for example in examples:
+        answer = example.answer[:-1]  # the end of a turn may be the same token
         if unknown is not None and unknown in answer:
             told = tokenizer.decode(answer[: answer.index(unknown)])[-20:]
             raise ModelFileError(

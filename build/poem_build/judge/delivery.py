@@ -13,7 +13,7 @@ from poem_build.engine.protocol import Engine
 from poem_build.judge.figures import Figures
 from poem_build.judge.language import is_whole
 from poem_build.judge.protocol import Verdict
-from poem_build.judge.rules import Rules, question
+from poem_build.judge.rules import Rules, ask
 from poem_build.recipe.gate import Gate
 from poem_build.store.red_line import RedLine
 
@@ -54,7 +54,7 @@ def deliver(engine: Engine, game: Game, examples: Sequence[Example], first: Sequ
     for n, (example, found) in enumerate(zip(examples, tries, strict=True)):
         while not found[-1].passed and len(found) < TRIES:
             seed = n + len(found) * len(examples)
-            reply = engine.ask(question(game, example, seed, constrained=True))
+            reply = ask(engine, game, example, seed, constrained=True)
             found.append(Rules().judge(example, reply, f"{found[0].asked}, try {len(found) + 1}"))
     return tries
 

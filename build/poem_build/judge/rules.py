@@ -1,10 +1,13 @@
 """The rules of the game as a judge, and hands played before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from poem.game import Game
 from poem.hand import Answer
+from poem.outline import decode_outline
+from poem.prompt import render_outlined_prompt
 from poem.rules import check
 from poem.shape import decode
 from poem_build.data.examples import Example
@@ -42,15 +45,39 @@ class Rules:
 
 
 def question(game: Game, example: Example, seed: int, *, constrained: bool) -> Question:
-    """The example's hand as a model is asked it."""
-    return Question(example.question(game), seed, example.candidates if constrained else ())
+    """The example's hand as a model is asked it: for its poem, or first for its outline."""
+    titles = example.candidates if constrained else ()
+    return Question(example.question(game), seed, titles, outline=example.stages == 2)
+
+
+def ask(
+    engine: Engine,
+    game: Game,
+    example: Example,
+    seed: int,
+    *,
+    constrained: bool,
+    sampling: Mapping[str, float] | None = None,
+) -> Reply:
+    """The engine's reply to the example's hand; in two stages with what both took, or the first where that is none."""
+    first = replace(question(game, example, seed, constrained=constrained), sampling=sampling or {})
+    reply = engine.ask(first)
+    if not first.outline:
+        return reply
+    try:
+        outline = decode_outline(reply.whole or "")
+    except ValueError:
+        return reply
+    prompt = render_outlined_prompt(outline)
+    titles = (outline.title,) if constrained else ()
+    return engine.ask(replace(first, messages=prompt.messages(), titles=titles, outline=False)).after(reply)
 
 
 def play(engine: Engine, game: Game, examples: Sequence[Example], *, constrained: bool, seed: int = 0) -> list[Reply]:
     """A reply to each example's hand, seeded by its place."""
     how = "playing, shape constrained" if constrained else "playing freely"
     return [
-        engine.ask(question(game, example, seed + n, constrained=constrained))
+        ask(engine, game, example, seed + n, constrained=constrained)
         for n, example in enumerate(progress(examples, how))
     ]
 
@@ -58,7 +85,8 @@ def play(engine: Engine, game: Game, examples: Sequence[Example], *, constrained
 def play_file(
     gguf: Path, recipe: Recipe, game: Game, examples: Sequence[Example], *, constrained: bool, seed: int = 0
 ) -> list[Reply]:
-    """The same of a GGUF file, which is loaded in a process of its own."""
+    """The same of the recipe's GGUF file, which is loaded in a process of its own."""
+    examples = [replace(example, stages=recipe.dataset.stages) for example in examples]
     with apart(gguf, family(recipe.base.family), recipe.serve) as engine:
         return play(engine, game, examples, constrained=constrained, seed=seed)
 

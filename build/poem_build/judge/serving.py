@@ -24,14 +24,14 @@ from poem_build.data.examples import Example, read_examples
 from poem_build.engine import ollama
 from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import Ollama
-from poem_build.engine.protocol import Engine, Question, Reply
+from poem_build.engine.protocol import Engine, Reply
 from poem_build.engine.service import Model, serving
 from poem_build.errors import DemoError, OllamaError
 from poem_build.judge.delivery import Delivered, deliver, delivered, whole_sentences
 from poem_build.judge.figures import Figures, Spread, spread
 from poem_build.judge.memory import Memory, memory_of, resident_mb
 from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
-from poem_build.judge.rules import Rules, question
+from poem_build.judge.rules import Rules, ask
 from poem_build.models import family
 from poem_build.models.files import REGISTERED, SERVED
 from poem_build.models.origin import read_origin
@@ -176,10 +176,9 @@ def play(
     how = "under the schema" if constrained else "without the schema"
     replies = []
     for n, example in enumerate(progress(examples, f"playing {how}")):
-        asked = question(game, example, n, constrained=constrained)
-        replies.append(engine.ask(Question(asked.messages, asked.seed, asked.titles, dict(sampling or {}))))
+        replies.append(ask(engine, game, example, n, constrained=constrained, sampling=sampling))
     evaluated = None
-    if log and start is not None:
+    if log and start is not None and all(example.stages == 1 for example in examples):
         found = _counted(log, start, len(replies))
         evaluated = found if len(found) == len(replies) else None  # somebody else's requests are among them
     return Played(replies, evaluated)

@@ -8,6 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from poem.outline import Stages
+
 FILE = "origin.json"
 
 
@@ -28,6 +30,8 @@ class Origin(BaseModel):
     game_digest: str
     """Of the deck."""
     prompt_version: str
+    stages: Stages = 1
+    """In which its poems are written."""
     cut_short: bool = False
     """Whether `train.max_steps` ended the training: gates that only a whole one passes then report."""
     longest: Longest | None = None

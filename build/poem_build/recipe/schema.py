@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from poem.outline import Stages
 from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.presets import completed
@@ -99,6 +100,8 @@ class Dataset(Section):
     train: Positive
     valid: Positive
     test: Positive
+    stages: Stages = 1
+    """2: the model learns to write a title and some words for a hand, then the poem for these from a short prompt."""
     handwritten: Count = 0
     """How often each poem written by hand that is not held out comes in the training split, besides the others."""
     taught: Path | None = Field(default=None, exclude=True)

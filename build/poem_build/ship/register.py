@@ -17,11 +17,11 @@ from poem_build.data.examples import Example, read_examples
 from poem_build.engine.ollama import Ollama, call, digests, server_version, translated, upload
 from poem_build.engine.protocol import Question
 from poem_build.errors import GateError, OllamaError
-from poem_build.export.gguf import GAME_DIGEST_KEY, PROMPT_VERSION_KEY
+from poem_build.export.gguf import GAME_DIGEST_KEY, PROMPT_VERSION_KEY, STAGES_KEY
 from poem_build.export.parity import Parity
 from poem_build.export.stamp import stamp
 from poem_build.judge.protocol import MALFORMED
-from poem_build.judge.rules import Rules, question
+from poem_build.judge.rules import Rules, ask, question
 from poem_build.models import family, standing
 from poem_build.models.family import Family
 from poem_build.models.files import CREATE, REGISTERED, SERVED, TOKEN_COUNTS
@@ -156,8 +156,12 @@ def _prove_fields(host: str, model: str, fields: dict[str, Any], origin: Origin,
     if given != sent:
         raise OllamaError(f"{model}: parameters: sent {sent}, `show` gives back {given}")
     info = shown.get("model_info", {})
-    wanted_keys = {PROMPT_VERSION_KEY: origin.prompt_version, GAME_DIGEST_KEY: origin.game_digest} | told.keys()
-    for key, wanted in wanted_keys.items():
+    made_for = {
+        PROMPT_VERSION_KEY: origin.prompt_version,
+        STAGES_KEY: str(origin.stages),
+        GAME_DIGEST_KEY: origin.game_digest,
+    }
+    for key, wanted in (made_for | told.keys()).items():
         if info.get(key) != wanted:
             raise OllamaError(f"{model}: {key}: is {info.get(key)!r}, must be {wanted!r}")
 
@@ -196,7 +200,7 @@ def _prove_answer(host: str, model: str, game: Game, examples: Sequence[Example]
     """
     engine, told, whole = Ollama(host, model), "no answer", False
     for n, example in enumerate(examples, 1):
-        reply = engine.ask(question(game, example, n, constrained=True))
+        reply = ask(engine, game, example, n, constrained=True)
         if reply.whole is None:
             told = f"it ended with {reply.ended!r}"
             continue

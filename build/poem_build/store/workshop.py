@@ -174,7 +174,8 @@ class Workshop:
 
     def _key(self, stage: Stage, inputs: Mapping[str, str]) -> Key:
         outside = {role: self._digests.place(path) for role, path in stage.outside(self.recipe).items()}
-        game = {"game": self.game.digest, "prompt": self.game.prompt_version} if stage.reads_game else {}
+        prompt = self.game.prompt_in(self.recipe.dataset.stages)
+        game = {"game": self.game.digest, "prompt": prompt} if stage.reads_game else {}
         modules = (stage.work.__module__, *stage.modules(self.recipe))
         return Key(
             stage=stage.name,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from poem_build.data.chats import read_chats
 from poem_build.models import family, shapes
-from poem_build.models.context import check_context
+from poem_build.models.context import check_context, check_poem_prompts
 from poem_build.models.device import Device, device_of, key_of
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import Longest, read_origin, write_origin
@@ -56,6 +56,7 @@ def run(job: Job) -> TrainReport:
     )
     longest = Longest(example=max(map(len, train + valid)), prompt=max(len(tokens.prompt) for tokens in train + valid))
     check_context(recipe, longest)
+    check_poem_prompts(recipe, train + valid)
     device = device_of(recipe)
     launch.check_offload(spec, device)
     setup = Setup(base, talk, spec, device, job.folder, job.room)

@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from poem.shape import answer_grammar
 from poem_service.engine.grammar import form_grammar
 from poem_service.engine.protocol import Ask, Chat, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, CutError, Reason, RefusedError, UnavailableError
@@ -212,7 +211,7 @@ class Model:
             raise UnavailableError(
                 Reason.UPSTREAM_ERROR, f"a prompt of {len(tokens)} tokens leaves no room for an answer"
             )
-        return self._run(tokens, room, ask.seed, answer_grammar(ask.candidates), self._sampling)
+        return self._run(tokens, room, ask.seed, ask.grammar, self._sampling)
 
     def chat(self, chat: Chat) -> Iterator[bytes]:
         """The same for a client's own messages. Raises `RefusedError` for those that do not fit."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from poem.shape import answer_schema
 from poem_service.engine.formats import Format, Formats
 from poem_service.engine.protocol import ALIVE, Ask, Bound, Chat, Message, ModelFacts, Piece, Training
 from poem_service.engine.upstream import LOADING, WRITING, Upstream
@@ -65,7 +64,7 @@ class OllamaEngine:
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         messages, told = ask.prompt.messages(), {"options": {"seed": ask.seed}}
-        ways: list[Format] = [{"format": answer_schema(ask.candidates)} | told, {"format": "json"} | told, told]
+        ways: list[Format] = [{"format": ask.schema} | told, {"format": "json"} | told, told]
         return self._formats.write(ways, partial(self._stream if ask.stream else self._whole, messages))
 
     def chat(self, chat: Chat) -> AsyncGenerator[Piece, None]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from poem.shape import answer_schema
 from poem_service.engine.formats import Format, Formats
 from poem_service.engine.protocol import ALIVE, ANSWER_TOKENS_MAX, Ask, Bound, Chat, Form, Message, ModelFacts, Piece
 from poem_service.engine.upstream import WRITING, Upstream
@@ -80,10 +79,9 @@ class OpenAIEngine:
         return None  # such a server lists only what it serves
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
-        schema = answer_schema(ask.candidates)
         limited = {"seed": ask.seed, "max_tokens": ANSWER_TOKENS_MAX}
         ways: list[Format] = [
-            _response_format(schema) | limited,
+            _response_format(ask.schema) | limited,
             _response_format("json") | limited,
             limited,
             {"max_completion_tokens": ANSWER_TOKENS_MAX},

@@ -6,7 +6,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from poem.game import Game
 from poem.hand import Hand
-from poem.prompt import Prompt, render_prompt
+from poem.outline import Outline, Stages, outline_grammar, outline_schema
+from poem.prompt import Prompt, render_outline_prompt, render_outlined_prompt, render_prompt
+from poem.shape import answer_grammar, answer_schema
 from poem_service.errors import AnswerError, Reason
 
 BELOW_COMPOSER = "below-composer"
@@ -34,10 +36,33 @@ class Ask:
     seed: int
     stream: bool = True
     """Whether somebody watches the answer grow; if not, it may come in one piece, which costs far less."""
+    outline: bool = False
+    """Whether an outline is asked for, which a poem is then asked for by."""
 
     @classmethod
     def of(cls, game: Game, hand: Hand, candidates: tuple[str, ...], seed: int, *, stream: bool = True) -> "Ask":
+        """For a hand's poem."""
         return cls(render_prompt(game.instructions, hand, candidates), candidates, seed, stream)
+
+    @classmethod
+    def for_outline(cls, hand: Hand, candidates: tuple[str, ...], seed: int) -> "Ask":
+        """For a hand's outline, which nobody watches."""
+        return cls(render_outline_prompt(hand, candidates), candidates, seed, stream=False, outline=True)
+
+    @classmethod
+    def by_outline(cls, outline: Outline, seed: int, *, stream: bool = True) -> "Ask":
+        """For an outline's poem."""
+        return cls(render_outlined_prompt(outline), (outline.title,), seed, stream)
+
+    @property
+    def schema(self) -> dict[str, object]:
+        """The answer's shape as JSON schema."""
+        return outline_schema(self.candidates) if self.outline else answer_schema(self.candidates)
+
+    @property
+    def grammar(self) -> str:
+        """The same as GBNF."""
+        return outline_grammar(self.candidates) if self.outline else answer_grammar(self.candidates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +88,17 @@ class Training:
     """What its build found it worth."""
     forced: str | None = None
     """The gates of its build that refuse it, if it was let through all the same."""
+    stages_told: str | None = None
+
+    @property
+    def stages(self) -> Stages:
+        """In which its poems are written."""
+        return 2 if self.stages_told == "2" else 1
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "Training":
         """From the GGUF's own keys, `mansion_poem.prompt_version` and so on."""
-        fields = ("prompt_version", "game", "game_digest", "verdict", "forced")
+        fields = ("prompt_version", "game", "game_digest", "verdict", "forced", "stages")
         values = (metadata.get(f"mansion_poem.{field}") for field in fields)
         return cls(*(value if isinstance(value, str) else None for value in values))
 

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from poem.hand import Answer, Hand
+from poem.outline import Outline, decode_outline
 from poem.rules import Violation, check
 from poem.shape import PARAGRAPH_BREAK, decode
 from poem_service.errors import AnswerError, Reason
@@ -51,16 +52,33 @@ def check_answer(text: str, hand: Hand, candidates: tuple[str, ...]) -> CheckedA
     return CheckedAnswer(answer, tuple(repairs))
 
 
+def read_outline(text: str, candidates: tuple[str, ...]) -> Outline:
+    """The outline in the text, under one of the candidates. Raises `AnswerError` (malformed)."""
+    try:
+        outline = decode_outline(_object(text))
+    except ValueError as error:
+        raise AnswerError(Reason.MALFORMED, f"{error} in {text[:80]!r}") from error
+    title = _title(outline.title, candidates)
+    if title not in candidates:
+        raise AnswerError(Reason.MALFORMED, f"the outline's title {title!r} is no candidate")
+    return Outline(title, outline.words)
+
+
 def _unwrapped(text: str) -> Answer:
-    """The object inside a code fence, talk, or behind thoughts; one that was cut is not repaired."""
+    """The answer inside a code fence, talk, or behind thoughts; one that was cut is not repaired."""
+    try:
+        return decode(_object(text))
+    except (ValueError, RecursionError) as error:
+        raise AnswerError(Reason.MALFORMED, f"{error} in {text[:80]!r}") from error
+
+
+def _object(text: str) -> str:
+    """The JSON object in a text, whatever stands around it."""
     text = text.rpartition(_THOUGHTS_END)[2]
     start, end = text.find("{"), text.rfind("}")
     if start < 0 or end < start:
         raise AnswerError(Reason.MALFORMED, f"no JSON object in {text[:80]!r}")
-    try:
-        return decode(text[start : end + 1])
-    except (ValueError, RecursionError) as error:
-        raise AnswerError(Reason.MALFORMED, f"{error} in {text[:80]!r}") from error
+    return text[start : end + 1]
 
 
 def _title(title: str, candidates: tuple[str, ...]) -> str:

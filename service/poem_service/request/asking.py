@@ -28,6 +28,18 @@ class Draft:
     crowd: int
     """As many were at the server at once."""
 
+    def after(self, outline: "Draft") -> "Draft":
+        """This one with what its outline took; the first piece is that of the slower to begin."""
+        known = [first_s for first_s in (outline.first_s, self.first_s) if first_s is not None]
+        return Draft(
+            self.text,
+            outline.thoughts + self.thoughts,
+            outline.tokens + self.tokens,
+            max(known, default=None),
+            outline.seconds + self.seconds,
+            max(outline.crowd, self.crowd),
+        )
+
 
 async def draft(
     keeper: Keeper, asked: AsyncGenerator[Piece, None], limit_s: float, *, stream: bool, on_text: OnText | None = None

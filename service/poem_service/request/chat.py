@@ -5,19 +5,20 @@ No fallback stands behind it: whoever talks to a model wants that model's word o
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from poem.game import Game
-from poem.hand import draw_candidates
+from poem.hand import Hand, draw_candidates
 from poem.prompt import render_prompt
 from poem.shape import answer_schema
 from poem_service.engine.formats import NOT_UNDERSTOOD
-from poem_service.engine.protocol import ANSWER_TOKENS_MAX, Chat, Form, Message
+from poem_service.engine.protocol import ANSWER_TOKENS_MAX, Ask, Chat, Engine, Form, Message
 from poem_service.errors import ChatError, CutError, EngineError, Reason, RefusedError, RequestError
+from poem_service.request.answer import read_outline
 from poem_service.request.asking import OnText, draft
 from poem_service.request.intake import read_hand
 from poem_service.request.writer import Writer
@@ -69,6 +70,9 @@ class ChatRequest:
     chat: Chat
     model: str
     stream: bool
+    hand: Hand | None = None
+    """That the chat is about, if it is."""
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,16 @@ def read_chat(body: bytes, game: Game, policy: Literal["open", "known"]) -> Chat
         raise _bad(f"{', '.join(unknown)}: not known here; leave it out")
     seed = secrets.randbelow(_SEEDS) if sent.seed is None else sent.seed % _SEEDS
     messages, form = _messages(found.get("messages") or []), _form(sent.response_format)
+    hand, candidates = None, tuple[str, ...]()
     if sent.selectedPairs is not None:
-        messages, form = _of_a_hand(body, game, policy, seed)
+        hand, candidates = _hand(body, game, policy), draw_candidates(game.deck, Random(seed))
+        messages, form = render_prompt(game.instructions, hand, candidates).messages(), answer_schema(candidates)
     if not messages:
         raise _bad("messages: empty; give at least one, or selectedPairs")
     limits = [n for n in (sent.max_completion_tokens, sent.max_tokens) if n is not None]
     tokens_max = min(*limits, ANSWER_TOKENS_MAX) if limits else None
     chat = Chat(tuple(messages), seed, form, tokens_max, sent.temperature, sent.top_p)
-    return ChatRequest(chat, sent.model, bool(sent.stream))
+    return ChatRequest(chat, sent.model, bool(sent.stream), hand, candidates)
 
 
 def _messages(sent: list[Message]) -> list[Message]:
@@ -120,13 +126,11 @@ def _form(sent: _Format | None) -> Form:
     return sent.json_schema.schema
 
 
-def _of_a_hand(body: bytes, game: Game, policy: Literal["open", "known"], seed: int) -> tuple[list[Message], Form]:
+def _hand(body: bytes, game: Game, policy: Literal["open", "known"]) -> Hand:
     try:
-        hand = read_hand(body, game.deck, policy)
+        return read_hand(body, game.deck, policy)
     except RequestError as error:
         raise _bad(f"selectedPairs: {error.message}") from error
-    candidates = draw_candidates(game.deck, Random(seed))
-    return render_prompt(game.instructions, hand, candidates).messages(), answer_schema(candidates)
 
 
 def _bad(message: str) -> ChatError:
@@ -206,8 +210,10 @@ class Chats:
                 raise away(obstacle)
             assert keeper.engine is not None
             try:
-                left_s = room - (time.monotonic() - begun)
-                await draft(keeper, keeper.engine.chat(asked.chat), left_s, stream=True, on_text=on_text)
+                until = begun + room
+                chat = await _outlined(keeper, keeper.engine, asked, until - time.monotonic())
+                left_s = until - time.monotonic()
+                await draft(keeper, keeper.engine.chat(chat), left_s, stream=True, on_text=on_text)
             except CutError:
                 return "length"
             except EngineError as error:
@@ -216,3 +222,13 @@ class Chats:
                 keeper.note_failure(error)
                 raise away(error.reason) from error
         return "stop"
+
+
+async def _outlined(keeper: Keeper, engine: Engine, asked: ChatRequest, limit_s: float) -> Chat:
+    """The chat as its model was trained to be asked: a hand's poem by an outline, where it writes in two stages."""
+    if asked.hand is None or keeper.training.stages == 1:
+        return asked.chat
+    first = Ask.for_outline(asked.hand, asked.candidates, asked.chat.seed)
+    outlined = await draft(keeper, engine.write(first), limit_s, stream=first.stream)
+    ask = Ask.by_outline(read_outline(outlined.text, asked.candidates), asked.chat.seed)
+    return replace(asked.chat, messages=tuple(ask.prompt.messages()), form=ask.schema)

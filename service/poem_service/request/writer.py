@@ -14,12 +14,12 @@ from typing import Literal, Protocol
 from poem.game import Game
 from poem.hand import Hand, draw_candidates
 from poem.prompt import Prompt
-from poem_service.engine.protocol import Ask
+from poem_service.engine.protocol import Ask, Engine
 from poem_service.errors import EngineError, Reason
 from poem_service.record.metrics import Metrics
 from poem_service.record.outcome import Outcome
-from poem_service.request.answer import RuleError, check_answer
-from poem_service.request.asking import OnText, draft
+from poem_service.request.answer import RuleError, check_answer, read_outline
+from poem_service.request.asking import Draft, OnText, draft
 from poem_service.request.fallback import Fallback, Lookup, fall_back, look_up
 from poem_service.request.growth import Growth
 from poem_service.watch.breaker import BreakerState
@@ -202,11 +202,8 @@ class Writer:
             course.on_trial = True
         seed = (course.seed + course.attempts) % 2**31
         course.attempts += 1
-        ask = Ask.of(self.game, course.hand, course.candidates, seed, stream=course.audience is not None)
-        course.prompt = ask.prompt
         try:
-            on_text = _growing(course.audience) if course.audience else None
-            found = await draft(keeper, engine.write(ask), limit_s, stream=ask.stream, on_text=on_text)
+            found = await self._draft(course, engine, seed, limit_s)
         finally:
             course.spend("model", now)
         keeper.learn(found.first_s, found.tokens, found.seconds, found.crowd)
@@ -223,6 +220,24 @@ class Writer:
         outcome.engine = engine.name
         outcome.reasoning = found.thoughts or None
         return outcome
+
+    async def _draft(self, course: _Course, engine: Engine, seed: int, limit_s: float) -> Draft:
+        """What the model writes for the hand, by an outline of its own first where it was trained so."""
+        keeper, audience = course.keeper, course.audience
+        stream, on_text = audience is not None, _growing(audience) if audience else None
+        if keeper.training.stages == 1:
+            ask = Ask.of(self.game, course.hand, course.candidates, seed, stream=stream)
+            course.prompt = ask.prompt
+            return await draft(keeper, engine.write(ask), limit_s, stream=stream, on_text=on_text)
+        first = Ask.for_outline(course.hand, course.candidates, seed)
+        course.prompt = first.prompt
+        outlined = await draft(keeper, engine.write(first), limit_s, stream=first.stream)
+        outline = read_outline(outlined.text, course.candidates)
+        ask = Ask.by_outline(outline, seed, stream=stream)
+        course.prompt = first.prompt.then(ask.prompt)
+        left_s = limit_s - outlined.seconds
+        found = await draft(keeper, engine.write(ask), left_s, stream=stream, on_text=on_text)
+        return found.after(outlined)
 
     def _note_failure(self, course: _Course, error: EngineError) -> None:
         course.failure = error.reason

@@ -15,6 +15,7 @@ from random import Random
 
 from poem.game import Game
 from poem.hand import deal, draw_candidates
+from poem.outline import Stages
 from poem_service.engine.protocol import BELOW_COMPOSER, Ask, Engine, ModelFacts, Training
 from poem_service.errors import EngineError, Reason, UnavailableError
 from poem_service.watch.breaker import Breaker, BreakerState
@@ -104,10 +105,15 @@ class Keeper:
         return self.training.verdict == BELOW_COMPOSER
 
     @property
+    def prompt_version_served(self) -> str:
+        """Of the prompt that the model is asked with, in as many stages as it was trained in."""
+        return self._game.prompt_in(self.training.stages)
+
+    @property
     def prompt_differs(self) -> bool:
         """Whether the model says it was trained on another prompt than it is asked with."""
         version = self.training.prompt_version
-        return version is not None and version != self._game.prompt_version
+        return version is not None and version != self.prompt_version_served
 
     @property
     def game_differs(self) -> bool:
@@ -233,11 +239,11 @@ class Keeper:
                 facts = await engine.inspect()
         elif self.standing.state not in (ModelState.READY, ModelState.SUSPECT):
             self._change(Standing(ModelState.TRIAL, Reason.TRIAL, None, facts))
-        pace = await self._pace(engine)
+        pace = await self._pace(engine, facts.training.stages)
         if load_s is not None:
             self.cold_s = load_s + pace.first_s
         if pace.first_s > self._deadline_s / 4:  # most of that was the fixed part, which is kept from now on
-            pace = await self._pace(engine)
+            pace = await self._pace(engine, facts.training.stages)
         self.breaker.succeed()
         if self.standing.facts and self.standing.facts.digest != facts.digest:
             self.quality.succeed()  # another model deserves another chance
@@ -246,12 +252,16 @@ class Keeper:
         detail = f"an answer takes about {pace.answer_s:.0f} s" if slow else None
         self._change(Standing(state, why, detail, facts, pace))
 
-    async def _pace(self, engine: Engine) -> Pace:
+    async def _pace(self, engine: Engine, stages: Stages) -> Pace:
         """Let the model begin an answer that nobody waits for; it takes its turn among the players."""
         self._trials += 1
         rng = Random(self._trials)
         deck = self._game.deck
-        ask = Ask.of(self._game, deal(deck, rng), draw_candidates(deck, rng), self._trials)
+        hand, candidates = deal(deck, rng), draw_candidates(deck, rng)
+        if stages == 1:
+            ask = Ask.of(self._game, hand, candidates, self._trials)
+        else:
+            ask = replace(Ask.for_outline(hand, candidates, self._trials), stream=True)
         first_s, tokens = 0.0, 0
         async with self.slots.hold(2 * self._deadline_s) as held:
             if not held:

@@ -28,7 +28,7 @@ def readiness(service: Service) -> dict[str, Any]:
         "verdict": keeper.training.verdict,
         "forced": keeper.training.forced,
         "prompt_version": keeper.training.prompt_version,
-        "prompt_version_served": service.game.prompt_version,
+        "prompt_version_served": keeper.prompt_version_served,
         "prompt_differs": keeper.prompt_differs,
         "game": service.game.name,
         "game_digest": service.game.deck.digest,

@@ -25,7 +25,7 @@ def test_a_poem_that_is_likelier_under_its_own_cards_is_above_nothing(
     model, tokenizer = load_model(out / "merged", "float32").eval(), load_tokenizer(out / "merged")
 
     def log_probability(example: Example) -> float:
-        tokens = talk.tokens(tokenizer, example.messages(game))
+        tokens = talk.tokens(tokenizer, example.chats(game)[0])
         ids = torch.tensor([tokens.prompt + tokens.answer])
         with torch.inference_mode():
             log_p = model(input_ids=ids).logits[0].log_softmax(-1)
@@ -40,7 +40,7 @@ def test_a_poem_that_is_likelier_under_its_own_cards_is_above_nothing(
     assert found.swapped == pytest.approx(gains, abs=2e-3)
     assert any(gains)
     assert found.by_hand == pytest.approx([-log_probability(examples[0])], abs=2e-3)
-    assert found.by_hand_tokens == [len(talk.tokens(tokenizer, examples[0].messages(game)).answer)]
+    assert found.by_hand_tokens == [len(talk.tokens(tokenizer, examples[0].chats(game)[0]).answer)]
     assert len(found.plain) == len(likelihood.PLAIN.read_text("utf-8").splitlines()) == 20
     first = tokenizer.encode(likelihood.PLAIN.read_text("utf-8").splitlines()[0], add_special_tokens=True)
     assert found.plain_tokens[0] == len(first) - 1

@@ -1,19 +1,21 @@
 """What a player gets: three tries like the service's, and sentences that are whole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from poem.game import builtin_game
-from poem.shape import encode
+from poem.outline import encode_outline, outline_of, outline_schema
+from poem.prompt import render_outlined_prompt
+from poem.shape import answer_schema, encode
 from poem_build.data.examples import Example, read_examples
 from poem_build.engine.protocol import Question, Reply
 from poem_build.judge import delivery
 from poem_build.judge.delivery import Sentences
 from poem_build.judge.protocol import Verdict
-from poem_build.judge.rules import Rules
+from poem_build.judge.rules import Rules, ask
 from poem_service.watch.ladder import ATTEMPTS_MAX
 
 WHOLE, CUT = "街の終章に、一枚の門がひらく。", "色という色が風をはらみ、目覚めの窓は。"
@@ -29,7 +31,7 @@ class Scripted:
 
     def ask(self, question: Question) -> Reply:
         self.asked.append(question)
-        return Reply(self.texts.pop(0), "stop")
+        return Reply(self.texts.pop(0), "stop", seconds=1.0, prompt_tokens=100, tokens=10)
 
 
 @pytest.fixture
@@ -65,3 +67,24 @@ def test_sentences_are_counted_by_the_analyser_s_word() -> None:
     assert delivery.sentences([f"{WHOLE}{CUT}\n{WHOLE}", CUT]) == Sentences(count=4, whole=2)
     assert delivery.sentences(["門がひらき、風"]) == Sentences(count=1, whole=1)
     assert delivery.sentences([]).share == 0
+
+
+def test_in_two_stages_a_hand_is_asked_for_its_outline_and_that_for_the_poem(examples: list[Example]) -> None:
+    one = replace(examples[0], stages=2)
+    outline = outline_of(one.answer)
+    engine = Scripted([encode_outline(outline), encode(one.answer), "nothing"])
+    reply = ask(engine, builtin_game(), one, 7, constrained=True, sampling={"min_p": 0.1})
+    assert Rules().judge(one, reply, "model").passed
+    first, second = engine.asked
+    assert (first.outline, first.titles, second.outline, second.titles) == (
+        True,
+        one.candidates,
+        False,
+        (outline.title,),
+    )
+    assert (first.schema, second.schema) == (outline_schema(one.candidates), answer_schema((outline.title,)))
+    assert second.messages == render_outlined_prompt(outline).messages()
+    assert [(question.seed, question.sampling) for question in engine.asked] == [(7, {"min_p": 0.1})] * 2
+    assert (reply.tokens, reply.seconds, reply.prompt_tokens) == (20, 2.0, 200)
+    none = ask(engine, builtin_game(), one, 8, constrained=False)
+    assert (none.text, none.tokens, engine.asked[2].titles, engine.asked[2].schema) == ("nothing", 10, (), None)

@@ -160,7 +160,7 @@ def test_a_real_ollama_serves_it_and_keeps_the_instructions_beyond_the_window(
         played = serving.play(engine, GAME, examples, constrained=True, log=ollama_log)
         assert played.evaluated is not None
         tokenizer, talk = load_tokenizer(made["base"].path), family(recipe.base.family)
-        prompts = [talk.tokens(tokenizer, example.messages(GAME)).prompt for example in examples]
+        prompts = [talk.tokens(tokenizer, example.chats(GAME)[0]).prompt for example in examples]
         told = serving.prompt_figures(played, prompts)
         assert told.tokens - told.new > WINDOW
         assert told.evaluated == pytest.approx(told.new, abs=2)

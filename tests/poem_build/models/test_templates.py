@@ -57,7 +57,7 @@ def _chats(count: int) -> Iterator[Messages]:
     for hand in islice(hands(GAME.deck, "train", rng), count):
         candidates = tuple(draw_candidates(GAME.deck, rng))
         if answer := composer.write(hand, candidates, rng.getrandbits(32)):
-            yield Example(hand, candidates, answer).messages(GAME)
+            yield Example(hand, candidates, answer).chats(GAME)[0]
 
 
 @pytest.fixture(scope="module")

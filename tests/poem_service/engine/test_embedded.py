@@ -14,6 +14,7 @@ import pytest
 
 from poem.game import builtin_game
 from poem.hand import draw_candidates
+from poem.outline import decode_outline
 from poem.shape import PARAGRAPHS, decode, paragraphs
 from poem_service.engine.protocol import Ask, Chat
 from poem_service.errors import CutError, EngineError, Reason, RefusedError
@@ -55,6 +56,17 @@ async def test_the_grammar_gives_every_answer_its_form(engine: EmbeddedEngine) -
         assert answer.title in asked.candidates
         assert len(paragraphs(answer.poem)) in PARAGRAPHS
         assert all(text.endswith("。") for text in paragraphs(answer.poem))
+
+
+async def test_a_file_that_says_so_is_asked_for_an_outline_first_whose_form_the_grammar_gives(tmp_path: Path) -> None:
+    engine = EmbeddedEngine(write_tiny_gguf(tmp_path / "staged.gguf", stages=2))
+    await engine.load()
+    assert (await engine.inspect()).training.stages == 2
+    titles = draw_candidates(builtin_game().deck, Random(1))
+    outline = decode_outline(await text_of(engine, Ask.for_outline(a_hand(), titles, 1)))
+    assert outline.title in titles
+    assert decode(await text_of(engine, Ask.by_outline(outline, 1))).title == outline.title
+    await engine.aclose()
 
 
 async def test_a_verdict_that_lies_beside_the_model_is_told_and_one_that_is_none_is_not(
