@@ -46,8 +46,9 @@ image:
 rollback:
 	@$(DOCKER_STACK) rollback
 
+# With a teacher `image` has packed it.
 bundle: setup image
-	@$(BIN)/python -m poem_build.cli.bundle $(STACK_ARGS)
+	@$(if $(TEACHER),,$(BIN)/python -m poem_build.cli.bundle $(STACK_ARGS))
 
 sbom: setup
 	@$(BIN)/python -m poem_build.ship.sbom $(STACK_ARGS)

@@ -5,18 +5,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from poem.deck import Deck
 from poem.game import Game
 from poem.hand import draw_candidates
+from poem.pattern import pattern_key
 from poem.rules import check
 from poem_build.data.examples import Example, write_examples
 from poem_build.data.hands import SPLITS, Split, candidates_with, hands, split_of
 from poem_build.data.taught import read_taught
 from poem_build.errors import DatasetError
 from poem_build.models.origin import Origin, write_origin
+from poem_build.recipe.schema import Dataset
 from poem_build.store.artifact import Report
 from poem_build.store.digest import sha256
 from poem_build.store.stage import Job, Stage, sections
@@ -46,30 +49,41 @@ class DatasetReport(Report):
     splits: dict[Split, Coverage]
     unwritten: int
     """Hands that the teacher had no poem for."""
+    filled: int = 0
+    """Of the poems, those of the composer beside another teacher's."""
 
 
 def run(job: Job) -> DatasetReport:
     """Write the three splits, the composer's or those that another teacher left, and `dataset.json` beside them.
 
-    Poems written by hand are mixed into the first.
+    Poems written by hand are mixed into the first. The third is the teacher's alone, whoever fills the others up.
     """
-    game, spec = job.game, job.recipe.dataset
+    game, spec, composer = job.game, job.recipe.dataset, Composer(job.game)
     by_hand = _by_hand(game, spec.handwritten, spec.seed)
+    written: dict[Split, list[Example]] = {}
+    said: dict[str, Any] = {"teacher": composer.name, "cost_usd": 0.0, "unwritten": 0}
     if spec.taught:
         written, said = read_taught(spec.taught, game)
-        teacher, cost, unwritten = str(said["teacher"]), float(said["cost_usd"]), int(said["unwritten"])
-    else:
-        composer = Composer(game)
-        found = {split: _taught(game, composer, split, getattr(spec, split), spec.seed) for split in SPLITS}
-        written = {split: examples for split, (examples, _) in found.items()}
-        teacher, cost, unwritten = composer.name, 0.0, sum(silent for _, silent in found.values())
+    taught, unwritten = sum(map(len, written.values())), int(said["unwritten"])
+    for split in _composers_share(spec):
+        there = written.get(split, [])
+        composed, silent = _composed(game, composer, split, max(0, getattr(spec, split) - len(there)), spec.seed)
+        written[split] = [*there, *_fresh(composed, there)]
+        unwritten += silent
     splits = {}
     for split, examples in written.items():
         everything = [*examples, *(by_hand if split == "train" else [])]
         everything = [replace(example, stages=spec.stages) for example in everything]
         write_examples(job.folder / f"{split}.jsonl", game, everything)
         splits[split] = _coverage(game.deck, everything)
-    report = DatasetReport(teacher=teacher, cost_usd=cost, handwritten=len(by_hand), splits=splits, unwritten=unwritten)
+    report = DatasetReport(
+        teacher=str(said["teacher"]),
+        cost_usd=float(said["cost_usd"]),
+        handwritten=len(by_hand),
+        splits=splits,
+        unwritten=unwritten,
+        filled=sum(map(len, written.values())) - taught if spec.taught else 0,
+    )
     origin = Origin(game=game.name, game_digest=game.deck.digest, prompt_version=game.prompt_in(spec.stages))
     origin = origin.model_copy(update={"stages": spec.stages})
     write_origin(job.folder, origin)
@@ -92,7 +106,7 @@ STAGE = Stage(
 )
 
 
-def _taught(game: Game, teacher: Composer, split: Split, size: int, seed: int) -> tuple[list[Example], int]:
+def _composed(game: Game, teacher: Composer, split: Split, size: int, seed: int) -> tuple[list[Example], int]:
     """The split's examples, and how many hands had no poem. Raises `DatasetError` for too many."""
     rng = Random(f"dataset {split} {seed}")
     examples: list[Example] = []
@@ -110,6 +124,19 @@ def _taught(game: Game, teacher: Composer, split: Split, size: int, seed: int) -
                 "this game; are there words in its cards that every poem needs?"
             )
     return examples, silent
+
+
+def _composers_share(spec: Dataset) -> tuple[Split, ...]:
+    """The splits that the composer writes, or fills up."""
+    if spec.taught:
+        return ("train", "valid") if spec.filled else ()
+    return SPLITS
+
+
+def _fresh(composed: Sequence[Example], there: Sequence[Example]) -> list[Example]:
+    """Those for hands that have no poem yet."""
+    known = {pattern_key(example.hand) for example in there}
+    return [example for example in composed if pattern_key(example.hand) not in known]
 
 
 def _by_hand(game: Game, times: int, seed: int) -> list[Example]:

@@ -106,6 +106,8 @@ class Dataset(Section):
     """How often each poem written by hand that is not held out comes in the training split, besides the others."""
     taught: Path | None = Field(default=None, exclude=True)
     """A folder that `poem-build teacher run` left, whose poems are taken instead of composed ones, all of them."""
+    filled: bool = False
+    """Whether the composer fills training and validation up where a teacher wrote fewer poems than are asked for."""
     seed: int = 0
 
 

@@ -174,6 +174,15 @@ def _last(done: "subprocess.CompletedProcess[str]") -> str:
 
 def poem_build(command: list[str]) -> None:
     """Run `poem-build` of .venv. Raises `StackError` if it fails."""
-    done = subprocess.run([ROOT / ".venv" / "bin" / "poem-build", *command], cwd=ROOT, check=False)
+    _run_of_venv("poem-build", command, f"poem-build {' '.join(command)}")
+
+
+def python(module: str, options: list[str]) -> None:
+    """The same of a module of ours."""
+    _run_of_venv("python", ["-m", module, *options], " ".join([module, *options]))
+
+
+def _run_of_venv(program: str, options: list[str], told: str) -> None:
+    done = subprocess.run([ROOT / ".venv" / "bin" / program, *options], cwd=ROOT, check=False)
     if done.returncode:
-        raise StackError(f"poem-build {' '.join(command)}: status {done.returncode}; the line above says why")
+        raise StackError(f"{told}: status {done.returncode}; the line above says why")

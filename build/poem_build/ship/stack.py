@@ -95,13 +95,13 @@ def image(
 ) -> None:
     """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model.
 
-    A teacher that is asked writes first: the game's words, poems to learn from, and a table.
+    A teacher that is asked writes first: the game's words, poems to learn from, and a table; all is packed at the end.
     """
     if not containers.reachable():
         choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
         containers.poem_build(_run_command(choice, _more(choice, base, asked)))
-        _say(f"no Docker engine answers: no image; the model is in artifacts/{choice.tag}, registered if Ollama ran")
+        _say(f"no Docker engine answers: no image and no bundle; the model is in artifacts/{choice.tag}")
         return
     containers.check_engine()
     if gpu:
@@ -121,6 +121,8 @@ def image(
     if before is not None and before["Id"] != after["Id"] and compose.holder == "ollama":
         containers.ask("tag", before["Id"], PREVIOUS)
     _say(_told(name, after, made))
+    if asked:
+        teaching.pack(choice.options, gpu, stack)
 
 
 def rollback() -> None:

@@ -1,12 +1,13 @@
 """A data set of poems in two stages: outlines from hands, poems from outlines."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from poem.game import builtin_game
-from poem.outline import POEM_PROMPT_TOKENS, decode_outline, outline_of
+from poem.outline import POEM_PROMPT_TOKENS, decode_outline, encode_outline, outline_of
 from poem.prompt import render_outlined_prompt
 from poem.shape import decode
 from poem_build.cli import pipeline
@@ -58,10 +59,14 @@ def test_each_hand_is_an_outline_to_learn_and_then_its_poem(made: Path, out: Pat
 
 def test_lines_that_do_not_belong_together_are_refused(made: Path, tmp_path: Path) -> None:
     first, second, third, fourth = read_chats(made / "train.jsonl")[:4]
+    outline, example = decode_outline(first[2]["content"]), read_examples(made / "train.jsonl", GAME)[0]
+    another = next(title for title in example.candidates if title != outline.title)
+    renamed = [*first[:2], {**first[2], "content": encode_outline(replace(outline, title=another))}]
     path = tmp_path / "bent.jsonl"
     for chats, told in (
         ([first], r"line 1: messages: an outline without its poem on the next line; drop it"),
-        ([first, fourth], r"line 1: messages.2.content: .* is not its poem's title; drop both lines"),
+        ([first, fourth], r"line 2: messages.2.content: title: .* is not one of the candidates"),
+        ([renamed, second], rf"line 1: messages.2.content: '{another}' is not its poem's title; drop both lines"),
         ([second], r"line 1: messages.1.content: .* make the data set again"),
         ([first, [*third[:2], second[2]]], r"line 2: messages: not the prompt of version [0-9a-f]{12}; make the data"),
     ):

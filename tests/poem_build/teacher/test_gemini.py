@@ -2,6 +2,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,32 @@ async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(server: Gem
     assert len(journal.paid) == len(server.asked)  # what was out was waited for
     real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
     assert paid == pytest.approx(real)
+
+
+async def test_where_all_is_spent_already_nothing_more_is_asked(server: GeminiStandIn, tmp_path: Path) -> None:
+    await _settle(course_of(server.url, tmp_path), some_asks(2))
+    asked = len(server.asked)
+    with pytest.raises(TeacherError, match=r"--max-cost: \$0\.0001 allow no further question: \$.* are spent"):
+        await _settle(course_of(server.url, tmp_path, most_usd=0.0001), some_asks(4))
+    assert len(server.asked) == asked
+    settled, again = await _settle(course_of(server.url, tmp_path, most_usd=0.0001), some_asks(2))
+    assert all(one.answer for one in settled)  # what is there costs nothing
+    assert again == 0
+
+
+async def test_a_clock_that_jumps_a_day_to_and_fro_changes_nothing(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks = time.time, count()
+    monkeypatch.setattr(time, "time", lambda: real() + (86_400 if next(looks) % 2 else -86_400))
+    server.faults = [Fault(status=429, headers={"Retry-After": "0.1"})]
+    begun = time.monotonic()
+    settled, asked = await _settle(course_of(server.url, tmp_path, cache_ttl_s=60, at_once=1), some_asks(4))
+    assert next(looks) > 0
+    assert [one.answer is not None for one in settled] == [True] * 4
+    assert (asked, len(server.asked), server.touched.total()) == (5, 4, 0)
+    assert time.monotonic() - begun < 60
+    assert (await _settle(course_of(server.url, tmp_path), some_asks(4)))[1] == 0
 
 
 async def test_what_is_out_when_another_is_refused_is_waited_for(server: GeminiStandIn, tmp_path: Path) -> None:
