@@ -17,6 +17,7 @@ from poem_build.data.corpus import corpus
 from poem_build.data.examples import Example, write_examples
 from poem_build.data.examples import read_examples as read_of
 from poem_build.data.hands import SPLITS, hands, split_of
+from poem_build.data.taught import write_taught
 from poem_build.errors import DatasetError
 from poem_build.recipe.schema import Recipe
 from poem_build.store.digest import sha256
@@ -77,6 +78,25 @@ def test_poems_by_hand_are_mixed_into_the_training_as_often_as_asked_and_held_ou
     assert (told["handwritten"], told["splits"]["train"]["examples"]) == (60, 84)
     for split in ("valid", "test"):
         assert (made.path / f"{split}.jsonl").read_bytes() == (out / "dataset" / f"{split}.jsonl").read_bytes()
+
+
+def test_a_teachers_few_poems_come_first_and_the_composer_fills_up_all_but_the_test(
+    recipe: Recipe, out: Path, tmp_path: Path
+) -> None:
+    plain = {split: read_examples(out / "dataset" / f"{split}.jsonl") for split in SPLITS}
+    few = {split: plain[split][:2] for split in SPLITS}
+    told = {"teacher": "gemini", "cost_usd": 0.5, "unwritten": 0, "game_digest": DECK.digest}
+    (tmp_path / "poems").mkdir()
+    write_taught(tmp_path / "poems", GAME, few, told)
+    for filled, sizes in ((False, (2, 2, 2)), (True, (24, 4, 2))):
+        asked = changed(recipe, "dataset", taught=tmp_path / "poems", filled=filled, seed=5)
+        made = pipeline.make(workshop_of(asked, tmp_path), "dataset")
+        read = {split: read_examples(made.path / f"{split}.jsonl") for split in SPLITS}
+        assert tuple(len(read[split]) for split in SPLITS) == sizes
+        assert {split: examples[:2] for split, examples in read.items()} == few
+        assert len({pattern_key(one.hand) for some in read.values() for one in some}) == sum(sizes)
+        report = json.loads((made.path / "dataset.json").read_text("utf-8"))
+        assert (report["teacher"], report["cost_usd"], report["filled"]) == ("gemini", 0.5, sum(sizes) - 6)
 
 
 def _small_deck(wordings: int) -> Deck:

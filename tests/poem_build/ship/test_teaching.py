@@ -1,16 +1,25 @@
-"""What a teacher is asked before an image is made, by a `poem-build` that writes down how it was called."""
+"""What a teacher is asked before an image is made: by a `poem-build` that notes how it was called, and by the real."""
 
 import argparse
 import json
+import shutil
+import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from poem.game import load_game
+from poem.table import Table
+from poem_build.data import table
 from poem_build.errors import StackError
 from poem_build.ship import containers
-from poem_build.ship.teaching import Asked, add_options, asked, teach
+from poem_build.ship.teaching import TABLE, Asked, add_options, asked, pack, room, teach
+from support.gemini_stand_in import KEY, gemini, poet
+from support.scribe import scribe
 
+REAL = Path(__file__).parents[4] / "shared" / "data" / "game"
 CHOICE = ["--recipe", "tiny", "--game", "/a/game"]
 
 
@@ -26,6 +35,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "utf-8",
     )
     command.chmod(0o755)
+    command.with_name("python").symlink_to(command)
     monkeypatch.setattr(containers, "ROOT", tmp_path)
     return log
 
@@ -56,6 +66,60 @@ def test_what_fails_ends_it(calls: Path) -> None:
     with pytest.raises(StackError, match=r"poem-build teacher run .* --what words: status 1; the line above says why"):
         teach(CHOICE, "tiny-game", Asked("anthropic", 0, 10, None), own_game=True)
     assert _whats(calls) == ["words"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "stack", "more"),
+    [("", "", []), ("nvidia", "", ["--gpu", "nvidia"]), ("amd", "", []), ("", "embedded", ["--stack", "embedded"])],
+)
+def test_at_the_end_all_is_packed_for_the_stand(calls: Path, gpu: str, stack: str, more: list[str]) -> None:
+    pack(CHOICE, gpu, stack)
+    assert json.loads(calls.read_text("utf-8")) == ["-m", "poem_build.cli.bundle", *CHOICE, *more]
+
+
+def _poem_build(root: Path) -> Path:
+    """The real command, where a checkout has it."""
+    command = root / ".venv" / "bin" / "poem-build"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!{sys.executable}\nfrom poem_build.cli.main import main\nmain()\n", "utf-8")
+    command.chmod(0o755)
+    return command
+
+
+@pytest.mark.long
+def test_two_files_become_words_a_data_set_and_the_table_of_a_stand(
+    tmp_path: Path, recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real game's, where they are there; killed and begun anew, it pays for nothing twice."""
+    if not REAL.is_dir():
+        pytest.skip(f"{REAL} is not there")
+    folder = tmp_path / "game"
+    shutil.copytree(REAL, folder)
+    recipe = tmp_path / "mini.toml"
+    recipe.write_text(recipe_file.read_text("utf-8") + "[teacher]\nper_minute = 60000\n", "utf-8")
+    monkeypatch.setattr(containers, "ROOT", tmp_path)
+    command, choice = _poem_build(tmp_path), ["--recipe", str(recipe), "--game", str(folder)]
+    words, poems = scribe(), poet(load_game(folder))
+
+    def write(system: str, question: str, turns: int) -> str:
+        return (poems if question.startswith("【選択されたカードペア】") else words)(system, question, turns)
+
+    with gemini(write) as server:
+        monkeypatch.setenv("GEMINI_API_KEY", KEY)
+        monkeypatch.setenv("GEMINI_BASE_URL", server.url)
+        taught = teach(choice, "mini-game", Asked("gemini", 0, 50, 500.0), own_game=True)
+        asked = len(server.asked)
+        assert teach(choice, "mini-game", Asked("gemini", 0, 50, 500.0), own_game=True) == taught
+        assert len(server.asked) == asked
+    subprocess.run([command, "dataset", *choice, *taught], cwd=tmp_path, check=True)
+    made = json.loads((tmp_path / "artifacts" / "mini-game" / "dataset" / "dataset.json").read_text("utf-8"))
+    assert (made["teacher"], made["splits"]["train"]["examples"]) == ("gemini", 80)
+    game = load_game(folder)
+    assert game.values.keys() == {wording.id for card in game.deck.cards for wording in card.poems}
+    written = tmp_path / room("mini-game") / TABLE
+    table.build_for_stand(game, tmp_path / "poems.sqlite", 5000, 0, written)
+    with closing(Table.open(tmp_path / "poems.sqlite")) as there:
+        assert [entry.source for entry in there.entries(game.deck)] == ["gemini"] * 50
 
 
 def test_the_command_line_says_who_is_asked() -> None:
