@@ -12,6 +12,7 @@ BuildError
 ├── OllamaError     Ollama is not there, refused, or gave back something else
 ├── TeacherError    a teacher, its journal, its prices or its answers are not what is needed
 ├── WriterError     whoever is to write poems for a report is unknown, or does not answer
+├── HarnessError   lm-eval is not installed, or could not do what it was asked
 ├── ReadingError    a poem cannot be given to readers, or what they send is no choice
 ├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
@@ -69,6 +70,10 @@ class TeacherError(BuildError):
 
 class WriterError(BuildError):
     """Whoever is to write poems for a report is unknown, or does not answer."""
+
+
+class HarnessError(BuildError):
+    """lm-eval is not installed, or could not do what it was asked."""
 
 
 class ReadingError(BuildError):

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from poem_build.cli import pipeline
-from poem_build.cli.judged import history_command, page_command, read_command
+from poem_build.cli.judged import harness_command, history_command, page_command, read_command
 from poem_build.cli.keys import check_extra, credentials, teacher_of
 from poem_build.cli.options import PATH, Chosen, all_of, host_option, work_options
 from poem_build.engine.ollama import address
@@ -82,7 +82,7 @@ def _unless_another(**given: Any) -> None:
 eval_group = click.Group(
     "eval", help=_command.help, params=_command.params, callback=_unless_another, invoke_without_command=True
 )
-for _beside in (read_command, history_command, page_command):
+for _beside in (read_command, harness_command, history_command, page_command):
     eval_group.add_command(_beside)
 
 

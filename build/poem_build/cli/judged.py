@@ -1,4 +1,4 @@
-"""`eval read`, `eval history`, `eval page`: what people make of the answers, how the builds went, a page for others."""
+"""`eval read`, `lm-eval`, `history` and `page`: what people and lm-eval make of it, how the builds went, a page."""
 
 import contextlib
 import json
@@ -9,8 +9,11 @@ import click
 from poem_build.cli import reports
 from poem_build.cli.options import PATH, Chosen, work_options
 from poem_build.errors import ArtifactError
-from poem_build.evaluation import history, people
+from poem_build.evaluation import harness, history, people
 from poem_build.evaluation.report import MODEL
+from poem_build.evaluation.writers import COMPOSER
+from poem_build.models.device import device_of
+from poem_build.models.files import SERVED
 from poem_build.report import evaluation_table, reading_room, words
 
 _TREND = ("pass.delivered", "pass.first", "conceal.lemma", "sentences.whole")
@@ -59,6 +62,35 @@ def _print_read(file: Path, read: people.Read | None, as_json: bool) -> None:
     click.echo(f"read: {file}: {told_of}")
 
 
+@click.command("lm-eval")
+@work_options
+@click.option("--tasks", "names", default="", metavar="A,B,…", help="lm-eval's or yours.  [ours: mansion_…]")
+@click.option("--include", type=PATH, default=harness.TASKS, help="A folder of tasks of your own.  [ours]")
+@click.option("--server", default="", metavar="URL", help="…/v1/completions or …/v1/chat/completions, not the weights.")
+@click.option("--model", default="", help="What the server calls the model.  [as Ollama does]")
+@click.option("--limit", type=click.IntRange(1), help="Only so many questions a task.")
+def harness_command(
+    chosen: Chosen, as_json: bool, names: str, include: Path, server: str, model: str, limit: int | None
+) -> None:
+    """Have lm-eval try the base and the merged model, or a server, and tell of it in the report."""
+    workshop, device = chosen.workshop(), device_of(chosen.recipe).torch
+    merged, base, gguf = (workshop.load(role) for role in ("merged", "base", "gguf"))
+    asked = {"base": base, "merged": merged}
+    subjects = [harness.Subject(name, one.path.resolve(), device) for name, one in asked.items()]
+    if server:
+        subjects = [harness.Subject(model or chosen.model, merged.path.resolve(), device, server)]
+    wish = harness.Wish(tuple(name.strip() for name in names.split(",") if name.strip()), include.resolve(), limit)
+    room = chosen.out.resolve() / harness.FOLDER
+    tries = harness.run(subjects, wish, chosen.game, room, gguf.files[SERVED])
+    if evaluated := reports.judged(workshop, "eval", gguf):
+        reports.write(workshop, evaluated)
+    if as_json:
+        click.echo(tries.model_dump_json())
+    else:
+        click.echo("\n".join(evaluation_table.tried(tries)))
+        click.echo(f"lm-eval: {room}: {len(subjects)} asked, {'in' if evaluated else 'no'} report")
+
+
 @click.command("history")
 @work_options
 def history_command(chosen: Chosen, as_json: bool) -> None:
@@ -82,7 +114,13 @@ def history_command(chosen: Chosen, as_json: bool) -> None:
 @work_options
 @click.option("--to", type=PATH, required=True, help="An HTML file, docs/eval-tiny.html say.")
 @click.option("--of", "writer", default=MODEL, show_default=True, help="A report on another writer that answered.")
-def page_command(chosen: Chosen, as_json: bool, to: Path, writer: str) -> None:
+@click.option("--hands", type=click.IntRange(2), help="Play so many anew, which the composer can without a model.")
+def page_command(chosen: Chosen, as_json: bool, to: Path, writer: str, hands: int | None) -> None:
     """Write the page of the last eval to another place, or as a report on another of its writers."""
-    reports.write_of(chosen.workshop(), writer, to)
+    if hands and writer != COMPOSER:
+        raise click.UsageError("--hands goes with --of composer; others play in `poem-build eval`")
+    if hands:
+        reports.write_composer(chosen.recipe, chosen.game, hands, to)
+    else:
+        reports.write_of(chosen.workshop(), writer, to)
     click.echo(json.dumps({"path": str(to), "of": writer}) if as_json else f"{to}: {chosen.recipe.name}, {writer}")

@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from poem.game import Game
 from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError, WriterError
-from poem_build.evaluation import history, people
+from poem_build.evaluation import harness, history, people
 from poem_build.evaluation.another import seen_as, sheets_of, short_report
 from poem_build.evaluation.answers import read_rows
-from poem_build.evaluation.assemble import Stages, assemble, former_of, outcome
+from poem_build.evaluation.assemble import Stages, assemble, former_of, measured_outcome
+from poem_build.evaluation.composed import of_composer
 from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.people import Pairing
 from poem_build.evaluation.report import FILE, MODEL, Evaluation, read_evaluation, write_evaluation
@@ -20,6 +22,7 @@ from poem_build.judge.protocol import FILE as ANSWERS
 from poem_build.judge.protocol import read_verdicts
 from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
+from poem_build.recipe.schema import Recipe
 from poem_build.report import evaluation_page
 from poem_build.store.artifact import Artifact, read_manifest
 from poem_build.store.workshop import Workshop
@@ -42,6 +45,8 @@ def write(workshop: Workshop, made: Artifact) -> Evaluation:
     report = assemble(workshop.recipe, read_origin(stages.gguf.path), stages, former_of(former) if former else None)
     if read := read_by_people(workshop):
         report = people.with_readers(report, read)
+    tries = harness.read(workshop.out / harness.FOLDER, stages.gguf.files[SERVED])
+    report = report.model_copy(update={"harness": tries})
     write_evaluation(made.path / FILE, report)
     history.keep(room, report)
     evaluation_page.write_page(made.path / evaluation_page.FILE, report, history.history(room))
@@ -78,6 +83,12 @@ def write_of(workshop: Workshop, writer: str, path: Path) -> None:
         report, kept = _seen_as(workshop, writer, report), []
     path.parent.mkdir(parents=True, exist_ok=True)
     evaluation_page.write_page(path, report, kept)
+
+
+def write_composer(recipe: Recipe, game: Game, hands: int, path: Path) -> None:
+    """Write the page on the composer, so many hands played anew for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    evaluation_page.write_page(path, of_composer(recipe, game, hands, device()), ())
 
 
 def write_history(room: Path, kept: Sequence[Evaluation]) -> Path:
@@ -149,12 +160,10 @@ def _seen_as(workshop: Workshop, writer: str, report: Evaluation) -> Evaluation:
         raise WriterError(f"--of {writer}: {why}; `poem-build eval --writers {writer}` asks it")
     told = EvalReport.model_validate(manifest.report)
     seen = seen_as(told, writer, workshop.recipe.name, sheets)
-    verdict = outcome(workshop.recipe, seen, cut_short=False)
-    asked = [one for one in verdict.reasons if one.seen != "not measured"]
     nobody = {"recipe": writer, "params": "", "base": "", "licence": "", "gguf": "", "steps": 0, "teacher": ""}
     return report.model_copy(
         update={
-            "verdict": verdict.model_copy(update={"reasons": asked, "passed": not any(one.refuses for one in asked)}),
+            "verdict": measured_outcome(workshop.recipe, seen),
             "provenance": report.provenance.model_copy(update=nobody),
             "figures": seen.figures,
             "rules": seen.rules,
@@ -165,6 +174,7 @@ def _seen_as(workshop: Workshop, writer: str, report: Evaluation) -> Evaluation:
             "matrix": seen.matrix,
             "poems": seen.poems,
             "former": None,
+            "harness": None,
         }
     )
 

@@ -1,7 +1,7 @@
 """A report on the model, or the hands of a smoke test → a report on another writer, or a short one."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.hands import Trial
 from poem_build.evaluation.report import MODEL, Judged, Matrix
 from poem_build.evaluation.specimen import specimens
-from poem_build.evaluation.writers import COMPOSER, FREE, Composed
+from poem_build.evaluation.writers import COMPOSER, FREE, Composed, Writer
 from poem_build.judge.protocol import Verdict
 
 
@@ -61,22 +61,29 @@ def short_report(game: Game, verdicts: Sequence[Verdict], device: str) -> EvalRe
     """What a smoke test's answers show, beside the composer's for the same hands: first tries, and nothing of speed."""
     trials = [Trial(_example(game, one.pairs, one.candidates)) for one in verdicts]
     tried = [[_row(one, trial.example)] for one, trial in zip(verdicts, trials, strict=True)]
+    report = local_report(game, trials, {COMPOSER: Composed(game)}, device, [Sheet(MODEL, trials, tried)])
+    return report.model_copy(update={"figures": [one for one in report.figures if one.name != "pass.delivered"]})
+
+
+def local_report(
+    game: Game, trials: Sequence[Trial], wanted: Mapping[str, Writer], device: str, there: Sequence[Sheet] = ()
+) -> EvalReport:
+    """What rules and counting say of the sheets that are there and of those who need no model; of the first in full."""
     with tempfile.TemporaryDirectory() as room:
-        composed = play(COMPOSER, Composed(game), trials, Path(room))
-    sheets = [Sheet(MODEL, trials, tried), composed]
+        sheets = [*there, *(play(name, writer, trials, Path(room)) for name, writer in wanted.items())]
     measured = [measures.measure(sheet, game) for sheet in sheets]
     points = {sheet.writer: measures.points_of(sheet) for sheet in sheets}
-    figures = [one for each in measured for one in each.figures if one.name != "pass.delivered"]
+    above = ratios.above_composer(points) if COMPOSER in points else []
     return EvalReport(
         hands=len(trials),
         hands_version=hands.version(trials),
         device=device,
-        figures=[*figures, *ratios.above_composer(points)],
+        figures=[*(one for each in measured for one in each.figures), *above],
         rules=[one for each in measured for one in each.rules],
         groups=[one for each in measured for one in each.groups],
         samples=[one for each in measured for one in each.samples],
         matrix=matrix.matrix(list(points), [matrix.by_points(points, gates.COUNTED)], []),
-        poems=specimens(sheets[0], [composed]),
+        poems=specimens(sheets[0], sheets[1:]),
         teacher_ratio=None,
         judges=[Judged(name=name) for name in ("rules", gates.COUNTED)],
         judge_is_teacher=[],

@@ -82,6 +82,13 @@ def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *,
     )
 
 
+def measured_outcome(recipe: Recipe, report: EvalReport) -> Outcome:
+    """The verdict on a writer who is no trained model: by those gates alone whose figure it has."""
+    found = outcome(recipe, report, cut_short=False)
+    asked = [one for one in found.reasons if one.seen != "not measured"]
+    return found.model_copy(update={"reasons": asked, "passed": not any(one.refuses for one in asked)})
+
+
 def _regressions(report: EvalReport, former: Former | None) -> Iterator[Reason]:
     """Where the model is worse than the former build beyond the intervals."""
     for one in changes(report.figures, former):

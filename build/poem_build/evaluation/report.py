@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from poem_build.errors import ArtifactError
+from poem_build.evaluation.harness import Tries
 from poem_build.judge.figures import Figures
 from poem_build.store.folder import write_text
 
@@ -27,7 +28,6 @@ class Figure(Figures):
     writer: str
     """Of whose poems; empty where it is no writer's."""
     what: str
-    """In words."""
     value: float
     low: float
     high: float
@@ -93,7 +93,6 @@ class Provenance(Figures):
     gguf: str
     """SHA-256."""
     steps: int
-    """Of the training."""
     device: str
     packages: dict[str, str]
     judges: list[Judged]
@@ -163,7 +162,6 @@ class Duel(Figures):
     aspect: str
     """`overall`, `unity` or `voice`."""
     won: int
-    """By the first."""
     tied: int
     """Ties, and answers that another order turned over."""
     lost: int
@@ -277,6 +275,8 @@ class Evaluation(Figures):
     poems: list[Specimen]
     teacher_ratio: Ratio | None
     former: Former | None
+    harness: Tries | None = None
+    """What lm-eval found; it is told and turns no verdict."""
 
     def figure(self, name: str, writer: str = MODEL) -> Figure | None:
         """The figure of that name, if it was measured of that writer."""

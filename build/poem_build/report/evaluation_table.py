@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
+from poem_build.evaluation.harness import Tries
 from poem_build.evaluation.history import REGRESSION, changes
 from poem_build.evaluation.report import MODEL, Evaluation, Figure
 from poem_build.report import words
@@ -23,7 +24,18 @@ def render(evaluation: Evaluation) -> str:
             former = [_value(there.former), _SENSES[there.sense]] if there else ["", ""]
             beside = former if evaluation.former else []
             rows.append([words.figure(one), _value(one), words.interval(one), *beside, asked.get(one.gate, "")])
-    return "\n".join([f"{told.mark} {told.headline}", told.why, "", *lines(rows)])
+    more = ["", *tried(evaluation.harness)] if evaluation.harness else []
+    return "\n".join([f"{told.mark} {told.headline}", told.why, "", *lines(rows), *more])
+
+
+def tried(tries: Tries) -> list[str]:
+    """What lm-eval found, a line for each metric."""
+    rows = [[f"lm-eval {tries.version}", "物差し", "誰が", "値", "標準誤差", "よい向き", "問い"]]
+    for one in tries.found:
+        error = "" if one.error is None else f"±{one.error:.3f}"
+        told = [words.writer(one.of), f"{one.value:.3f}", error, words.BETTER[one.better], str(one.count)]
+        rows.append([one.task, one.metric, *told])
+    return lines(rows)
 
 
 def trend(kept: Sequence[Evaluation], names: Sequence[str]) -> str:

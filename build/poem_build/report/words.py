@@ -10,6 +10,7 @@ WRITERS = {
     "base": "元のモデル",
     "base/free": "元のモデル(型なし)",
     "adapter": "アダプター",
+    "merged": "学習したモデル",
     "f16": "量子化の前(f16)",
     "composer": "composer",
     "table": "控えの表",
@@ -109,6 +110,7 @@ REMEDIES = {
     "below-composer": "POEM_WRITER=autoなら、サービスはcomposerに書かせる",
     "judge": "ほかの審査員に頼む(--judge)",
 }
+BETTER = {"higher": "高い", "lower": "低い", "": ""}
 _SENSES = {"at least ": "{}以上", "at most ": "{}以下", "above ": "{}より上", "below ": "{}より下"}
 _SEEN = {"not measured": "未測定", "below": "劣る"}
 

@@ -13,10 +13,12 @@ from poem.shape import answer_schema, encode
 from poem_build.data.examples import Example, read_examples
 from poem_build.engine.protocol import Question, Reply
 from poem_build.judge import delivery
-from poem_build.judge.delivery import Sentences
+from poem_build.judge.delivery import Delivered, Sentences
 from poem_build.judge.protocol import Verdict
 from poem_build.judge.rules import Rules, ask
+from poem_build.recipe.schema import Recipe
 from poem_service.watch.ladder import ATTEMPTS_MAX
+from support.chain import changed
 
 WHOLE, CUT = "街の終章に、一枚の門がひらく。", "色という色が風をはらみ、目覚めの窓は。"
 
@@ -88,3 +90,10 @@ def test_in_two_stages_a_hand_is_asked_for_its_outline_and_that_for_the_poem(exa
     assert (reply.tokens, reply.seconds, reply.prompt_tokens) == (20, 2.0, 200)
     none = ask(engine, builtin_game(), one, 8, constrained=False)
     assert (none.text, none.tokens, engine.asked[2].titles, engine.asked[2].schema) == ("nothing", 10, (), None)
+
+
+@pytest.mark.parametrize(("whole", "holds"), [(99, True), (98, False)])
+def test_two_broken_sentences_in_a_hundred_are_refused(recipe: Recipe, whole: int, holds: bool) -> None:
+    told = Delivered(hands=20, by_try=[20, 0, 0], sentences=delivery.sentences([WHOLE] * whole + [CUT] * (100 - whole)))
+    line = delivery.whole_sentences(told, changed(recipe, "gate", whole_sentences=0.99).gate)
+    assert (line.key, line.holds) == ("whole_sentences", holds)

@@ -96,6 +96,7 @@ def _folder(game: Game, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("out")  # a base that is there: what is missing is the game's model
 def test_the_command_takes_recipes_and_a_game(
     game: Game, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
