@@ -24,7 +24,11 @@ def blend_command(chosen: Chosen, as_json: bool, adapters: tuple[str, ...], targ
         raise click.BadParameter(f"{target} is there already", param_hint="--to")
     blend(chosen.workshop().load("base").path, parsed, method, target)
     told = {"path": str(target), "method": method, "weights": {str(folder): weight for folder, weight in parsed}}
-    click.echo(json.dumps(told) if as_json else f"{target}: {len(parsed)} adapters blended by {method}")
+    click.echo(
+        json.dumps(told)
+        if as_json
+        else f"{target}: {len(parsed)} adapters blended by {method}; `run --adapter {target}` goes on"
+    )
 
 
 COMMANDS = (blend_command,)

@@ -88,6 +88,7 @@ def work_options(command: Command) -> Command:
     def choose(
         recipe: str,
         base: str | None,
+        adapter: Path | None,
         taught: Path | None,
         device: str | None,
         folder: Path | None,
@@ -96,13 +97,14 @@ def work_options(command: Command) -> Command:
         **others: object,
     ) -> None:
         with one_line_errors(debug):
-            command(chosen=choose_work(recipe, base, folder, out, taught, device), **others)
+            command(chosen=choose_work(recipe, base, folder, out, taught, device, adapter), **others)
 
     choose.__doc__, choose.__name__ = command.__doc__, command.__name__
     choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return all_of(
         click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
         click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
+        click.option("--adapter", type=PATH, help="A folder with an adapter, trained or blended.  [trained here]"),
         click.option("--taught", type=PATH, help="A folder of poems that `teacher run` left.  [composed ones]"),
         click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [the best that is there]"),
         game_option,
@@ -124,14 +126,18 @@ def choose_work(
     out: Path | None,
     taught: Path | None = None,
     device: str | None = None,
+    adapter: Path | None = None,
 ) -> Chosen:
-    """The recipe, on another base, with a teacher's poems and on a device if these are given, and the game.
+    """The recipe, on another base, with an adapter, a teacher's poems and on a device if these are given, and the game.
 
     Raises what either refuses.
     """
     loaded, game = load_recipe(recipe), load_game_option(folder)
     loaded = source.override(loaded, base) if base else loaded
     loaded = loaded.model_copy(update={"device": device}) if device else loaded
+    if adapter:
+        _ = loaded.training  # a recipe that trains nothing has no place for one
+        loaded = loaded.model_copy(update={"adapter": adapter.resolve()})
     if taught:
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"taught": taught.resolve()})})
     return Chosen(loaded, game, folder, out or artifacts_folder(loaded.name, game.name))

@@ -81,6 +81,8 @@ def names(workshop: Workshop) -> list[str]:
     left_out: tuple[str, ...] = ()
     if recipe.train is None:
         left_out = _WITHOUT_WEIGHTS if recipe.base.gguf else _WITHOUT_TRAINING
+    if recipe.adapter:
+        left_out = ("train",)
     return [name for name in (*base, *(one.name for one in MADE), *registered) if name not in left_out]
 
 

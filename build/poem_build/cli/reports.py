@@ -188,6 +188,6 @@ def _stages(workshop: Workshop, made: Artifact) -> Stages:
         evaluated=made,
         gguf=gguf,
         dataset=examples.report(DatasetReport),
-        train=train.report(adapter.TrainReport) if train else None,
+        train=train.report(adapter.TrainReport) if train and train.manifest else None,
         fidelity=faithful.report(fidelity.FidelityReport) if faithful else None,
     )

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from poem.outline import Stages
+from poem_build.errors import ModelFileError
 
 FILE = "origin.json"
 
@@ -38,8 +39,14 @@ class Origin(BaseModel):
 
 
 def read_origin(folder: Path) -> Origin:
-    """What the folder's files were made for."""
-    return Origin.model_validate_json((folder / FILE).read_text("utf-8"))
+    """What the folder's files were made for. Raises `ModelFileError` for a folder that does not say."""
+    try:
+        return Origin.model_validate_json((folder / FILE).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelFileError(
+            f"{folder / FILE}: is not there: nothing tells which prompt it was trained on; give what `train` or "
+            "`blend` left"
+        ) from error
 
 
 def write_origin(folder: Path, origin: Origin, **change: Any) -> Origin:

@@ -20,6 +20,8 @@ class Verdict:
     ship: str
     sell: str
     name: str
+    text: str = ""
+    """Where the terms are to be read."""
 
 
 def verdicts(recipe: Recipe) -> list[Verdict]:

@@ -136,6 +136,8 @@ class Recipe(Section):
     """Run here on the real weights; on a small model of its architecture; or on neither."""
     device: Literal["auto", "cuda", "rocm", "mps", "cpu"] = Field(default="auto", exclude=True)
     """On which models run; `auto` takes the machine's best, which is part of what a trained model follows from."""
+    adapter: Path | None = Field(default=None, exclude=True)
+    """A folder with an adapter that `train` or `blend` left before: nothing is trained then."""
     base: Base
     shape: Shape | None = None
     """Of the base, where that is not at hand; `models.shapes` finds it wherever it is told."""
@@ -198,7 +200,8 @@ def load_recipe(name: str) -> Recipe:
         raise RecipeError(f"{path}: {field + ': ' if field else ''}{message}{told}{remedy}") from error
     taught = recipe.dataset.taught and (path.parent / recipe.dataset.taught).resolve()
     dataset = recipe.dataset.model_copy(update={"taught": taught})
-    change = {"base": _absolute(recipe.base, path.parent), "dataset": dataset}
+    adapter = recipe.adapter and (path.parent / recipe.adapter).resolve()
+    change = {"base": _absolute(recipe.base, path.parent), "dataset": dataset, "adapter": adapter}
     if recipe.train and recipe.train.preferences:
         preferences = (path.parent / recipe.train.preferences).resolve()
         change["train"] = recipe.train.model_copy(update={"preferences": preferences})

@@ -164,7 +164,7 @@ class Workshop:
 
     def _given(self, stage: Stage, folder: Path) -> Look:
         files = self._digests.folder(folder, [MANIFEST]) if folder.is_dir() else {}
-        if "config.json" not in files:
+        if not {"config.json", "adapter_config.json"} & files.keys():
             return Look(None, "no model there, or `poem-build base` has not made it")
         return Look(None, "", Artifact(stage.name, folder, files))
 

@@ -104,6 +104,7 @@ STAGE = Stage(
     settings=lambda recipe: {**sections("train")(recipe), **key_of(recipe)},
     inputs={"base": ALL, "dataset": ("train.jsonl", "valid.jsonl", "origin.json")},
     outside=_outside,
+    given=lambda recipe: recipe.adapter,
     modules=_modules,
     packages=("torch", "transformers", "tokenizers", "peft", "accelerate"),
 )

@@ -1,5 +1,7 @@
 """Several adapters with weights become one, which changes the base by the weighted sum of what each does."""
 
+import json
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from poem_build.export.blend import blend
 from poem_build.export.merge import merge_weights
 from poem_build.models import tensors
 from poem_build.models.origin import Origin, read_origin, write_origin
+from poem_build.recipe.schema import load_recipe
 
 ORIGIN = Origin(game="", game_digest="0", prompt_version="1")
 
@@ -44,8 +47,8 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def _adapter(base: Path, seed: int, origin: Origin = ORIGIN, **options: Any) -> Path:
-    folder = base.parent / f"adapter-{seed}"
+def _adapter(base: Path, seed: int, origin: Origin = ORIGIN, place: Path | None = None, **options: Any) -> Path:
+    folder = (place or base.parent) / f"adapter-{seed}"
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_pretrained(base)
     spec = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM", **options)
@@ -93,6 +96,36 @@ def test_what_peft_would_leave_out_in_silence_is_refused(base: Path, tmp_path: P
     with pytest.raises(ModelFileError, match=r"adapter-4: was trained on another prompt than .*adapter-1; train both"):
         blend(base, [(one, 1.0), (other, 1.0)], "cat", tmp_path / "blend")
     assert not (tmp_path / "blend").exists()
+
+
+def test_what_is_blended_goes_on_to_a_quantized_model(recipe_file: Path, out: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "plain.toml"
+    recipe.write_text(f"{recipe_file.read_text('utf-8')}[quantize]\nimatrix = false\ncompared = []\n", "utf-8")
+    shutil.copytree(out / "dataset", tmp_path / "out" / "dataset")
+    base, origin = load_recipe(str(recipe)).base.path, read_origin(out / "dataset")
+    assert base is not None
+    one, two = (_adapter(base, seed, origin, tmp_path) for seed in (1, 2))
+    blended = tmp_path / "blended"
+    work = ["--recipe", str(recipe), "--out", str(tmp_path / "out")]
+
+    def told(*command: str) -> dict[str, Any]:
+        done = CliRunner().invoke(cli, [*command, *work, "--json"])
+        assert done.exit_code == 0, done.output
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    told("blend", f"{one}=0.01", f"{two}=0.02", "--to", str(blended))
+    given = ("--adapter", str(blended))
+    assert told("merge", *given)["report"]["changed"] == 1
+    told("convert", *given)
+    told("quantize", *given)
+    assert read_origin(tmp_path / "out" / "gguf").prompt_version == origin.prompt_version
+    why = told("run", "--why", *given)["stages"]
+    assert "train" not in why
+    assert why["quantize"] == ""
+    (blended / "origin.json").unlink()
+    done = CliRunner().invoke(cli, ["merge", *given, *work])
+    assert "origin.json: is not there: nothing tells which prompt it was trained on" in done.output
 
 
 def test_a_weight_that_is_no_number_is_told(base: Path, tmp_path: Path) -> None:
