@@ -5,6 +5,7 @@ few positions alone. On a large vocabulary the head over the prompt is half of a
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from poem_build.models.cross_entropy import IGNORED, cross_entropy
@@ -12,6 +13,54 @@ from poem_build.models.tokens import Tokens
 
 if TYPE_CHECKING:
     import torch
+
+_ROUNDING = {"float32": 1e-4}
+_ROUNDING_OF_16_BITS = 0.05
+"""By how much two ways to reckon one loss may be apart; a neighbour that is seen changes it by more."""
+
+
+def packed_losses(model: Any, batch: Sequence[Tokens]) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The same of the examples in one row without padding, each with positions of its own; both are (1, answers).
+
+    transformers tells from the positions where an example begins, and lets none see another: by a mask for PyTorch's
+    attention, by lengths for flash attention. `keeps_apart` says whether a model does.
+    """
+    import torch
+
+    ids = [token for tokens in batch for token in tokens.prompt + tokens.answer]
+    places = [place for tokens in batch for place in range(len(tokens))]
+    ends = list(accumulate(len(tokens) for tokens in batch))
+    # The logits of a place foretell the next one.
+    asked = [n - 1 for end, tokens in zip(ends, batch, strict=True) for n in range(end - len(tokens.answer), end)]
+    labels = [token for tokens in batch for token in tokens.answer]
+    device = next(model.parameters()).device
+    logits = model(
+        input_ids=torch.tensor([ids], device=device),
+        position_ids=torch.tensor([places], device=device),
+        logits_to_keep=torch.tensor(asked, device=device),
+        use_cache=False,
+    ).logits
+    wanted = torch.tensor([labels], device=device)
+    return cross_entropy(logits, wanted), torch.ones_like(wanted, dtype=torch.bool)
+
+
+def keeps_apart(model: Any) -> bool:
+    """Whether examples in one row have the losses that they have alone, by trying it on two short ones."""
+    import torch
+
+    rows = [Tokens((5, 6, 7), (8, 9, 10, 11)), Tokens((12, 5), (9, 8, 7))]
+    was = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            together, _ = packed_losses(model, rows)
+            alone = torch.cat([answer_losses(model, [row])[0].flatten() for row in rows])
+    except (TypeError, ValueError):  # it takes no positions
+        return False
+    finally:
+        model.train(was)
+    within = _ROUNDING.get(str(model.dtype).removeprefix("torch."), _ROUNDING_OF_16_BITS)
+    return bool(torch.allclose(together.flatten(), alone, atol=within, rtol=within))
 
 
 def answer_losses(model: Any, batch: Sequence[Tokens]) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -201,7 +201,7 @@ def load_recipe(name: str) -> Recipe:
     taught = recipe.dataset.taught and (path.parent / recipe.dataset.taught).resolve()
     dataset = recipe.dataset.model_copy(update={"taught": taught})
     adapter = recipe.adapter and (path.parent / recipe.adapter).resolve()
-    change = {"base": _absolute(recipe.base, path.parent), "dataset": dataset, "adapter": adapter}
+    change: dict[str, Any] = {"base": _absolute(recipe.base, path.parent), "dataset": dataset, "adapter": adapter}
     if recipe.train and recipe.train.preferences:
         preferences = (path.parent / recipe.train.preferences).resolve()
         change["train"] = recipe.train.model_copy(update={"preferences": preferences})

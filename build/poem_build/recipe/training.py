@@ -42,6 +42,9 @@ class Train(Section):
     """Examples a step."""
     micro_batch: Positive | None = None
     """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""
+    packing: bool = False
+    """Whether the examples that are in memory at once lie in one row, each seeing only itself, instead of padded ones;
+    the loss is the same. Pays where flash attention leaves out what lies between them."""
     gradient_checkpointing: bool = False
     """Activations are computed anew in the backward pass: less memory, a third more time."""
     offload: Literal["none", "optimizer", "layers"] = "none"
@@ -71,6 +74,8 @@ class Train(Section):
         if self.bits and self.bits not in _BITS[self.method]:
             allowed = " or ".join(map(str, _BITS[self.method]))
             raise ValueError(f"bits: {self.method} holds its weights in {allowed} bits, got {self.bits}")
+        if self.packing and self.method == "dpo":
+            raise ValueError("packing: dpo compares whole answers, which TRL pads; leave it out")
         if (self.preferences is None) == (self.method == "dpo"):
             raise ValueError("preferences: dpo needs a JSONL of prompt, chosen and rejected; no other method reads one")
         return self

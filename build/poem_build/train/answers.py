@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from poem_build.errors import ModelFileError
+from poem_build.models.likelihood import keeps_apart
 from poem_build.models.tokens import Tokens
 from poem_build.train.batches import plan
 from poem_build.train.fit import Fit
@@ -17,6 +19,10 @@ def train_on_answers(
     All of it is in `dtype` then, if one is given.
     """
     spec = setup.spec
+    if spec.packing and not keeps_apart(model):
+        raise ModelFileError(
+            f"train.packing: {model.config.model_type} models see the other examples of a row; leave packing out"
+        )
     fit = Fit(model, train, valid, spec, setup.device)
     loop = fit.run(setup.room)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)

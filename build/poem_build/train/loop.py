@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from poem_build.errors import GateError
 from poem_build.models.device import Device
-from poem_build.models.likelihood import answer_losses
+from poem_build.models.likelihood import answer_losses, packed_losses
 from poem_build.models.tokens import Tokens
 from poem_build.progress import token_bar
 from poem_build.recipe.training import Train
@@ -191,7 +191,8 @@ def _answer_trainer() -> Any:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            losses, _ = answer_losses(model, inputs["part"])
+            reckon = packed_losses if self.spec.packing else answer_losses
+            losses, _ = reckon(model, inputs["part"])
             return losses.sum() / inputs["count"]
 
         def floating_point_ops(self, inputs: Any) -> int:

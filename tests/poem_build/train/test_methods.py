@@ -12,13 +12,14 @@ import pytest
 import torch
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, MixtralConfig, Qwen2Config, Qwen2MoeConfig
+from transformers import AutoModelForCausalLM, BloomConfig, GptOssConfig, MixtralConfig, Qwen2Config, Qwen2MoeConfig
 
-from poem_build.errors import DatasetError, DeviceError
+from poem_build.errors import DatasetError, DeviceError, ModelFileError
 from poem_build.export import merge
 from poem_build.models import tensors
 from poem_build.models.device import Device
 from poem_build.models.family import family
+from poem_build.models.likelihood import answer_losses, packed_losses
 from poem_build.models.load import load_tokenizer
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
@@ -107,6 +108,35 @@ def test_activations_computed_anew_change_nothing(base: Path, tmp_path: Path) ->
         _train(_setup(base, tmp_path / str(again), gradient_checkpointing=again)).train for again in (False, True)
     )
     assert anew == pytest.approx(plain, abs=1e-5)
+
+
+def test_examples_in_one_row_have_the_loss_and_the_gradients_of_padded_ones(base: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    gradients = []
+    for reckon in (answer_losses, packed_losses):
+        model.zero_grad()
+        losses, mask = reckon(model, EXAMPLES)
+        (losses.sum() / mask.sum()).backward()
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    padded, packed = gradients
+    for name, value in padded.items():
+        torch.testing.assert_close(packed[name], value, atol=1e-5, rtol=1e-3)
+    change: dict[str, Any] = {"batch": 4, "max_steps": 3, "learning_rate": 3e-2}
+    plain, rows = (
+        _train(_setup(base, tmp_path / str(packing), packing=packing, **change)).train for packing in (False, True)
+    )
+    assert rows == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [GptOssConfig(**SMALL, num_local_experts=2, num_experts_per_tok=1), BloomConfig(vocab_size=97, hidden_size=64)],
+)
+def test_a_model_that_does_not_keep_examples_apart_is_refused_by_name(config: Any, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    with pytest.raises(ModelFileError, match=rf"^train\.packing: {config.model_type} models see the other examples of"):
+        _train(_setup(tmp_path / "base", tmp_path, packing=True))
 
 
 @pytest.fixture(scope="module")
