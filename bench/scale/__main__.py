@@ -12,6 +12,7 @@ import asyncio
 import importlib.util
 import json
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def main() -> None:
         print(
             "scale: no `llama-server` on PATH or beside Ollama: llama.cpp inside one more poem-service stands in for it"
         )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no part may be left behind
     found = asyncio.run(run(options.gguf, options.hands, options.rate, ollama))
     print(table(found))
     print(json.dumps(found, ensure_ascii=False))

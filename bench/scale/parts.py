@@ -21,6 +21,8 @@ MODEL = "mansion-poem:tiny"
 SERVICES = 3
 CONTEXT = 3072
 """Tokens of a prompt and its answer, at most."""
+BEHIND = ("nice", "-n", "5")
+"""Engines have machines of their own elsewhere: here they take what the services leave."""
 UP_S = 120.0
 GONE_S = 30.0
 
@@ -95,7 +97,7 @@ class Ollama(Engine):
         environ = {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(models), "OLLAMA_NO_CLOUD": "1"}
         environ |= {"OLLAMA_NUM_PARALLEL": str(SERVICES), "OLLAMA_GO_TEMPLATE": "1"}
         environ |= {"LLAMA_ARG_THREADS": "1", "LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}
-        super().__init__("Ollama", ["ollama", "serve"], port, "/api/version", environ)
+        super().__init__("Ollama", [*BEHIND, "ollama", "serve"], port, "/api/version", environ)
 
     async def give(self, gguf: Path) -> None:
         fields = gguf.parent.parent / "modelfile" / CREATE
@@ -121,9 +123,9 @@ def openai_engine(gguf: Path) -> Engine:
     if program := llama_server():
         told = ["--alias", MODEL, "--host", "127.0.0.1", "--port", str(port), "--threads", "1", "--no-webui"]
         told += ["--parallel", str(SERVICES), "--ctx-size", str(SERVICES * CONTEXT)]
-        return Engine("llama-server", [str(program), "--model", str(gguf), *told], port, "/health", {})
+        return Engine("llama-server", [*BEHIND, str(program), "--model", str(gguf), *told], port, "/health", {})
     environ = {"POEM_ENGINE": "embedded", "POEM_GGUF": str(gguf), "POEM_MODEL": MODEL, "POEM_PORT": str(port)}
-    return Engine("llama.cpp in a poem-service", SERVICE, port, "/v1/models", environ | PYTHON)
+    return Engine("llama.cpp in a poem-service", [*BEHIND, *SERVICE], port, "/v1/models", environ | PYTHON)
 
 
 SERVICE = (sys.executable, "-m", "poem_service")
