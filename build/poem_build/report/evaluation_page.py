@@ -104,6 +104,8 @@ class Verdict:
     """`good`, `bad` or `fair`."""
     headline: str
     why: str
+    taken: str = ""
+    """`this` or `former` where one of two builds is the one to take."""
 
 
 def verdict(evaluation: Evaluation, *, short: bool = False) -> Verdict:
@@ -115,14 +117,16 @@ def verdict(evaluation: Evaluation, *, short: bool = False) -> Verdict:
             "試", "fair", "試し読みの報告。舞台に出すかは、まだ決まらない。", f"{why}決めるのは poem-build eval。"
         )
     if chosen == "former":
-        return Verdict("否", "bad", "舞台には、前のビルドを。", why)
+        return Verdict("否", "bad", "舞台には、前のビルドを。", why, "former")
     if chosen == "neither":
         return Verdict("否", "bad", "まだ舞台には出せない。", why)
     if outcome.below_composer:
         return Verdict("保", "fair", "線は越えたが、composerのほうがよく書く。", why)
     if chosen == "either":
         return Verdict("可", "good", "どちらのビルドでも舞台に立てる。", f"前のビルドとの差は、区間のうち。{why}")
-    return Verdict("可", "good", "舞台には、このビルドを。" if evaluation.former else "舞台に出せる。", why)
+    if evaluation.former:
+        return Verdict("可", "good", "舞台には、このビルドを。", why, "this")
+    return Verdict("可", "good", "舞台に出せる。", why)
 
 
 def _why(evaluation: Evaluation) -> Iterator[str]:

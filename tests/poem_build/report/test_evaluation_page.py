@@ -56,6 +56,15 @@ def test_the_first_sentence_says_which_build_goes_on_stage(
     assert (told.mark, told.headline) == (mark, headline)
 
 
+@pytest.mark.parametrize(("passed", "taken"), [(True, ["→ 舞台へ", "出せる"]), (False, ["出せない", "→ 舞台へ"])])
+def test_of_two_builds_the_one_to_take_is_marked(former: Evaluation, passed: bool, taken: list[str]) -> None:
+    now = an_evaluation("b" * 64, shares={"pass.first": 0.99}, former=former)
+    outcome = now.verdict.model_copy(update={"passed": passed})
+    page = render(now.model_copy(update={"verdict": outcome, "poems": []}), [])
+    builds = page.partition('class="builds"')[2].partition("</section>")[0]
+    assert re.findall(r"<span>(.+?)</span>", builds) == taken
+
+
 def test_neither_of_two_refused_builds_goes_on_stage_and_one_alone_goes_or_does_not(former: Evaluation) -> None:
     refused = former.verdict.model_copy(update={"passed": False})
     before = former.model_copy(update={"verdict": refused})
