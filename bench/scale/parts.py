@@ -72,6 +72,7 @@ class Engine(Part):
     """A server of the model; its kind is what POEM_ENGINES calls it."""
 
     kind = "openai"
+    model = MODEL
 
     @property
     def provider(self) -> str:
@@ -81,7 +82,7 @@ class Engine(Part):
     @property
     def listed(self) -> str:
         """As POEM_ENGINES names it."""
-        return f"{self.kind}={self.url}#{MODEL}"
+        return f"{self.kind}={self.url}#{self.model}"
 
     async def give(self, gguf: Path) -> None:
         """Give it the model, where it did not start with it."""
@@ -124,8 +125,10 @@ def openai_engine(gguf: Path) -> Engine:
         told = ["--alias", MODEL, "--host", "127.0.0.1", "--port", str(port), "--threads", "1", "--no-webui"]
         told += ["--parallel", str(SERVICES), "--ctx-size", str(SERVICES * CONTEXT)]
         return Engine("llama-server", [*BEHIND, str(program), "--model", str(gguf), *told], port, "/health", {})
-    environ = {"POEM_ENGINE": "embedded", "POEM_GGUF": str(gguf), "POEM_MODEL": MODEL, "POEM_PORT": str(port)}
-    return Engine("llama.cpp in a poem-service", [*BEHIND, *SERVICE], port, "/v1/models", environ | PYTHON)
+    environ = {"POEM_ENGINE": "embedded", "POEM_GGUF": str(gguf), "POEM_PORT": str(port)}
+    engine = Engine("llama.cpp in a poem-service", [*BEHIND, *SERVICE], port, "/v1/models", environ | PYTHON)
+    engine.model = gguf.name  # as a service lists what it has inside
+    return engine
 
 
 SERVICE = (sys.executable, "-m", "poem_service")
