@@ -195,7 +195,10 @@ def roles(name: str) -> tuple[str, ...]:
     check_names((name,), "--writer")
     plain = name.removesuffix(FREE).partition(":")[0]
     if plain not in _ROLES and plain not in ("embedded", "ollama", "openai"):
-        raise WriterError(f"--writer {name}: is no model; give one of {', '.join(_ROLES)}, or embedded, ollama, openai")
+        raise WriterError(
+            f"--writer {name}: is no model; give one of model, f16, base, adapter, a mixture such as Q8_0, "
+            "embedded:FILE, ollama:MODEL or openai:MODEL"
+        )
     return _ROLES.get(plain, ())
 
 
