@@ -9,6 +9,7 @@ them as in any training.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from poem_build.recipe.schema import RECIPES
 
 STAGES = ("dataset", "train", "merge", "convert", "quantize")
 MEASURED = STAGES[1:]
+TEXTS = 4
 POEM_BUILD = [sys.executable, "-c", "from poem_build.cli.main import main; main()"]
 
 
@@ -45,8 +47,11 @@ def measured(recipe: str, steps: int, folder: Path) -> dict[str, tuple[int, int]
 
 
 def short_recipe(recipe: str, steps: int, folder: Path) -> Path:
-    """The recipe with a training that is cut short."""
+    """The recipe with few examples, a training that is cut short, and few texts to quantize by."""
     text = (RECIPES / f"{recipe}.toml").read_text("utf-8").replace("[train]\n", f"[train]\nmax_steps = {steps}\n", 1)
+    for split, size in (("train", 64), ("valid", 8), ("test", 32)):
+        text = re.sub(rf"^{split} = \d+", f"{split} = {size}", text, count=1, flags=re.MULTILINE)
+    text += f"\n[quantize]\ntexts = {TEXTS}\ncompared = []\n"
     path = folder / f"{recipe}.toml"
     path.write_text(text.replace('path = "', f'path = "{RECIPES}/'), "utf-8")
     return path
