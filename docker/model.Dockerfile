@@ -178,7 +178,7 @@ LABEL org.opencontainers.image.title="mansion-poem-service" \
       mansion-poem.gguf="${MODEL_GGUF}" \
       mansion-poem.verdict="${MODEL_VERDICT}" \
       mansion-poem.provenance="/usr/share/mansion-poem"
-COPY --from=chosen /model/gguf/model-Q4_K_M.gguf /model/gguf/verdict.jso[n] /models/
+COPY --from=chosen /model/gguf/model-Q4_K_M.gguf /model/gguf/adapter.ggu[f] /model/gguf/verdict.jso[n] /models/
 COPY --from=provenance /provenance /usr/share/mansion-poem
 ENV POEM_ENGINE=embedded POEM_GGUF=/models/model-Q4_K_M.gguf
 

@@ -340,6 +340,7 @@ class OllamaStandIn:
     version: str | None = field(default_factory=lambda: builtin_game().prompt_version)
     stages: str | None = None
     """In which its model says that it writes."""
+    template: str = "{{ .Prompt }}"
     size_vram: int = 25
     models: tuple[str, ...] = (MODEL,)
     loaded: bool = True
@@ -449,7 +450,7 @@ class OllamaStandIn:
             case "/api/show":
                 told = {"prompt_version": self.version, "stages": self.stages}
                 ours = {f"mansion_poem.{name}": text for name, text in told.items() if text}
-                return {"model_info": {"general.architecture": "qwen2", **ours}}
+                return {"model_info": {"general.architecture": "qwen2", **ours}, "template": self.template}
             case _:
                 return {"done": True, "done_reason": "load"}
 

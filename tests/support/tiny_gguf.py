@@ -71,6 +71,27 @@ def write_tiny_gguf(
     return path
 
 
+def write_tiny_adapter(path: Path, **told: str) -> Path:
+    """An adapter for the model's queries that turns it into another, and says what it is told to."""
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, 2.0)
+    for key, text in told.items():
+        writer.add_string(f"mansion_poem.{key}", text)
+    writer.add_sampling_temp(0.25)
+    rng = np.random.default_rng(11)
+    for name in ("attn_v", "attn_output", "ffn_down"):
+        rows, columns = (WIDTH, FEED) if name == "ffn_down" else (WIDTH, WIDTH)
+        writer.add_tensor(f"blk.0.{name}.weight.lora_a", rng.normal(0, 0.3, (2, columns)).astype(np.float32))
+        writer.add_tensor(f"blk.0.{name}.weight.lora_b", rng.normal(0, 0.3, (rows, 2)).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def _made(writer: Any, bytes_too: bool) -> int:
     """Write a vocabulary of our own; returns how many tokens it has."""
     tokens, scores, types = _vocabulary(bytes_too)

@@ -121,7 +121,7 @@ def _plan(chosen: Chosen, asked: Asked, prices: Prices) -> Sequence[str]:
 
 def _evaluate(chosen: Chosen, asked: Asked, as_json: bool) -> None:
     """Make the report and tell of it, also of one that is refused."""
-    workshop = Workshop(chosen.recipe, chosen.game, chosen.out, pipeline.evaluating(asked))
+    workshop = Workshop(chosen.recipe, chosen.game, chosen.out, pipeline.evaluating(chosen.recipe, asked))
     try:
         pipeline.make(workshop, "eval")
     except GateError:

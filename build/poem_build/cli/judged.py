@@ -13,7 +13,7 @@ from poem_build.evaluation import harness, history, people
 from poem_build.evaluation.report import MODEL
 from poem_build.evaluation.writers import COMPOSER
 from poem_build.models.device import device_of
-from poem_build.models.files import SERVED
+from poem_build.models.files import model_digest
 from poem_build.report import evaluation_table, reading_room, words
 
 _TREND = ("pass.delivered", "pass.first", "conceal.lemma", "sentences.whole")
@@ -81,7 +81,7 @@ def harness_command(
         subjects = [harness.Subject(model or chosen.model, merged.path.resolve(), device, server)]
     wish = harness.Wish(tuple(name.strip() for name in names.split(",") if name.strip()), include.resolve(), limit)
     room = chosen.out.resolve() / harness.FOLDER
-    tries = harness.run(subjects, wish, chosen.game, room, gguf.files[SERVED])
+    tries = harness.run(subjects, wish, chosen.game, room, model_digest(gguf.files))
     if evaluated := reports.judged(workshop, "eval", gguf):
         reports.write(workshop, evaluated)
     if as_json:

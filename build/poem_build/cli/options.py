@@ -91,13 +91,14 @@ def work_options(command: Command) -> Command:
         adapter: Path | None,
         taught: Path | None,
         device: str | None,
+        unmerged: bool,
         folder: Path | None,
         out: Path | None,
         debug: bool,
         **others: object,
     ) -> None:
         with one_line_errors(debug):
-            command(chosen=choose_work(recipe, base, folder, out, taught, device, adapter), **others)
+            command(chosen=choose_work(recipe, base, folder, out, taught, device, adapter, unmerged=unmerged), **others)
 
     choose.__doc__, choose.__name__ = command.__doc__, command.__name__
     choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
@@ -107,6 +108,7 @@ def work_options(command: Command) -> Command:
         click.option("--adapter", type=PATH, help="A folder with an adapter, trained or blended.  [trained here]"),
         click.option("--taught", type=PATH, help="A folder of poems that `teacher run` left.  [composed ones]"),
         click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [the best that is there]"),
+        click.option("--unmerged", is_flag=True, help="Serve the adapter beside a base that games share, not merged."),
         game_option,
         click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
         json_option,
@@ -127,8 +129,10 @@ def choose_work(
     taught: Path | None = None,
     device: str | None = None,
     adapter: Path | None = None,
+    *,
+    unmerged: bool = False,
 ) -> Chosen:
-    """The recipe, on another base, with an adapter, a teacher's poems and on a device if these are given, and the game.
+    """The recipe on another base, with an adapter, poems of a teacher's, a device and unmerged if given, and the game.
 
     Raises what either refuses.
     """
@@ -138,6 +142,7 @@ def choose_work(
     if adapter:
         _ = loaded.training  # a recipe that trains nothing has no place for one
         loaded = loaded.model_copy(update={"adapter": adapter.resolve()})
+    loaded = loaded.as_unmerged() if unmerged else loaded
     if taught:
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"taught": taught.resolve()})})
     return Chosen(loaded, game, folder, out or artifacts_folder(loaded.name, game.name))

@@ -11,8 +11,9 @@ from poem_build.data import dataset
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
 from poem_build.evaluation.gates import EvalReport, Verdict, verdict_of
-from poem_build.export import adopt, convert, merge, modelfile, preflight, quantize, take
+from poem_build.export import adopt, beside, convert, merge, modelfile, preflight, quantize, take
 from poem_build.export.modelfile import MODELFILE
+from poem_build.export.quantized import QuantizeReport
 from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
 from poem_build.models.origin import read_origin
@@ -45,21 +46,24 @@ STAGES = (source.STAGE, *MADE, stage.STAGE)
 """All that need no Ollama."""
 _OF_A_BASE = {"merge": take.STAGE}
 _OF_A_GGUF = {"merge": take.TERMS, "quantize": adopt.STAGE}
+_UNMERGED = {"quantize": beside.STAGE}
+"""The merged model is then what the adapter is held against."""
 _WITHOUT_TRAINING = ("train", "fidelity")
 _WITHOUT_WEIGHTS = (*_WITHOUT_TRAINING, "base", "preflight", "convert")
 
 
 def stages(recipe: Recipe) -> Sequence[Stage]:
-    """The same for the recipe: one without `[train]` takes its base, or a GGUF, as it is."""
+    """The same for the recipe: without `[train]` it takes its base as it is, and an adapter may be served unmerged."""
     if recipe.train:
-        return STAGES
-    others = _OF_A_GGUF if recipe.base.gguf else _OF_A_BASE
+        others = _UNMERGED if recipe.serve.unmerged else {}
+    else:
+        others = _OF_A_GGUF if recipe.base.gguf else _OF_A_BASE
     return tuple(others.get(one.name, one) for one in STAGES)
 
 
-def evaluating(asked: stage.Asked) -> Sequence[Stage]:
+def evaluating(recipe: Recipe, asked: stage.Asked) -> Sequence[Stage]:
     """The same, where more is asked of `eval` than the recipe does."""
-    return (*STAGES[:-1], stage.stage(asked))
+    return (*stages(recipe)[:-1], stage.stage(asked))
 
 
 def of_ollama(host: str, model: str, out: Path, log: Path, game: Path | None) -> Sequence[Stage]:
@@ -181,7 +185,7 @@ def write_fidelity(workshop: Workshop) -> None:
     text = fidelity_table.render(
         workshop.recipe,
         made["convert"].report(convert.ConvertReport),
-        made["quantize"].report(quantize.QuantizeReport),
+        made["quantize"].report(QuantizeReport),
         made["fidelity"].report(fidelity.FidelityReport),
         registered.report(RegisterReport).token_counts if registered else None,
         cut_short=read_origin(made["quantize"].path).cut_short,

@@ -20,7 +20,7 @@ from poem_build.evaluation.writers import FREE
 from poem_build.judge import fidelity
 from poem_build.judge.protocol import FILE as ANSWERS
 from poem_build.judge.protocol import read_verdicts
-from poem_build.models.files import SERVED
+from poem_build.models.files import model_digest
 from poem_build.models.origin import read_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.report import evaluation_page
@@ -41,11 +41,11 @@ def write(workshop: Workshop, made: Artifact) -> Evaluation:
     room = workshop.out / history.FOLDER
     stages = _stages(workshop, made)
     hands_version = made.report(EvalReport).hands_version
-    former = history.before(room, stages.gguf.files[SERVED], hands_version)
+    former = history.before(room, model_digest(stages.gguf.files), hands_version)
     report = assemble(workshop.recipe, read_origin(stages.gguf.path), stages, former_of(former) if former else None)
     if read := read_by_people(workshop):
         report = people.with_readers(report, read)
-    tries = harness.read(workshop.out / harness.FOLDER, stages.gguf.files[SERVED])
+    tries = harness.read(workshop.out / harness.FOLDER, model_digest(stages.gguf.files))
     report = report.model_copy(update={"harness": tries})
     write_evaluation(made.path / FILE, report)
     history.keep(room, report)
@@ -146,7 +146,7 @@ def _about(workshop: Workshop, gguf: Artifact) -> Evaluation | None:
     """The report that stands there, if it is on this GGUF."""
     with contextlib.suppress(ArtifactError):
         report = read_evaluation(workshop.out / "eval" / FILE)
-        if report.provenance.gguf == gguf.files[SERVED]:
+        if report.provenance.gguf == model_digest(gguf.files):
             return report
     return None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from poem_build.errors import ModelFileError, UnfinishedError
 from poem_build.models.device import gpu_layers
+from poem_build.models.files import ADAPTER_FILE
 from poem_build.recipe.schema import Serve
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ def warnings_of_llama() -> Iterator[list[str]]:
 
 
 class Llama:
-    """A loaded model. Raises `ModelFileError` if the file is no whole GGUF."""
+    """A loaded model, with the adapter that lies beside it. Raises `ModelFileError` if the file is no whole GGUF."""
 
     def __init__(self, path: Path, context: int = 0, *, vocab_only: bool = False) -> None:
         import llama_cpp
 
-        self._lib = llama_cpp
+        self._lib, adapter = llama_cpp, path.with_name(ADAPTER_FILE)
         try:
             with warnings_of_llama():
                 self._model = llama_cpp.Llama(
@@ -51,10 +52,13 @@ class Llama:
                     n_ctx=context or 512,
                     n_gpu_layers=0 if vocab_only else gpu_layers(),
                     vocab_only=vocab_only,
+                    lora_path=str(adapter) if adapter.is_file() and not vocab_only else None,
                     verbose=False,
                 )
         except (ValueError, AssertionError) as error:
             raise ModelFileError(f"{path}: llama.cpp cannot load it; it is cut short or no GGUF") from error
+        except RuntimeError as error:
+            raise ModelFileError(f"{adapter}: llama.cpp cannot load it on {path.name}: of another base?") from error
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
         """Token ids with special tokens read as such; `bos` adds the model's own where it has one."""

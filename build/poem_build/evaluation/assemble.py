@@ -18,7 +18,7 @@ from poem_build.evaluation.report import (
     Reason,
 )
 from poem_build.judge.fidelity import LAST, FidelityReport
-from poem_build.models.files import SERVED
+from poem_build.models.files import model_digest
 from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Artifact
@@ -149,7 +149,7 @@ def _provenance(recipe: Recipe, origin: Origin, stages: Stages) -> Provenance:
         hands=report.hands,
         hands_version=report.hands_version,
         teacher=stages.dataset.teacher,
-        gguf=stages.gguf.files[SERVED],
+        gguf=model_digest(stages.gguf.files),
         steps=stages.train.steps.done if stages.train else 0,
         device=report.device,
         packages=dict(manifest.key.packages) | {"mansion-poem": metadata.version("mansion-poem")},

@@ -24,7 +24,7 @@ from poem_build.evaluation.writers import ADAPTER, BASE, COMPOSER, FREE, Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
 from poem_build.models.device import device_of
-from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import Recipe
@@ -62,7 +62,12 @@ def stage(asked: Asked) -> Stage:
         return {"asked": more} | sections("base", "serve", "gate")(recipe)
 
     plain = {name.removesuffix(FREE) for name in asked.writers}
-    inputs = {"base": ALL, "merged": ALL, "gguf": (SERVED, IMATRIX, "origin.json"), "dataset": ("*.jsonl",)}
+    inputs = {
+        "base": ALL,
+        "merged": ALL,
+        "gguf": (SERVED, ADAPTER_FILE, IMATRIX, "origin.json"),
+        "dataset": ("*.jsonl",),
+    }
     more = {"adapter": ALL} if ADAPTER in plain else {}
     more |= {"f16": (F16,)} if plain & {"f16", *MIXTURES} else {}
     return Stage(

@@ -33,7 +33,7 @@ from poem_build.judge.delivery import TRIES
 from poem_build.judge.rules import ask
 from poem_build.models import family
 from poem_build.models.device import device_of
-from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
 from poem_build.models.inspection import inspect
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
@@ -274,7 +274,7 @@ def _engine(plain: str, what: str, job: Job, place: Place) -> Iterator[Engine]:
 def _gguf(plain: str, what: str, job: Job) -> Iterator[Path]:
     if plain == "embedded":
         yield Path(what)
-    elif plain == MODEL or Path(SERVED).stem.endswith(plain):
+    elif plain == MODEL or (Path(SERVED).stem.endswith(plain) and ADAPTER_FILE not in job.inputs["gguf"].files):
         yield job.path("gguf", SERVED)
     elif plain == F16_NAME:
         yield job.path("f16", F16)
@@ -284,7 +284,7 @@ def _gguf(plain: str, what: str, job: Job) -> Iterator[Path]:
             if plain == BASE:
                 convert_folder(job.path("base"), path, job.recipe, read_origin(job.path("gguf")))
             else:
-                matrix = job.path("gguf", IMATRIX) if job.recipe.quantize.imatrix else None
+                matrix = job.path("gguf", IMATRIX) if IMATRIX in job.inputs["gguf"].files else None
                 quantize_file(job.path("f16", F16), path, plain, matrix)
             yield path
 

@@ -20,18 +20,19 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def convert_folder(
-    folder: Path, target: Path, recipe: Recipe, origin: Origin, *, vocabulary_only: bool = False
+    folder: Path, target: Path, recipe: Recipe, origin: Origin | None, *, vocabulary_only: bool = False
 ) -> None:
     """Write the folder's model as f16 GGUF; raises `ModelFileError` for a model that the converter cannot take.
 
     It says which prompt and game it was trained for. The recipe's sampling goes along under llama.cpp's own
-    `general.sampling.*` keys, for engines that read no Modelfile.
+    `general.sampling.*` keys, for engines that read no Modelfile. Without an origin it says nothing of either, and has
+    its family's name: a base that recipes and games share.
     """
     import torch
 
     conversion = converter()
-    with _translated(folder):
-        hparams = _completed(conversion.ModelBase.load_hparams(folder, False))
+    with translated(folder):
+        hparams = completed(conversion.ModelBase.load_hparams(folder, False))
         architecture = conversion.get_model_architecture(hparams, conversion.ModelType.TEXT)
     try:
         known = conversion.get_model_class(architecture)
@@ -65,25 +66,25 @@ def convert_folder(
 
         def set_gguf_parameters(self) -> None:
             super().set_gguf_parameters()
-            introduce(self.gguf_writer, recipe, origin)
+            if origin:
+                introduce(self.gguf_writer, recipe, origin)
 
         def prepare_metadata(self, vocab_only: bool) -> None:
             super().prepare_metadata(vocab_only)
             self.gguf_writer.add_chat_template(talk.chat_template)
 
-    with quiet(), torch.inference_mode(), _translated(folder):
+    with quiet(), torch.inference_mode(), translated(folder):
         # Without a name llama.cpp takes the folder's, and some names change how it treats special tokens.
-        made = Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=recipe.name, hparams=hparams)
+        name = recipe.name if origin else f"{talk.name} base"
+        made = Converted(folder, gguf().LlamaFileType.MOSTLY_F16, target, model_name=name, hparams=hparams)
         made.write_vocab() if vocabulary_only else made.write()
 
 
 def introduce(writer: Any, recipe: Recipe, origin: Origin) -> None:
     """Have the file say which prompt and game it is for, and how it is sampled from."""
     serve = recipe.serve
-    writer.add_string(PROMPT_VERSION_KEY, origin.prompt_version)
-    writer.add_string(STAGES_KEY, str(origin.stages))
-    writer.add_string(GAME_KEY, origin.game)
-    writer.add_string(GAME_DIGEST_KEY, origin.game_digest)
+    for key, text in keys_of(origin).items():
+        writer.add_string(key, text)
     writer.add_sampling_temp(serve.temperature)
     writer.add_sampling_top_k(serve.top_k)
     writer.add_sampling_top_p(serve.top_p)
@@ -91,8 +92,19 @@ def introduce(writer: Any, recipe: Recipe, origin: Origin) -> None:
     writer.add_sampling_penalty_repeat(serve.repeat_penalty)
 
 
-def _completed(hparams: dict[str, Any]) -> dict[str, Any]:
-    """The config with what llama.cpp's converter asks for under names that transformers no longer writes."""
+def keys_of(origin: Origin) -> dict[str, str]:
+    """What a file says of what its model was trained for; the built-in game has no name."""
+    told = {
+        PROMPT_VERSION_KEY: origin.prompt_version,
+        STAGES_KEY: str(origin.stages),
+        GAME_KEY: origin.game,
+        GAME_DIGEST_KEY: origin.game_digest,
+    }
+    return {key: text for key, text in told.items() if text}
+
+
+def completed(hparams: dict[str, Any]) -> dict[str, Any]:
+    """A base's config with what llama.cpp's converter asks for under names that transformers no longer writes."""
     rope = hparams.get("rope_parameters") or {}
     match hparams.get("model_type"):
         case "gpt2":
@@ -103,7 +115,7 @@ def _completed(hparams: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _translated(folder: Path) -> Iterator[None]:
+def translated(folder: Path) -> Iterator[None]:
     """What the converter raises of a model that it cannot take, as one line: `KeyError: 'n_ctx'` for a config, say."""
     try:
         yield

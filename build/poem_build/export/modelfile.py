@@ -7,7 +7,7 @@ here, where the tokenizer is, so that a model can be registered where there is n
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -17,10 +17,12 @@ from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import RecipeError
 from poem_build.export import parity
+from poem_build.export.gguf import keys_of
 from poem_build.models import family, licence
 from poem_build.models.context import check_context
 from poem_build.models.family import MODELFILES
-from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
+from poem_build.models.files import ADAPTER_FILE, CREATE, SERVED, TOKEN_COUNTS
+from poem_build.models.notes import noted
 from poem_build.models.origin import Longest, read_origin, write_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
@@ -54,7 +56,9 @@ def run(job: Job) -> ModelfileReport:
     tokens = len(Llama(path, vocab_only=True).tokenize(prompt))
     check_context(recipe, origin.longest or Longest(example=tokens, prompt=tokens))
     wanted = fields(recipe, job.game, licence.texts_in(job.path("merged")))
-    (job.folder / MODELFILE).write_text(render_modelfile(recipe, wanted), "utf-8")
+    if adapter := job.path("gguf", ADAPTER_FILE).is_file():
+        wanted = replace(wanted, template=noted(wanted.template, keys_of(origin)))
+    (job.folder / MODELFILE).write_text(render_modelfile(recipe, wanted, adapter=adapter), "utf-8")
     (job.folder / CREATE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
     counts = {
         "prompt": tokens,
@@ -106,7 +110,7 @@ def _plain(text: str) -> str:
     return kept.replace('"""', "''\"").rstrip('" \n')
 
 
-def render_modelfile(recipe: Recipe, wanted: Fields) -> str:
+def render_modelfile(recipe: Recipe, wanted: Fields, *, adapter: bool = False) -> str:
     """The Modelfile's text; raises `RecipeError` for a value that a Modelfile cannot carry."""
     for name in ("template", "system", "license"):
         value = getattr(wanted, name)
@@ -120,6 +124,7 @@ def render_modelfile(recipe: Recipe, wanted: Fields) -> str:
         name=recipe.name,
         summary=recipe.summary,
         gguf=f"./gguf/{SERVED}",
+        adapter=f"./gguf/{ADAPTER_FILE}" if adapter else "",
         parameters=parameters,
         template=wanted.template,
         system=wanted.system,

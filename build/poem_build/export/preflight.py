@@ -39,6 +39,8 @@ def run(job: Job) -> PreflightReport:
     base, talk, count = job.path("base"), family.family(job.recipe.base.family), job.recipe.gate.token_parity_texts
     architecture = of_folder(base).architecture
     architectures.refuse_unfaithful(architecture, str(base))
+    if job.recipe.serve.unmerged:
+        architectures.refuse_as_adapter(architecture, str(base))
     tokenizer = load_tokenizer(base)
     _check_family(tokenizer, talk, base)
     examples = [talk.tokens(tokenizer, chat) for chat in read_chats(job.path("dataset", "valid.jsonl"))]

@@ -1,45 +1,20 @@
 """An f16 GGUF → Q4_K_M and what else the recipe asks for, judged by the tensor types that are really in the file."""
 
 from pathlib import Path
-from typing import ClassVar
-
-from pydantic import BaseModel, ConfigDict
 
 from poem_build.data.chats import read_chats
 from poem_build.errors import ModelFileError
 from poem_build.export import imatrix
 from poem_build.export.quantization import K_QUANTS, quantize_file, tensor_types
+from poem_build.export.quantized import QuantizeReport, Weighed, gate
 from poem_build.models import family
 from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, QUANTIZED, SERVED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.plan.machine import check_disk
-from poem_build.recipe.gate import Gate
 from poem_build.recipe.quantize import MIXTURES
-from poem_build.store.artifact import Report
-from poem_build.store.red_line import RedLine, refuse
-from poem_build.store.stage import ALL, Finished, Job, Stage
-
-
-class Weighed(BaseModel):
-    """What the importance matrix was reckoned from, and how many tensors it has."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    texts: int
-    tensors: int
-
-
-class QuantizeReport(Report):
-    """The types of the served file's tensors, and the size of every file."""
-
-    version: ClassVar[int] = 2
-    tensors: dict[str, int]
-    imatrix: Weighed | None
-    """None where the recipe wants none."""
-    not_k_quants: int
-    """Matrices that no K-quant could take and that stayed larger."""
-    bytes: dict[str, int]
+from poem_build.store.stage import ALL, Job, Stage
 
 
 def run(job: Job) -> QuantizeReport:
@@ -74,28 +49,6 @@ def _weigh(job: Job, source: Path) -> Weighed:
     device = device_of(job.recipe).torch
     tensors = imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts, device)
     return Weighed(texts=len(texts), tensors=tensors)
-
-
-def red_lines(report: QuantizeReport, asked: Gate) -> list[RedLine]:
-    """What has to have become small."""
-    return [
-        RedLine(
-            "k_quants",
-            "matrices that became K-quants",
-            sum(n for kind, n in report.tensors.items() if kind in K_QUANTS),
-            asked.k_quants,
-            "rows must be multiples of 256",
-            shown="d",
-            note=", ".join(f"{n} {kind}" for kind, n in report.tensors.items()),
-            whole_training=False,
-        )
-    ]
-
-
-def gate(finished: Finished) -> None:
-    """Refuses a file that is called Q4_K_M and is none."""
-    report = finished.artifact.report(QuantizeReport)
-    refuse(red_lines(report, finished.recipe.gate), finished.artifact.path / SERVED, cut_short=False)
 
 
 STAGE = Stage(

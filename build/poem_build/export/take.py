@@ -1,14 +1,12 @@
 """A base of which nothing is trained → what the later stages find where a merged model lies."""
 
-import os
 import shutil
-from pathlib import Path
 
 from poem_build.models import family
 from poem_build.models.files import CHAT_TEMPLATE, LICENCES
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.store.artifact import Report
-from poem_build.store.folder import MANIFEST
+from poem_build.store.folder import MANIFEST, link
 from poem_build.store.stage import ALL, Job, Stage
 
 
@@ -23,7 +21,7 @@ def run(job: Job) -> TakeReport:
     base, talk = job.path("base"), family.family(job.recipe.base.family)
     for path in base.iterdir():
         if path.is_file() and path.name not in (MANIFEST, CHAT_TEMPLATE):
-            _link(path, job.folder / path.name)
+            link(path, job.folder / path.name)
     (job.folder / CHAT_TEMPLATE).write_text(talk.chat_template, "utf-8")
     return _report(job)
 
@@ -62,10 +60,3 @@ TERMS = Stage(
 def _report(job: Job) -> TakeReport:
     write_origin(job.folder, read_origin(job.path("dataset")))
     return TakeReport(files=sum(1 for _ in job.folder.iterdir()))
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path.resolve(), target)
-    except OSError:  # another disk, or one that knows no links
-        shutil.copy(path, target)

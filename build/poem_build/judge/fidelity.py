@@ -19,7 +19,7 @@ from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models import family
 from poem_build.models.device import device_of
-from poem_build.models.files import F16, IMATRIX, QUANTIZED
+from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, QUANTIZED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin
 from poem_build.recipe.gate import Gate
@@ -30,6 +30,8 @@ from poem_build.store.stage import ALL, Finished, Job, Stage, part
 
 LAST = SERVED_MIXTURE
 UNWEIGHED = f"{LAST} without the importance matrix"
+MERGED = f"{LAST}, merged"
+"""Beside an adapter on a base that games share, what it is served instead of."""
 STEPS = ("base", "adapter", "merged", "f16", LAST)
 """What is made from what, in order; a step's loss is reckoned against the one before."""
 TABLE = "fidelity.md"
@@ -191,9 +193,10 @@ def figures(seen: Mapping[str, Seen], tokens: int, sizes: Mapping[str, int]) -> 
 def _quantized(f16: Path, served: Path, spec: Quantize, room: Path) -> dict[str, Path]:
     """The f16 GGUF, the quantizations that are kept, those made in `room` to be compared, by the same matrix or none.
 
-    Where there is a matrix, the served mixture without it is the last, which tells what the matrix is worth.
+    Where there is a matrix, the served mixture without it is the last, which tells what the matrix is worth; where the
+    adapter is served unmerged, that mixture of the merged model, which tells what that costs.
     """
-    files, matrix = {"f16": f16}, served / IMATRIX if spec.imatrix else None
+    files, matrix = {"f16": f16}, served / IMATRIX if (served / IMATRIX).is_file() else None
     for kind in spec.measured:
         files[kind] = served / QUANTIZED.format(kind)
         if kind not in spec.made:
@@ -202,6 +205,9 @@ def _quantized(f16: Path, served: Path, spec: Quantize, room: Path) -> dict[str,
     if matrix:
         files[UNWEIGHED] = room / "unweighed.gguf"
         quantize_file(f16, files[UNWEIGHED], LAST)
+    if (served / ADAPTER_FILE).is_file():
+        files[MERGED] = room / "merged.gguf"
+        quantize_file(f16, files[MERGED], LAST)
     return files
 
 

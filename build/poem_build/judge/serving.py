@@ -33,7 +33,7 @@ from poem_build.judge.memory import Memory, memory_of, resident_mb
 from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
 from poem_build.judge.rules import Rules, ask
 from poem_build.models import family
-from poem_build.models.files import REGISTERED, SERVED
+from poem_build.models.files import ADAPTER_FILE, REGISTERED, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.progress import progress
 from poem_build.recipe.schema import Recipe
@@ -116,7 +116,7 @@ def stage(host: str, model: str, log: Path, game: Path | None) -> Stage:
         work=work,
         report=ServingReport,
         settings=settings,
-        inputs={"register": ALL, "gguf": (SERVED, "origin.json"), "dataset": ("test.jsonl",)},
+        inputs={"register": ALL, "gguf": (SERVED, ADAPTER_FILE, "origin.json"), "dataset": ("test.jsonl",)},
         reads_game=True,
         outside=family.templates,
         modules=family.modules,

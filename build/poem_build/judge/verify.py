@@ -4,7 +4,7 @@ from poem_build.data.examples import read_examples
 from poem_build.judge.protocol import FILE, Score, score, write_verdicts
 from poem_build.judge.rules import Rules, play_file
 from poem_build.models import family
-from poem_build.models.files import SERVED
+from poem_build.models.files import ADAPTER_FILE, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
@@ -66,7 +66,7 @@ STAGE = Stage(
     work=run,
     report=VerifyReport,
     settings=sections("serve", "gate"),
-    inputs={"gguf": (SERVED, "origin.json"), "dataset": ("test.jsonl",)},
+    inputs={"gguf": (SERVED, ADAPTER_FILE, "origin.json"), "dataset": ("test.jsonl",)},
     reads_game=True,
     outside=family.templates,
     modules=family.modules,

@@ -24,7 +24,7 @@ _PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _FOLDER = Path(sys.prefix) / "share" / "mansion-poem" / f"llama.cpp-{VERSION}"
-_WANTED = ("convert_hf_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
+_WANTED = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
 
 
 def converter_folder() -> Path:
@@ -32,12 +32,11 @@ def converter_folder() -> Path:
 
     Raises `ModelFileError` if the archive cannot be had or is not the pinned one.
     """
-    if not _FOLDER.is_dir():
+    if not all((_FOLDER / name).exists() for name in _WANTED):
         _FOLDER.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_FOLDER.parent) as work:
             _unpack(_download(Path(work)), Path(work) / "unpacked")
-            if not _FOLDER.is_dir():  # another process may have been quicker
-                (Path(work) / "unpacked").rename(_FOLDER)
+            _settle(Path(work) / "unpacked", _FOLDER)
     return _FOLDER
 
 
@@ -49,6 +48,11 @@ def converter() -> ModuleType:
 def gguf() -> ModuleType:
     """The `gguf` package that belongs to the converter."""
     return _imported("gguf")
+
+
+def adapters() -> ModuleType:
+    """The module of llama.cpp that knows how a matrix of an adapter is turned as its base's is."""
+    return _imported("convert_lora_to_gguf")
 
 
 @contextlib.contextmanager
@@ -93,6 +97,18 @@ def _unpack(archive: Path, folder: Path) -> None:
     if not (folder / "conversion" / "base.py").is_file():
         shutil.rmtree(folder, ignore_errors=True)
         raise ModelFileError(f"{archive.name}: the converter is not where it was; another version needs another layout")
+
+
+def _settle(unpacked: Path, folder: Path) -> None:
+    """Put in place what is not there: another process may have been quicker, or an older version fetched less."""
+    with contextlib.suppress(OSError):
+        unpacked.rename(folder)
+        return
+    for path in unpacked.rglob("*"):
+        target = folder / path.relative_to(unpacked)
+        if path.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
-"""What the files in the artifacts are called."""
+"""What the files in the artifacts are called, and what tells one model from another by them."""
+
+from collections.abc import Mapping
 
 F16 = "model-f16.gguf"
 SERVED = "model-Q4_K_M.gguf"
 QUANTIZED = "model-{}.gguf"
 """Of each mixture."""
+ADAPTER_FILE = "adapter.gguf"
+"""Beside a base that games share; whoever loads the GGUF next to it loads it too."""
 IMATRIX = "imatrix.gguf"
 CHAT_TEMPLATE = "chat_template.jinja"
 CREATE = "create.json"
@@ -16,3 +20,8 @@ LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "*TERMS*", "USE_POLICY*")
 """What lies beside a model and has to go where its copies go."""
 REGISTERED = "registered.json"
 """`{"model": its name in Ollama, "digest"}`."""
+
+
+def model_digest(files: Mapping[str, str]) -> str:
+    """SHA-256 of the model among the files of a stage `gguf`: the adapter's, where its base is shared."""
+    return files.get(ADAPTER_FILE) or files[SERVED]

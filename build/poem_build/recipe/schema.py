@@ -15,7 +15,7 @@ from poem.outline import Stages
 from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.presets import completed
-from poem_build.recipe.quantize import Quantize
+from poem_build.recipe.quantize import NEEDS_MATRIX, Quantize
 from poem_build.recipe.section import Count, Fraction, Positive, Section
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
@@ -121,6 +121,8 @@ class Serve(Section):
     top_k: Positive
     min_p: Fraction = 0.0
     repeat_penalty: float = Field(default=1.0, ge=1)
+    unmerged: bool = Field(default=False, exclude=True)
+    """Whether the adapter is served beside a quantized base that games share, instead of merged into one of its own."""
 
 
 class Recipe(Section):
@@ -169,7 +171,28 @@ class Recipe(Section):
                 raise ValueError("pretrain: heads must divide hidden_size, and kv_heads must divide heads")
             if self.serve.num_ctx > spec.context:
                 raise ValueError(f"serve.num_ctx: is beyond pretrain.context, {spec.context}")
+        if self.serve.unmerged and (reason := self.unfit_unmerged):
+            raise ValueError(f"serve.unmerged: {reason}")
         return self
+
+    @property
+    def unfit_unmerged(self) -> str:
+        """Why what is trained cannot be served as an adapter beside its base; empty if it can."""
+        if self.train is None:
+            return "nothing is trained, so there is no adapter"
+        if self.train.method == "full":
+            return "train.method full changes all weights and leaves no adapter; lora does"
+        if self.train.new_tokens:
+            return "a GGUF adapter cannot hold the trained tokens of train.new_tokens; merge it, or train without them"
+        if refused := sorted(set(self.quantize.measured) & NEEDS_MATRIX):
+            return f"quantize: {refused[0]} needs an importance matrix, which a base that games share has not"
+        return ""
+
+    def as_unmerged(self) -> "Recipe":
+        """The recipe with its adapter served beside a shared base. Raises `RecipeError` where it cannot be."""
+        if reason := self.unfit_unmerged:
+            raise RecipeError(f"recipe {self.name}: --unmerged: {reason}")
+        return self.model_copy(update={"serve": self.serve.model_copy(update={"unmerged": True})})
 
 
 def load_recipe(name: str) -> Recipe:

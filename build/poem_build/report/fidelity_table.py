@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from poem_build.export.convert import ConvertReport
 from poem_build.export.parity import Parity
 from poem_build.export.quantization import K_QUANTS
-from poem_build.export.quantize import QuantizeReport
-from poem_build.export.quantize import red_lines as quantize_lines
+from poem_build.export.quantized import QuantizeReport
+from poem_build.export.quantized import red_lines as quantize_lines
 from poem_build.judge.fidelity import TABLE, FidelityReport
 from poem_build.judge.fidelity import red_lines as fidelity_lines
 from poem_build.recipe.schema import Recipe

@@ -17,15 +17,16 @@ from poem_build.data.examples import Example, read_examples
 from poem_build.engine.ollama import Ollama, call, digests, server_version, translated, upload
 from poem_build.engine.protocol import Question
 from poem_build.errors import GateError, OllamaError
-from poem_build.export.gguf import GAME_DIGEST_KEY, PROMPT_VERSION_KEY, STAGES_KEY
+from poem_build.export.gguf import keys_of
 from poem_build.export.parity import Parity
 from poem_build.export.stamp import stamp
 from poem_build.judge.protocol import MALFORMED
 from poem_build.judge.rules import Rules, ask, question
 from poem_build.models import family, standing
 from poem_build.models.family import Family
-from poem_build.models.files import CREATE, REGISTERED, SERVED, TOKEN_COUNTS
-from poem_build.models.origin import Origin, read_origin
+from poem_build.models.files import ADAPTER_FILE, CREATE, REGISTERED, SERVED, TOKEN_COUNTS
+from poem_build.models.notes import noted
+from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing
 from poem_build.progress import progress
 from poem_build.recipe.names import LATEST
@@ -74,7 +75,7 @@ def stage(host: str, model: str, gguf: Path) -> Stage:
         work=lambda job: register(job, host, model),
         report=RegisterReport,
         settings=settings,
-        inputs={"gguf": (SERVED, "origin.json"), "modelfile": ALL, "dataset": ("test.jsonl",)},
+        inputs={"gguf": (SERVED, ADAPTER_FILE, "origin.json"), "modelfile": ALL, "dataset": ("test.jsonl",)},
         reads_game=True,
         outside=lambda recipe: {
             **family.templates(recipe),
@@ -108,11 +109,10 @@ def register(job: Job, host: str, model: str) -> RegisterReport:
     if server_version(host) is None:
         raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there; start `ollama serve`")
     unproved = f"{model}-unproved"
-    with _told(job, told) as gguf:
-        digest = upload(host, gguf)
-    call(host, "POST", "/api/create", fields | {"model": unproved, "files": {SERVED: digest}, "stream": False})
+    body, keys = _given(job, host, fields, told)
+    call(host, "POST", "/api/create", body | {"model": unproved, "stream": False})
     try:
-        _prove_fields(host, unproved, fields, origin, told)
+        _prove_fields(host, unproved, body, keys)
         examples = read_examples(job.path("dataset", "test.jsonl"), job.game)[:_TRIES]
         asked = question(job.game, examples[0], 0, constrained=False)
         _prove_prompt(host, unproved, asked, family.family(job.recipe.base.family))
@@ -125,6 +125,21 @@ def register(job: Job, host: str, model: str) -> RegisterReport:
     known = {"model": model, "digest": digests(host)[model]}
     (job.folder / REGISTERED).write_text(json.dumps(known) + "\n", "utf-8")
     return RegisterReport(**known, token_counts=counted, standing=told, answer_tries=tries)
+
+
+def _given(job: Job, host: str, fields: dict[str, Any], told: Standing) -> tuple[dict[str, Any], dict[str, str]]:
+    """The weights given to Ollama: what it is to create of them, and the keys of ours that the GGUF then has.
+
+    A base that games share says nothing of a game; its template does.
+    """
+    adapter = job.path("gguf", ADAPTER_FILE)
+    if adapter.is_file():
+        weights = {"files": {SERVED: upload(host, job.path("gguf", SERVED))}}
+        weights |= {"adapters": {ADAPTER_FILE: upload(host, adapter)}}
+        return fields | weights | {"template": noted(fields["template"], told.keys())}, {}
+    with _told(job, told) as gguf:
+        weights = {"files": {SERVED: upload(host, gguf)}}
+    return fields | weights, keys_of(read_origin(job.path("gguf"))) | told.keys()
 
 
 @contextmanager
@@ -140,8 +155,8 @@ def _told(job: Job, told: Standing) -> Iterator[Path]:
         yield copy
 
 
-def _prove_fields(host: str, model: str, fields: dict[str, Any], origin: Origin, told: Standing) -> None:
-    """`show` must give back template, system and parameters as they were sent, and what the model was made for."""
+def _prove_fields(host: str, model: str, fields: dict[str, Any], keys: Mapping[str, str]) -> None:
+    """`show` must give back template, system and parameters as they were sent, and the GGUF's keys of ours."""
     shown = call(host, "POST", "/api/show", {"model": model})
     for name in ("template", "system"):
         if fields[name] != shown.get(name):
@@ -156,12 +171,7 @@ def _prove_fields(host: str, model: str, fields: dict[str, Any], origin: Origin,
     if given != sent:
         raise OllamaError(f"{model}: parameters: sent {sent}, `show` gives back {given}")
     info = shown.get("model_info", {})
-    made_for = {
-        PROMPT_VERSION_KEY: origin.prompt_version,
-        STAGES_KEY: str(origin.stages),
-        GAME_DIGEST_KEY: origin.game_digest,
-    }
-    for key, wanted in (made_for | told.keys()).items():
+    for key, wanted in keys.items():
         if info.get(key) != wanted:
             raise OllamaError(f"{model}: {key}: is {info.get(key)!r}, must be {wanted!r}")
 

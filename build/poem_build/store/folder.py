@@ -4,6 +4,8 @@
 """
 
 import contextlib
+import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,6 +29,14 @@ def digest_of_files(files: Mapping[str, str], patterns: Iterable[str]) -> str:
     """SHA-256 over names and digests of the files that the patterns name: the same content has the same digest."""
     wanted = tuple(patterns)
     return digest_of({name: digest for name, digest in files.items() if any(fnmatch(name, one) for one in wanted)})
+
+
+def link(path: Path, target: Path) -> None:
+    """The file at a second place, without a copy where the disk can do that."""
+    try:
+        os.link(path.resolve(), target)
+    except OSError:  # another disk, or one that knows no links
+        shutil.copy(path, target)
 
 
 def write_text(path: Path, text: str) -> None:

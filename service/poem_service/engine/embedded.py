@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from poem_service.engine.grammar import form_grammar
-from poem_service.engine.protocol import Ask, Chat, ModelFacts, Piece, Training
+from poem_service.engine.protocol import TRAINING_KEYS, Ask, Chat, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, CutError, Reason, RefusedError, UnavailableError
 from poem_service.variables import ALL_LAYERS
 
 CONTEXT = 4096
 ANSWER_TOKENS_MAX = 1024
+ADAPTER = "adapter.gguf"
+"""Beside the GGUF; with it the model is what the adapter makes of that."""
+TOLD_MAX = 1024
+"""Bytes of a text that an adapter's file tells."""
 # What a GGUF says of its sampling, under llama.cpp's own keys; the defaults are Ollama's.
 SAMPLING: dict[str, tuple[str, float]] = {
     "temp": ("general.sampling.temp", 0.8),
@@ -171,6 +175,8 @@ class Model:
         # Threads spin while they wait for each other: on a core that is also wanted elsewhere, an answer of 3 s
         # was seen to take 68 s. Half of the cores is what the machine can spare.
         threads = max(1, _cores() // 2)
+        adapter = path.with_name(ADAPTER)  # of one game, on a base that several share
+        lora = adapter if adapter.is_file() else None
         try:
             self._llama: Any = llama_cpp.Llama(
                 str(path),
@@ -179,9 +185,10 @@ class Model:
                 n_threads_batch=threads,
                 n_gpu_layers=layers,
                 swa_full=True,
+                lora_path=str(lora) if lora else None,
                 verbose=False,
             )
-            metadata: dict[str, str] = self._llama.metadata | verdict_beside(path)
+            metadata: dict[str, str] = self._llama.metadata | self._told_by_adapter() | verdict_beside(path)
             self._template = ChatTemplate(metadata["tokenizer.chat_template"])
         except KeyError as error:
             raise UnavailableError(Reason.MODEL_MISSING, f"{path.name} has no chat template") from error
@@ -191,7 +198,18 @@ class Model:
         self._context = min(CONTEXT, llama_cpp.llama_model_n_ctx_train(self._llama.model))
         self._sampling = {name: type(default)(metadata.get(key, default)) for name, (key, default) in SAMPLING.items()}
         share = self._gpu_share(layers)
-        self.facts = ModelFacts(path.name, f"sha256:{_sha256(path)}", Training.of(metadata), vram_share=share)
+        self.facts = ModelFacts(path.name, f"sha256:{_sha256(lora or path)}", Training.of(metadata), vram_share=share)
+
+    def _told_by_adapter(self) -> dict[str, str]:
+        """What the adapter's own GGUF says of its training and sampling, where there is one."""
+        adapter = self._llama._lora_adapter
+        if adapter is None:
+            return {}
+        told, value = {}, ctypes.create_string_buffer(TOLD_MAX)
+        for key in (*(key for key, _ in SAMPLING.values()), *TRAINING_KEYS):
+            if self._lib.llama_adapter_meta_val_str(adapter, key.encode(), value, TOLD_MAX) >= 0:
+                told[key] = value.value.decode("utf-8", "replace")
+        return told
 
     def _gpu_share(self, layers: int) -> float:
         """Of the layers, the output's among them, the share that is on a GPU; none where llama.cpp sees no GPU."""

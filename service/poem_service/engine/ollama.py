@@ -4,7 +4,10 @@ Only the seed and a chat's own sampling go with a request: options such as num_c
 model, so they stand in the Modelfile. `think` is false because an unset one means true for a model that can.
 """
 
+import json
+import re
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -32,6 +35,7 @@ class _Chunk(msgspec.Struct):
     eval_duration: int = 0
 
 
+_NOTE = re.compile(r"\{\{/\* mansion_poem (\{.*?\}) \*/\}\}")
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
@@ -116,7 +120,17 @@ class OllamaEngine:
     async def _training(self) -> Training:
         shown = await self._upstream.post_json("/api/show", {"model": self._model})
         info = shown.get("model_info") if isinstance(shown, dict) else None
-        return Training.of(info if isinstance(info, dict) else {})
+        told = info if isinstance(info, dict) else {}
+        return Training.of(told | _noted(shown.get("template") if isinstance(shown, dict) else None))
+
+
+def _noted(template: Any) -> dict[str, Any]:
+    """What a template says of its model, where the GGUF cannot: games share the base that an adapter is served on."""
+    told: dict[str, Any] = {}
+    for note in _NOTE.findall(template) if isinstance(template, str) else ():
+        with suppress(ValueError):
+            told |= json.loads(note)
+    return told
 
 
 def _decode(lines: bytes) -> list[_Chunk]:

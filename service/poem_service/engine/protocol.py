@@ -77,6 +77,11 @@ class Chat:
     top_p: float | None = None
 
 
+TRAINING_KEYS = tuple(
+    f"mansion_poem.{key}" for key in ("prompt_version", "game", "game_digest", "verdict", "forced", "stages")
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """What a GGUF says of how its model was trained; None where it says nothing."""
@@ -98,8 +103,7 @@ class Training:
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> "Training":
         """From the GGUF's own keys, `mansion_poem.prompt_version` and so on."""
-        fields = ("prompt_version", "game", "game_digest", "verdict", "forced", "stages")
-        values = (metadata.get(f"mansion_poem.{field}") for field in fields)
+        values = (metadata.get(key) for key in TRAINING_KEYS)
         return cls(*(value if isinstance(value, str) else None for value in values))
 
 

@@ -11,7 +11,7 @@ import pytest
 from poem_build.cli import pipeline
 from poem_build.engine.ollama import digests
 from poem_build.export.convert import ConvertReport
-from poem_build.export.quantize import QuantizeReport
+from poem_build.export.quantized import QuantizeReport
 from poem_build.judge.fidelity import FidelityReport
 from poem_build.judge.verify import VerifyReport
 from poem_build.models.family import family

@@ -9,7 +9,7 @@ import torch
 from poem_build.data.chats import read_chats
 from poem_build.export import imatrix
 from poem_build.export.quantization import quantize_file, tensor_types
-from poem_build.export.quantize import QuantizeReport
+from poem_build.export.quantized import QuantizeReport
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
 from poem_build.models.files import F16, IMATRIX, SERVED

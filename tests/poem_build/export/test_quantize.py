@@ -12,7 +12,7 @@ from poem_build.cli import pipeline
 from poem_build.errors import GateError, ModelFileError, PlanError
 from poem_build.export import quantize
 from poem_build.export.quantization import quantize_file, tensor_types
-from poem_build.export.quantize import QuantizeReport
+from poem_build.export.quantized import QuantizeReport
 from poem_build.judge.fidelity import FidelityReport
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.origin import read_origin, write_origin

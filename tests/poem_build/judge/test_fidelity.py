@@ -21,7 +21,7 @@ from poem_build.export.convert import ConvertReport
 from poem_build.export.gguf import convert_folder
 from poem_build.export.merge import MergeReport
 from poem_build.export.quantization import quantize_file
-from poem_build.export.quantize import QuantizeReport
+from poem_build.export.quantized import QuantizeReport
 from poem_build.judge import fidelity
 from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.fidelity import FidelityReport, Nearness

@@ -22,7 +22,7 @@ from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import Ollama, digests
 from poem_build.errors import ModelFileError, RecipeError
 from poem_build.export.convert import ConvertReport
-from poem_build.export.quantize import QuantizeReport
+from poem_build.export.quantized import QuantizeReport
 from poem_build.judge import serving
 from poem_build.judge.fidelity import FidelityReport
 from poem_build.models import source

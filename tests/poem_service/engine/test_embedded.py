@@ -25,7 +25,7 @@ from support.served import a_hand, sent, serving, until
 llama_cpp = pytest.importorskip("llama_cpp")
 
 from poem_service.engine.embedded import EmbeddedEngine  # noqa: E402
-from support.tiny_gguf import write_tiny_gguf  # noqa: E402
+from support.tiny_gguf import write_tiny_adapter, write_tiny_gguf  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +128,26 @@ async def test_it_tells_what_it_is(engine: EmbeddedEngine) -> None:
         builtin_game().prompt_version,
     )
     assert facts.digest is not None
+
+
+async def test_an_adapter_beside_it_makes_it_another_model(gguf: Path, tmp_path: Path) -> None:
+    base, asked = tmp_path / "tiny.gguf", ask()
+    base.write_bytes(gguf.read_bytes())
+    said, facts = [], []
+    for told in (None, {"prompt_version": "of a game", "game": "ours"}):
+        if told:
+            write_tiny_adapter(tmp_path / "adapter.gguf", **told)
+        async with aclosing(EmbeddedEngine(base)) as engine:
+            await engine.load()
+            facts.append(await engine.inspect())
+            said.append(await text_of(engine, asked))
+    assert said[0] != said[1]
+    assert (facts[1].training.prompt_version, facts[1].training.game) == ("of a game", "ours")
+    assert facts[0].digest != facts[1].digest
+    (tmp_path / "adapter.gguf").write_bytes(b"GGUF no more")
+    async with aclosing(EmbeddedEngine(base)) as engine:
+        with pytest.raises(EngineError, match=r"tiny\.gguf"):
+            await engine.load()
 
 
 async def test_a_file_that_llama_cpp_dies_of_is_refused_and_we_live(tmp_path: Path) -> None:

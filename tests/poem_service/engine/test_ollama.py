@@ -148,3 +148,14 @@ async def test_the_request_s_id_goes_upstream(engine: OllamaEngine, ollama: Olla
         request_id.reset(token)
     await pieces(engine, ask())
     assert [("x-request-id: stand-0007" in head.lower()) for head in ollama.heads] == [True, False]
+
+
+@pytest.mark.parametrize("note", ["", "no JSON", '{"mansion_poem.game":"ours","mansion_poem.forced":"a *\\/ b } c"}'])
+async def test_what_the_template_notes_of_a_model_on_a_shared_base_is_read(
+    engine: OllamaEngine, ollama: OllamaStandIn, note: str
+) -> None:
+    ollama.version = None
+    ollama.template = f"{{{{/* mansion_poem {note} */}}}}{{{{ .Prompt }}}}"
+    training = (await engine.inspect()).training
+    told = ("ours", "a */ b } c") if note.startswith("{") else (None, None)
+    assert (training.game, training.forced) == told
