@@ -14,6 +14,7 @@ BuildError
 ├── WriterError     whoever is to write poems for a report is unknown, or does not answer
 ├── HarnessError   lm-eval is not installed, or could not do what it was asked
 ├── ReadingError    a poem cannot be given to readers, or what they send is no choice
+├── PublishError    a model or a data set may not go out, or whoever is to take it does not
 ├── StackError      Docker, an image or the stack is not what a command needs
 └── DemoError       the service that the demo starts does not come up or does not answer
 """
@@ -78,6 +79,10 @@ class HarnessError(BuildError):
 
 class ReadingError(BuildError):
     """A poem cannot be given to readers, or what they send is no choice."""
+
+
+class PublishError(BuildError):
+    """A model or a data set may not go out, or whoever is to take it does not."""
 
 
 class StackError(BuildError):

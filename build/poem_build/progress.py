@@ -25,23 +25,23 @@ def bar(what: str, total: int | None) -> Iterator[Callable[[bool], None]]:
 
 
 @contextmanager
-def token_bar(what: str, total: int, done: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar of tokens with their rate and the time left; what it yields takes the next tokens and a note beside it."""
+def token_bar(what: str, total: int | None, done: int, unit: str = "tok") -> Iterator[Callable[[int, str], None]]:
+    """A bar with the rate, and the time left where the total is known; it takes the next units and a note beside it."""
     from tqdm import tqdm
 
     with tqdm(
         total=total,
         initial=done,
         desc=what,
-        unit="tok",
+        unit=unit,
         unit_scale=True,
         leave=False,
         disable=not sys.stderr.isatty(),
         smoothing=0.1,
     ) as bar:
 
-        def advance(tokens: int, note: str) -> None:
+        def advance(more: int, note: str) -> None:
             bar.set_postfix_str(note, refresh=False)
-            bar.update(tokens)
+            bar.update(more)
 
         yield advance

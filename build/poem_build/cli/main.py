@@ -2,7 +2,7 @@
 
 import click
 
-from poem_build.cli import blend, datasets, evaluation, inspect, pages, plan, stages, tables, teacher
+from poem_build.cli import blend, datasets, evaluation, inspect, pages, plan, publish, stages, tables, teacher
 from poem_build.cli.options import set_up_process
 
 
@@ -21,6 +21,7 @@ for command in (
     *plan.COMMANDS,
     *inspect.COMMANDS,
     *blend.COMMANDS,
+    *publish.COMMANDS,
     *teacher.COMMANDS,
 ):
     cli.add_command(command)

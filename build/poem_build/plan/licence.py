@@ -22,6 +22,8 @@ class Verdict:
     name: str
     text: str = ""
     """Where the terms are to be read."""
+    prefix: str = ""
+    """What the name of a model that is passed on has to begin with."""
 
 
 def verdicts(recipe: Recipe) -> list[Verdict]:
