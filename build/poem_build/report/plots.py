@@ -169,6 +169,8 @@ def _groups(evaluation: Evaluation, kind: str, title: str) -> Iterator[Plot]:
     ]
     low = min(ours, key=lambda one: one.passed.value)
     said = f"いちばん低いのは「{_minus(low.group)}」で、一度目の合格が{low.passed.value:.1%}(手札{low.passed.count})。"
+    if low.passed.value == 1:
+        said = "どれも、一度目から規則をすべて守る。"
     yield Plot(kind, title, said, dot_plot(kind, [_minus(one.group) for one in ours], series), _legend(series))
 
 
