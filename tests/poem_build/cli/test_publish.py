@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from huggingface_hub import constants
 
 from poem.game import builtin_game
 from poem_build.cli.main import cli
@@ -26,7 +26,7 @@ from support.registry import PART, pushing
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Taken]:
     """The hub, and files in one piece each: what the variable of its client's says of that is read at import."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     with taking() as state:
         yield state
 
