@@ -1,22 +1,32 @@
 """`eval` as a command: judges, writers, the report that it leaves, and what the model says of itself afterwards."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx
+import pytest
 from click.testing import CliRunner, Result
 
 from poem.game import builtin_game
 from poem_build.cli import reports
 from poem_build.cli.main import cli
 from poem_build.cli.options import choose_work
+from poem_build.engine.ollama import digests
 from poem_build.evaluation import history
 from poem_build.evaluation.people import write_chosen
 from poem_build.evaluation.report import Evaluation, Judged, read_evaluation
+from poem_build.models.files import SERVED
 from poem_build.models.standing import read_standing
+from poem_build.ship import stack
 from poem_build.store.artifact import Artifact
+from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
 from support.judges import first_come, judges
+from support.lm_eval_stand_in import StandIn
+from support.served import serving, until
 
 GAME = builtin_game()
 
@@ -26,7 +36,12 @@ def _run(*options: Any, **environ: str) -> Result:
 
 
 def test_a_report_beside_other_writers_with_a_judge_of_doubtful_worth(
-    chain: dict[str, Artifact], out: Path, recipe_file: Path, tmp_path: Path
+    chain: dict[str, Artifact],
+    out: Path,
+    recipe_file: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The data set says that the judge wrote it, so its poems for testing are played against, too."""
     shutil.copytree(out, tmp_path / "out")
@@ -66,15 +81,31 @@ def test_a_report_beside_other_writers_with_a_judge_of_doubtful_worth(
     assert ratio.low <= ratio.mean <= ratio.high
     below = read_standing(tmp_path / "out" / "gguf").verdict
     assert below == ("below-composer" if report.verdict.below_composer else "passed")
-    _assert_that_people_read_and_a_fall_turns_the_verdict(tmp_path, asked, environ, report)
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(StandIn(tmp_path / "bin").folder))
+        _assert_that_lm_eval_and_people_are_told_of(tmp_path, choice[:4])
+    _assert_that_a_fall_turns_the_verdict(tmp_path, asked, environ, report)
+    if shutil.which("ollama"):
+        _assert_that_what_fell_is_registered_by_force_alone(tmp_path, choice[:4], request.getfixturevalue("ollama"))
 
 
-def _assert_that_people_read_and_a_fall_turns_the_verdict(
-    folder: Path, asked: tuple[Any, ...], environ: dict[str, str], report: Evaluation
-) -> None:
-    out, choice = folder / "out", asked[:4]
+def _assert_that_lm_eval_and_people_are_told_of(folder: Path, choice: tuple[Any, ...]) -> None:
+    out = folder / "out"
     page = out / "eval" / "report.html"
     assert "<h1>miniの評価</h1>" in page.read_text("utf-8")
+    told = _run("lm-eval", *choice).output
+    assert told.splitlines()[-1] == f"lm-eval: {out / 'lm-eval'}: 2 asked, in report"
+    tries = read_evaluation(out / "eval" / "report.json").harness
+    assert tries is not None
+    assert {(one.of, one.value) for one in tries.found} == {
+        ("base", 0.75),
+        ("merged", 0.75),
+        ("base", 1.5),
+        ("merged", 1.5),
+        ("base", 0.25),
+        ("merged", 0.25),
+    }
+    assert '<th scope="row">mansion_wording</th>' in page.read_text("utf-8")
     assert _run("read", *choice, "--count").output == f"read: {out / 'readings.jsonl'}: nobody has read yet\n"
     for pairing in reports.pairings(choose_work(str(choice[1]), None, None, out).workshop(), ("composer", "hand"), 4):
         write_chosen(out / "readings.jsonl", "はな", pairing.key(turned=False), "second")
@@ -86,6 +117,12 @@ def _assert_that_people_read_and_a_fall_turns_the_verdict(
     assert _run("page", *choice, "--of", "composer", "--to", folder / "docs" / "composer.html").exit_code == 0
     assert "composerの評価" in (folder / "docs" / "composer.html").read_text("utf-8")
 
+
+def _assert_that_a_fall_turns_the_verdict(
+    folder: Path, asked: tuple[Any, ...], environ: dict[str, str], report: Evaluation
+) -> None:
+    out, choice = folder / "out", asked[:4]
+    page = out / "eval" / "report.html"
     better = [one.model_copy(update={"value": 1.0, "low": 0.999, "high": 1.0}) for one in report.figures]
     planted = report.provenance.model_copy(update={"gguf": "f" * 64, "made_at": "2026-01-01T00:00:00+00:00"})
     history.keep(out / history.FOLDER, report.model_copy(update={"figures": better, "provenance": planted}))
@@ -97,6 +134,36 @@ def _assert_that_people_read_and_a_fall_turns_the_verdict(
     told = _run("history", *choice).output
     assert ("ffffffff" in told, "出せない(前より落ちた)" in told) == (True, True)
     assert (out / "history" / "history.html").is_file()
+
+
+def _assert_that_what_fell_is_registered_by_force_alone(folder: Path, choice: tuple[Any, ...], host: str) -> None:
+    """And that the model says so from then on: beside its file, in Ollama, on its image's label, on `/ready`."""
+    gguf = folder / "out" / "gguf"
+
+    def register(*more: str) -> Result:
+        return CliRunner().invoke(cli, ["register", *map(str, choice), "--ollama", host, *more])
+
+    refused = register()
+    assert (refused.exit_code, "regression: " in refused.output) == (1, True)
+    assert "mansion-poem:mini" not in digests(host)
+    done = register("--force")
+    assert done.exit_code == 0, done.output
+    forced = read_standing(gguf).forced
+    assert forced
+    assert all(one.startswith("eval: regression: ") for one in forced)
+    told = httpx.post(f"{host}/api/show", json={"model": "mansion-poem:mini"}).json()["model_info"]
+    assert told["mansion_poem.forced"] == "; ".join(forced)
+    assert stack.verdict(str(folder / "out")).endswith(f"forced: {'; '.join(forced)}")
+    assert asyncio.run(_ready(gguf / SERVED))["forced"] == "; ".join(forced)
+    httpx.request("DELETE", f"{host}/api/delete", json={"model": "mansion-poem:mini"}).raise_for_status()
+
+
+async def _ready(gguf: Path) -> dict[str, Any]:
+    settings = Settings.from_env({"POEM_PORT": "3001", "POEM_ENGINE": "embedded", "POEM_GGUF": str(gguf)})
+    async with serving(settings) as (service, client):
+        await until(service, ModelState.READY)
+        found: dict[str, Any] = (await client.get("/ready")).json()
+        return found
 
 
 def test_what_no_judge_can_be_is_refused_before_anything_is_played(recipe_file: Path, tmp_path: Path) -> None:

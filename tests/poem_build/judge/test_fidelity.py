@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from poem_build.cli import pipeline
 from poem_build.data.chats import read_chats
@@ -33,7 +34,9 @@ from poem_build.models.origin import read_origin, write_origin
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Artifact
+from poem_build.store.folder import MANIFEST
 from poem_build.store.stage import Finished, Job
+from poem_build.train.adapter import TrainReport
 from support.chain import changed, planted
 
 Chain = dict[str, Artifact]
@@ -178,14 +181,11 @@ def test_another_models_gguf_is_refused_and_the_table_shows_it(
     assert kept.report(FidelityReport).f16_above_merged > 0.1
 
 
-@pytest.mark.parametrize("strength", [0.5, 0.1])
-def test_an_adapter_that_is_merged_at_a_part_of_its_strength_is_refused(
-    wrong: Path, recipe: Recipe, tmp_path: Path, strength: float
-) -> None:
+def test_an_adapter_that_is_merged_at_half_its_strength_is_refused(wrong: Path, recipe: Recipe, tmp_path: Path) -> None:
     def work(job: Job) -> MergeReport:
         weak = shutil.copytree(job.path("adapter"), tmp_path / "weak")
         config = json.loads((weak / "adapter_config.json").read_text("utf-8"))
-        config["lora_alpha"] *= strength
+        config["lora_alpha"] *= 0.5
         (weak / "adapter_config.json").write_text(json.dumps(config), "utf-8")
         return merge.run(replace(job, inputs={**job.inputs, "adapter": replace(job.inputs["adapter"], path=weak)}))
 
@@ -195,6 +195,20 @@ def test_an_adapter_that_is_merged_at_a_part_of_its_strength_is_refused(
     with pytest.raises(GateError, match=r"gate\.merge_within: what the merge loses of the adapter: \d\d\.\d%"):
         pipeline.make(workshop, "fidelity")
     assert "| what the merge loses of the adapter | " in (wrong / "fidelity.md").read_text("utf-8")
+
+
+def test_an_adapter_that_makes_the_poems_less_likely_is_refused(chain: Chain, wrong: Path, recipe: Recipe) -> None:
+    def work(job: Job) -> TrainReport:
+        shutil.copytree(chain["adapter"].path, job.folder, ignore=shutil.ignore_patterns(MANIFEST), dirs_exist_ok=True)
+        weights = job.folder / "adapter_model.safetensors"
+        save_file({name: one * (-1 if "lora_B" in name else 1) for name, one in load_file(weights).items()}, weights)
+        return chain["adapter"].report(TrainReport)
+
+    workshop = planted(recipe, wrong, "train", work)
+    for name in ("train", "merge", "convert", "quantize"):
+        pipeline.make(workshop, name)
+    with pytest.raises(GateError, match=r"gate\.gain_above: .*: -\d+\.\d\d "):
+        pipeline.make(workshop, "fidelity")
 
 
 def test_a_quantization_that_loses_too_much_is_refused(chain: Chain, wrong: Path, recipe: Recipe) -> None:
