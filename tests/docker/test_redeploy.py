@@ -93,6 +93,7 @@ def test_a_new_image_of_the_service(stack: Stack, built: Built) -> None:
         finally:
             stack.compose.env.pop("POEM_VERSION")
             done(stack, "up", "--detach", "--no-build")
+            stack.wait_for("model")
 
 
 def test_the_former_image_of_the_model_put_back(stack: Stack, built: Built) -> None:
