@@ -49,7 +49,7 @@ def test_a_model_goes_to_the_hub_with_its_card_and_its_licence(
     keys = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": there.url}
     done = _publish(recipe_file, finished, "me/our-poems", "--json", **keys)
     assert done.exit_code == 0, done.output
-    told = json.loads(done.output.splitlines()[-1])
+    told = json.loads(done.stdout.splitlines()[-1])
     assert (told["to"], told["name"], told["url"]) == ("hub", "me/our-poems", f"{there.url}/me/x/commit/1")
     assert there.repositories == {"me/our-poems": True}
     assert set(there.files) == {"README.md", "LICENSE", "Modelfile", SERVED}
