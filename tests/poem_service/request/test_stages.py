@@ -60,9 +60,9 @@ def _second(outline: Outline) -> str:
     return render_outlined_prompt(outline).user
 
 
-async def say(call: Call, text: str) -> None:
+async def say(call: Call, text: str, gap_s: float = 0) -> None:
     await call.head()
-    await call.text(text)
+    await call.text(text, gap_s=gap_s)
     await call.end()
 
 
@@ -112,7 +112,10 @@ async def test_the_poem_is_asked_for_by_an_outline_and_the_log_has_both(ollama: 
 
 
 async def test_who_watches_sees_the_poem_grow_and_nothing_of_its_outline(ollama: OllamaStandIn) -> None:
-    behaviour = InTwoStages()
+    async def by_and_by(call: Call) -> None:
+        await say(call, encode(behaviour.answers[_user(call)]), gap_s=0.05)
+
+    behaviour = InTwoStages(poem=by_and_by)
     reply = await play(ollama, behaviour, stream=True)
     told = events(reply.text)
     poem = told[-1][1]["poem"]
