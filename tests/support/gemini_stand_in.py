@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from random import Random
 from typing import Any
 
@@ -21,6 +21,7 @@ from poem.game import Game
 from poem.hand import Hand, Pair
 from poem.prompt import pair_line
 from poem.shape import encode
+from support.local_server import listening
 
 KEY = "a-key-of-the-test-0123456789"
 
@@ -202,15 +203,8 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
             except (BrokenPipeError, ConnectionResetError):
                 pass  # the asker was killed
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def poet(game: Game) -> Callable[[str, str, int], str]:

@@ -4,12 +4,11 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+
+from support.local_server import JsonHandler, listening
 
 TOKEN = "hf_a-token-of-the-test"
 LARGE = 10_000
@@ -38,50 +37,45 @@ def taking() -> Iterator[Taken]:
     """The server as long as this lasts."""
     state = Taken()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             if re.match(r"/api/models/[^/]+/[^/]+/revision/", self.path):
-                self._send(200, {"id": "x", "sha": "0" * 40, "siblings": []})
+                self.tell(200, {"id": "x", "sha": "0" * 40, "siblings": []})
             else:
-                self._send(404, {"error": f"no {self.path}"})
+                self.tell(404, {"error": f"no {self.path}"})
 
         def do_PUT(self) -> None:
-            content = self._body()
+            content = self.body()
             state.objects[hashlib.sha256(content).hexdigest()] = content
-            self._send(200, {})
+            self.tell(200, {})
 
         def do_POST(self) -> None:
-            content = self._body()
+            content = self.body()
             path = self.path.split("?")[0]
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                self._send(401, {"error": "Invalid credentials in Authorization header"})
+                self.tell(401, {"error": "Invalid credentials in Authorization header"})
             elif path == "/api/repos/create":
                 asked = json.loads(content)
                 name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
                 state.repositories[name] = asked["private"] if "private" in asked else asked["visibility"] == "private"
-                self._send(200, {"url": f"{state.url}/{name}"})
+                self.tell(200, {"url": f"{state.url}/{name}"})
             elif path == "/api/validate-yaml":
                 state.heads.append(json.loads(content)["content"])
-                self._send(200, {"errors": [], "warnings": []})
+                self.tell(200, {"errors": [], "warnings": []})
             elif "/preupload/" in path:
                 kinds = [
                     (one["path"], "lfs" if one["size"] > LARGE else "regular") for one in json.loads(content)["files"]
                 ]
                 told = [{"path": name, "uploadMode": kind, "shouldIgnore": False} for name, kind in kinds]
-                self._send(200, {"files": told})
+                self.tell(200, {"files": told})
             elif path.endswith("/info/lfs/objects/batch"):
                 objects = json.loads(content)["objects"]
                 upload = [one | {"actions": {"upload": {"href": f"{state.url}/put/{one['oid']}"}}} for one in objects]
-                self._send(200, {"transfer": "basic", "objects": upload})
+                self.tell(200, {"transfer": "basic", "objects": upload})
             elif "/commit/" in path and not state.refuses:
                 self._commit(content)
             else:
-                self._send(400 if state.refuses else 404, {"error": state.refuses or f"no {path}"})
+                self.tell(400 if state.refuses else 404, {"error": state.refuses or f"no {path}"})
 
         def _commit(self, content: bytes) -> None:
             for line in map(json.loads, content.splitlines()):
@@ -90,24 +84,7 @@ def taking() -> Iterator[Taken]:
                     state.files[what["path"]] = base64.b64decode(what["content"])
                 elif line["key"] == "lfsFile":
                     state.files[what["path"]] = state.objects[what["oid"]]
-            self._send(200, {"commitUrl": f"{state.url}/me/x/commit/1", "commitOid": "1", "success": True})
+            self.tell(200, {"commitUrl": f"{state.url}/me/x/commit/1", "commitOid": "1", "success": True})
 
-        def _body(self) -> bytes:
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-        def _send(self, status: int, told: dict[str, Any]) -> None:
-            content = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()

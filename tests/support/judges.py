@@ -2,12 +2,13 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from support.local_server import listening
 
 Mind = Callable[[str, str], Any]
 """(instructions, question) → what is answered: an object, or a text that is none."""
@@ -100,15 +101,8 @@ def judges(mind: Mind) -> Iterator[Bench]:
             found = bench.mind(instructions, question)
             return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    bench.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as bench.url:
         yield bench
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _object(text: str) -> Any:

@@ -29,7 +29,7 @@ def answering(status: int = 200, body: object = None) -> Iterator[int]:
             if self.command != "HEAD":
                 self.wfile.write(told)
 
-        do_POST = do_HEAD = do_DELETE = do_GET  # noqa: N815
+        do_POST = do_HEAD = do_DELETE = do_GET
 
         def log_message(self, *_: object) -> None:
             return

@@ -1,12 +1,12 @@
 """An Ollama that holds one model and pushes it, or a fault on the way: `/api/tags`, `/api/copy`, `/api/push`."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from support.local_server import JsonHandler, listening
 
 PART = "sha256:" + "ab" * 32
 
@@ -34,34 +34,19 @@ def pushing(model: str) -> Iterator[Pushing]:
     """The server as long as this lasts."""
     state = Pushing(model)
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             tags = {"models": [{"name": state.model, "digest": "0123456789ab"}]}
-            self._send(json.dumps({"version": "0.33.0"} if self.path == "/api/version" else tags).encode())
+            self.answer(200, json.dumps({"version": "0.33.0"} if self.path == "/api/version" else tags).encode())
 
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked = json.loads(self.body())
             if self.path == "/api/copy":
                 state.copied.append((asked["source"], asked["destination"]))
-                self._send(b"")
+                self.answer(200, b"")
             elif self.path == "/api/push":
                 state.pushed.append(asked)
-                self._send(b"".join(json.dumps(line).encode() + b"\n" for line in state.lines))
+                self.answer(200, b"".join(json.dumps(line).encode() + b"\n" for line in state.lines))
 
-        def _send(self, content: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -3,13 +3,13 @@
 import email.parser
 import email.policy
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from support.local_server import JsonHandler, listening
 
 KEY = "a-key-of-the-test-0123456789"
 VERTEX = "/v1beta1/projects/a-project/locations/us-central1/tuningJobs"
@@ -40,42 +40,37 @@ def tuner() -> Iterator[Tuner]:
     """The server as long as this lasts."""
     state = Tuner()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             job = urlsplit(self.path).path.removeprefix("/v1/fine_tuning/jobs/").removeprefix("/v1beta1/")
             if job not in state.jobs or not self._may():
-                self._send(404, {"error": {"message": f"no {job}", "code": 404}})
+                self.tell(404, {"error": {"message": f"no {job}", "code": 404}})
             elif job.startswith("projects/"):
-                self._send(200, self._vertex(job, running=state.running_still()))
+                self.tell(200, self._vertex(job, running=state.running_still()))
             else:
-                self._send(200, self._openai(job, running=state.running_still()))
+                self.tell(200, self._openai(job, running=state.running_still()))
 
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0) or 0) or self._chunks()
             there = urlsplit(self.path)
             if not self._may():
-                self._send(401, {"error": {"message": f"Incorrect API key: {self.headers.get('Authorization')}"}})
+                self.tell(401, {"error": {"message": f"Incorrect API key: {self.headers.get('Authorization')}"}})
             elif there.path == "/v1/files":
                 self._take(content)
             elif there.path == "/v1/fine_tuning/jobs":
                 job = f"ftjob-{len(state.jobs) + 1}"
                 state.jobs[job] = json.loads(content)
-                self._send(200, self._openai(job, running=True))
+                self.tell(200, self._openai(job, running=True))
             elif there.path.startswith("/upload/storage/v1/b/"):
                 bucket, name = there.path.split("/")[5], parse_qs(there.query)["name"][0]
                 state.files[f"gs://{bucket}/{name}"] = content
-                self._send(200, {"name": name, "bucket": bucket})
+                self.tell(200, {"name": name, "bucket": bucket})
             elif there.path == VERTEX:
                 job = f"{VERTEX.removeprefix('/v1beta1/')}/{len(state.jobs) + 1}"
                 state.jobs[job] = json.loads(content)
-                self._send(200, self._vertex(job, running=True))
+                self.tell(200, self._vertex(job, running=True))
             else:
-                self._send(404, {"error": {"message": f"no {self.path}"}})
+                self.tell(404, {"error": {"message": f"no {self.path}"}})
 
         def _may(self) -> bool:
             return self.headers.get("Authorization") == f"Bearer {KEY}"
@@ -90,7 +85,7 @@ def tuner() -> Iterator[Tuner]:
             assert isinstance(sent, bytes)
             state.files[name] = sent
             told = {"id": name, "object": "file", "bytes": len(state.files[name]), "created_at": 1}
-            self._send(200, told | {"filename": "x.jsonl", "purpose": "fine-tune", "status": "processed"})
+            self.tell(200, told | {"filename": "x.jsonl", "purpose": "fine-tune", "status": "processed"})
 
         def _openai(self, job: str, *, running: bool) -> dict[str, Any]:
             asked = state.jobs[job]
@@ -119,19 +114,5 @@ def tuner() -> Iterator[Tuner]:
                 self.rfile.readline()
             return found
 
-        def _send(self, status: int, told: dict[str, Any]) -> None:
-            content = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(Handler) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
