@@ -59,6 +59,7 @@ def test_what_the_deck_cannot_give_is_said() -> None:
     assert len(coverage(_plays(5), DECK, together, QUOTAS)["impossible"]) == 4  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_deck_that_has_dealt_all_it_has_ends() -> None:
     cards = [replace(cards[0], poems=cards[0].poems[:2]) for cards in list(DECK.categories.values())[:5]]
     small = Deck(tuple(cards), DECK.catchphrases)
