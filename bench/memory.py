@@ -61,7 +61,8 @@ def _peak(arguments: list[str]) -> int:
     """The most memory that the command had resident, in bytes."""
     process = subprocess.Popen([*POEM_BUILD, *arguments], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    process.returncode = os.waitstatus_to_exitcode(status)  # it was not Popen that waited
+    if process.returncode:
         raise SystemExit(f"{' '.join(arguments)}: failed")
     return usage.ru_maxrss * 1024
 
