@@ -21,6 +21,9 @@ _KEPT = 16
 _CHANCE = 0.4
 _CALLED = 0.5
 
+_TITLES_KEPT = 4096
+"""What was found for a title on a thread is kept; strangers may send others for ever, each of some 2 KB."""
+
 _NAMED = re.compile(r"[一-鿿々〆]{2,}|[一-鿿](?=[のにへをはがともでや、。・」\"\s]|$)|[ァ-ヶー]{2,}|[A-Za-z]{3,}")
 _KANJI = re.compile("[一-鿿々〆]+")
 _ADDRESS = re.compile("東京都|[道府県市郡]|区(?!生活|画)|丁目")
@@ -36,13 +39,13 @@ class _Ends:
 
 def most_answering(titles: Sequence[str], thread: str, rng: Random) -> list[tuple[str, Sentence, Sentence]]:
     """Titles, each with an opening and a closing on the thread: some of those that answer best."""
-    ends = [one for title in titles for one in _of(title, thread)]
+    ends = [one for title in titles for one in _answering(title, thread)]
     best = nlargest(_KEPT, ends, key=lambda one: one.answer + _CHANCE * rng.random())
     return [(one.title, one.opening, one.closing) for one in best]
 
 
-@lru_cache(maxsize=4 * 8192)
-def _of(title: str, thread: str) -> tuple[_Ends, ...]:
+@lru_cache(maxsize=_TITLES_KEPT)
+def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
     """Those of its kinds, or of none in particular; the most answering ones."""
     known = store().threads[thread]
     called = _CALLED * any(word in title for word in known.words)

@@ -34,7 +34,7 @@ def run(job: Job) -> QuantizeReport:
     files = shared.base_files(recipe, base, job.inputs["base"].digest(), room)
     for path in files.values():
         link(path, job.folder / path.name)
-    _check_tokens(job, base)
+    parity.refuse(parity.compare(base, job.folder / SERVED, recipe, job.game))
     origin = write_origin(job.folder, read_origin(adapter))
     convert_adapter(base, products, job.folder / ADAPTER_FILE, recipe, origin)
     found = tensor_types(job.folder / SERVED)
@@ -109,13 +109,6 @@ def convert_adapter(base: Path, products: Mapping[str, Product], target: Path, r
     with quiet(), torch.inference_mode(), translated(base):
         kind = gguf().LlamaFileType.MOSTLY_F16
         Converted(base, kind, target, model_name=recipe.name, hparams=hparams, eager=True).write()
-
-
-def _check_tokens(job: Job, base: Path) -> None:
-    count = job.recipe.gate.token_parity_texts
-    talk = family.family(job.recipe.base.family)
-    different = parity.differing_texts(base, job.folder / SERVED, talk, job.game, count)
-    parity.refuse(parity.Parity(texts=count, different=different))
 
 
 STAGE = Stage(

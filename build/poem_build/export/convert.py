@@ -20,12 +20,11 @@ class ConvertReport(Report):
 
 def run(job: Job) -> ConvertReport:
     """Convert the merged model, and compare token ids."""
-    merged, path, count = job.path("merged"), job.folder / F16, job.recipe.gate.token_parity_texts
+    merged, path = job.path("merged"), job.folder / F16
     origin = write_origin(job.folder, read_origin(merged))
     convert_folder(merged, path, job.recipe, origin)
-    talk = family.family(job.recipe.base.family)
-    different = parity.differing_texts(merged, path, talk, job.game, count)
-    return ConvertReport(token_parity=Parity(texts=count, different=different), bytes=path.stat().st_size)
+    found = parity.compare(merged, path, job.recipe, job.game)
+    return ConvertReport(token_parity=found, bytes=path.stat().st_size)
 
 
 def gate(finished: Finished) -> None:

@@ -12,9 +12,10 @@ from poem.game import Game
 from poem.prompt import SAMPLE_HAND, SAMPLE_TITLES, render_prompt
 from poem_build.engine.llama import Llama
 from poem_build.errors import GateError
-from poem_build.models.family import Family
+from poem_build.models.family import Family, family
 from poem_build.models.load import load_tokenizer
 from poem_build.models.tokens import opened
+from poem_build.recipe.schema import Recipe
 
 _ODD = (
     "ー々〇〆ヶ・「」『』…―、。"
@@ -65,8 +66,8 @@ def random_texts(count: int, game: Game, special: Sequence[str], seed: int = 0) 
     return ["".join(piece() for _ in range(rng.randint(1, 8))) for _ in range(count)]
 
 
-def differing_texts(folder: Path, gguf_path: Path, family: Family, game: Game, count: int) -> list[str]:
-    """Those of `count` random texts, and of the prompt, whose token ids differ between transformers and llama.cpp.
+def compare(folder: Path, gguf_path: Path, recipe: Recipe, game: Game) -> Parity:
+    """The recipe's number of random texts, and the prompt: those whose token ids differ, transformers to llama.cpp.
 
     A text also differs if llama.cpp does not write it again from the ids, special tokens aside, where the vocabulary
     can write every text.
@@ -78,9 +79,10 @@ def differing_texts(folder: Path, gguf_path: Path, family: Family, game: Game, c
     with: it must not be there twice. llama.cpp's BPE does not normalize; a tokenizer that does so by a rule of
     Unicode is compared on normalized texts.
     """
+    count, talk = recipe.gate.token_parity_texts, family(recipe.base.family)
     tokenizer, llama = load_tokenizer(folder), Llama(gguf_path, vocab_only=True)
     normalize, blank = _normalizer(tokenizer), _opens_with_a_blank(tokenizer)
-    special = special_tokens(tokenizer, family)
+    special = special_tokens(tokenizer, talk)
     # llama.cpp writes some of them out, gpt-oss's for one.
     silent = [one for one in special if not llama.text(llama.tokenize(one, bos=False))]
     writes_all = tokenizer.unk_token_id not in tokenizer.encode("𠮷🏢", add_special_tokens=False)
@@ -91,20 +93,20 @@ def differing_texts(folder: Path, gguf_path: Path, family: Family, game: Game, c
         same = tokenizer.encode(text, add_special_tokens=False) == ids
         if not same or (writes_all and llama.text(ids).removeprefix(" " * blank) != _without(text, silent)):
             different.append(text)
-    prompt = family.prompt(render_prompt(game.instructions, SAMPLE_HAND, SAMPLE_TITLES).messages())
+    prompt = talk.prompt(render_prompt(game.instructions, SAMPLE_HAND, SAMPLE_TITLES).messages())
     ids = opened(tokenizer, prompt)
     if ids != llama.tokenize(prompt) or ids.count(tokenizer.bos_token_id) > 1:
         different.append(prompt)
-    return different
+    return Parity(texts=count, different=different)
 
 
-def token_counts(gguf_path: Path, family: Family, game: Game, count: int) -> list[tuple[str, int]]:
+def token_counts(gguf_path: Path, talk: Family, game: Game, count: int) -> list[tuple[str, int]]:
     """`count` random texts, and how many tokens llama.cpp finds in each, the one that opens a text among them.
 
     Ollama takes off an opening token that is written out, so no text begins with a special token.
     """
     llama = Llama(gguf_path, vocab_only=True)
-    written = sorted(set(re.findall(r"<[^<>\s]+>", family.chat_template)) | {*family.stop})
+    written = sorted(set(re.findall(r"<[^<>\s]+>", talk.chat_template)) | {*talk.stop})
     special = [one for one in written if len(llama.tokenize(one, bos=False)) == 1]
     texts = (f"家{text}" for text in random_texts(count, game, special))
     return [(text, len(llama.tokenize(text))) for text in texts]
@@ -129,8 +131,8 @@ def _opens_with_a_blank(tokenizer: Any) -> bool:
     return str(tokenizer.convert_ids_to_tokens(ids[0])).startswith("▁")
 
 
-def special_tokens(tokenizer: Any, family: Family) -> list[str]:
+def special_tokens(tokenizer: Any, talk: Family) -> list[str]:
     """The tokenizer's own special tokens and those that the family's template writes."""
-    template = family.chat_template
+    template = talk.chat_template
     written = {token.content for token in tokenizer.added_tokens_decoder.values() if token.content in template}
     return sorted(written | set(tokenizer.all_special_tokens))

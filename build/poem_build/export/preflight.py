@@ -36,7 +36,7 @@ def run(job: Job) -> PreflightReport:
     and for a vocabulary that has no token for a character of an answer; `RecipeError` for one that makes the second
     of two stages' prompts too long.
     """
-    base, talk, count = job.path("base"), family.family(job.recipe.base.family), job.recipe.gate.token_parity_texts
+    base, talk = job.path("base"), family.family(job.recipe.base.family)
     architecture = of_folder(base).architecture
     architectures.refuse_unfaithful(architecture, str(base))
     if job.recipe.serve.unmerged:
@@ -49,8 +49,8 @@ def run(job: Job) -> PreflightReport:
     with tempfile.TemporaryDirectory() as work:
         vocabulary = Path(work) / "vocabulary.gguf"
         convert_folder(base, vocabulary, job.recipe, read_origin(job.path("dataset")), vocabulary_only=True)
-        different = parity.differing_texts(base, vocabulary, talk, job.game, count)
-    return PreflightReport(architecture=architecture, token_parity=Parity(texts=count, different=different))
+        found = parity.compare(base, vocabulary, job.recipe, job.game)
+    return PreflightReport(architecture=architecture, token_parity=found)
 
 
 def gate(finished: Finished) -> None:
