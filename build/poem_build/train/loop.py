@@ -74,6 +74,9 @@ def arguments_of(kind: Any, spec: Train, device: Device, steps: int, folder: Pat
     """What the library is told of a training: its `TrainingArguments`, or a kind of them."""
     on_gpu = device.torch == "cuda"
     paged = on_gpu and (spec.weight_bits != 16 or spec.offload != "none")
+    # The transformers that Unsloth asks for know it by its former name.
+    offered = kind.__dataclass_fields__
+    stored = "activation_checkpointing" if "activation_checkpointing" in offered else "gradient_checkpointing"
     arguments = kind(
         output_dir=str(folder),
         seed=spec.seed,
@@ -86,8 +89,10 @@ def arguments_of(kind: Any, spec: Train, device: Device, steps: int, folder: Pat
         # Weights in float32 are multiplied in the device's format; those in float16 need their gradients scaled.
         bf16=device.dtype == "bfloat16" and spec.method == "full",
         fp16=device.dtype == "float16",
-        activation_checkpointing=spec.gradient_checkpointing and spec.method != "unsloth",
-        activation_checkpointing_kwargs={"use_reentrant": False} if spec.gradient_checkpointing else None,
+        **{
+            stored: spec.gradient_checkpointing and spec.method != "unsloth",
+            f"{stored}_kwargs": {"use_reentrant": False} if spec.gradient_checkpointing else None,
+        },
         eval_strategy="steps",
         eval_steps=spec.evaluate_every or steps,
         save_strategy="steps",

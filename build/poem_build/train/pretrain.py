@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from poem.game import builtin_game
 from poem_build.data.corpus import Text, corpus, vocabulary
 from poem_build.errors import RecipeError
+from poem_build.models.device import device_of
 from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_model
 from poem_build.models.tokens import Tokens
@@ -66,10 +67,13 @@ def _stage(n: int, phase: Phase) -> Stage:
         from transformers import PreTrainedTokenizerFast
 
         assert job.recipe.pretrain is not None  # `run` has looked
-        spec = job.recipe.pretrain
+        spec, device = job.recipe.pretrain, device_of(job.recipe).torch
         torch.manual_seed(spec.seed)
         tokenizer = train_tokenizer(spec.vocab_size)
-        model = load_model(job.path(before), "float32") if before in job.inputs else _untrained(spec, tokenizer)
+        if before in job.inputs:
+            model = load_model(job.path(before), "float32", device)
+        else:
+            model = _untrained(spec, tokenizer).to(device)
         tokens, steps, loss = _learn(
             model, [_tokens(tokenizer, text) for text in corpus(phase, spec.seed)], phase, spec.seed
         )
