@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label of a place that does not count."""
 
-_ROWS = 2
-"""Rows turned at a time: 2 MB of float32 at 262,144 logits a row, which the processor's cache holds."""
+_AT_ONCE = {"cpu": 1 << 21}
+"""Bytes of float32 that are turned at a time: as many as the processor's cache holds."""
+_AT_ONCE_ON_GPU = 1 << 27
+"""There each turn costs the start of some kernels, and two rows a turn were most of a small model's step."""
 
 
 def cross_entropy(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
@@ -25,6 +27,11 @@ def cross_entropy(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tens
     return _function().apply(logits, labels)
 
 
+def _rows(logits: "torch.Tensor") -> int:
+    """How many rows of logits are turned at a time."""
+    return max(1, _AT_ONCE.get(logits.device.type, _AT_ONCE_ON_GPU) // (4 * logits.shape[-1]))
+
+
 def _function() -> Any:
     import torch
 
@@ -32,7 +39,7 @@ def _function() -> Any:
         @staticmethod
         def forward(context: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             rows, wanted = logits.view(-1, logits.shape[-1]), labels.reshape(-1)
-            scale = torch.cat([part.float().logsumexp(-1) for part in rows.split(_ROWS)])
+            scale = torch.cat([part.float().logsumexp(-1) for part in rows.split(_rows(logits))])
             chosen = rows.gather(1, wanted.clamp(min=0)[:, None]).squeeze(1).float()
             context.save_for_backward(logits, labels, scale)
             return (scale - chosen).masked_fill(wanted == IGNORED, 0.0).view(labels.shape)
@@ -41,11 +48,12 @@ def _function() -> Any:
         def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
             """softmax(logits) - one_hot(label), times the loss's own gradient."""
             logits, labels, scale = context.saved_tensors
+            size = _rows(logits)
             parts = zip(
-                logits.view(-1, logits.shape[-1]).split(_ROWS),
-                labels.reshape(-1, 1).split(_ROWS),
-                scale[:, None].split(_ROWS),
-                gradient.reshape(-1, 1).split(_ROWS),
+                logits.view(-1, logits.shape[-1]).split(size),
+                labels.reshape(-1, 1).split(size),
+                scale[:, None].split(size),
+                gradient.reshape(-1, 1).split(size),
                 strict=True,
             )
             for rows, wanted, total, outer in parts:

@@ -203,8 +203,7 @@ def _of_a_layer(shape: Shape, how: Training, place: Place) -> int:
     given, with a copy and a mask where the adapter drops some out.
     """
     hidden, heads, feed = shape.hidden_size, shape.heads * shape.head_dim, _feed(shape)
-    repeated = _sequences(how) > 1 or shape.window  # the mask of padding or a window has keys and values repeated
-    keys = heads if repeated else shape.kv_heads * shape.head_dim
+    keys = heads if shape.window else shape.kv_heads * shape.head_dim  # a window's mask has keys and values repeated
     plain = 4 * 2 * hidden + how.number * (2 * heads + 2 * keys + 3 * feed) + 4 * (shape.heads + 7 * how.r)
     plain += _SCORES.get(shape.architecture, 0) * shape.heads * how.tokens
     inputs = (3 * hidden + heads) if shape.experts else (5 * hidden + heads + feed)
