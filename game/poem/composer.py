@@ -125,7 +125,7 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
     """
     written = (game.sentences.titles[title].thread for title in candidates if title in game.sentences.titles)
     if own := sorted({thread for thread in written if thread}):
-        return rng.sample(own, len(own))
+        return _weighted(own, rng)
     known = store().threads
     told = {key: sum(key in _told(game, pair) for pair in pairs) for key in known}
     conditions = "\n".join(pair.card.condition_text for pair in pairs)
@@ -134,8 +134,13 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
         for key, thread in known.items()
         if told[key] == len(pairs) or not any(word in conditions for word in thread.not_for)
     ]
-    shuffled = rng.sample(usable or list(known), len(usable or known))
-    return sorted(shuffled, key=lambda key: -told[key])
+    return sorted(_weighted(usable or list(known), rng), key=lambda key: -told[key])
+
+
+def _weighted(threads: Sequence[str], rng: Random) -> list[str]:
+    """Threads in any order, the weightier mostly first (Efraimidis & Spirakis 2006, algorithm A)."""
+    known = store().threads
+    return sorted(threads, key=lambda key: rng.random() ** (1 / known[key].weight), reverse=True)
 
 
 def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[tuple[str, Sentence, Sentence]]:

@@ -35,6 +35,8 @@ class Thread:
     """They lead in and out, whatever the title."""
     values: Voices
     """Sentences by value."""
+    weight: float
+    """How often it is taken beside the others, of which each has 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +134,5 @@ def _thread(entry: Mapping[str, Any]) -> Thread:
         tuple(sentence({"at": STATIONS[0], "text": text}) for text in entry["openings"]),
         tuple(sentence({"at": STATIONS[-1], "text": text}) for text in entry["closings"]),
         {value: tuple(map(sentence, sentences)) for value, sentences in entry["values"].items()},
+        entry.get("weight", 1),
     )
