@@ -1,7 +1,7 @@
 """LoRA by Unsloth's kernels on an NVIDIA GPU, in 4 bits or 16; the adapter is peft's.
 
-Written against the interface of unsloth 2026.10 and unproved: no GPU has run it. That release asks for transformers up
-to 5.17, so it lives in an environment of its own.
+Run with unsloth 2026.10 on an H200 (docs/log.md). That release asks for transformers up to 5.17, so it lives in an
+environment of its own.
 """
 
 from collections.abc import Sequence

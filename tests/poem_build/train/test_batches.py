@@ -65,6 +65,19 @@ def test_loss_and_gradients_are_those_of_the_plain_way(config: PretrainedConfig)
         assert torch.allclose(mine, parameter.grad, atol=1e-5)
 
 
+def test_a_batch_needs_no_mask_whose_rows_could_be_empty() -> None:
+    """An attention that looks at nothing has given NaN on a GPU."""
+    model = AutoModelForCausalLM.from_config(CONFIGS["qwen2"])
+    asked: list[dict[str, Any]] = []
+    model.register_forward_pre_hook(lambda _, __, told: asked.append(told), with_kwargs=True)
+    answer_losses(model, BATCH)
+    (told,) = asked
+    assert told.keys() == {"input_ids", "logits_to_keep", "use_cache"}
+    assert [row[: len(tokens)].tolist() for row, tokens in zip(told["input_ids"], BATCH, strict=True)] == [
+        [*tokens.prompt, *tokens.answer] for tokens in BATCH
+    ]
+
+
 def test_an_epoch_holds_every_example_once_in_seeded_order() -> None:
     examples = [Tokens(tuple(range(n % 40 + 1)), (1,)) for n in range(103)]
     epoch = list(batches(examples, 8, "1 0"))
