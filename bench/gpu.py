@@ -151,11 +151,11 @@ def _trained(way: str, folder: Path, steps: int, batch: int) -> dict[str, Any]:
 
 
 def _on_gpu() -> float:
-    """All that this process, alone on the GPU, took of it: the tensors at their peak, and what CUDA takes for itself."""
+    """All that this process, if alone on the GPU, took of it: the tensors at their peak, and CUDA's own."""
     import torch
 
     free, total = torch.cuda.mem_get_info()
-    return (torch.cuda.max_memory_allocated() + total - free - torch.cuda.memory_reserved()) / 1e9
+    return float(torch.cuda.max_memory_allocated() + total - free - torch.cuda.memory_reserved()) / 1e9
 
 
 def _by_trl(setup: Any, tokens: Any) -> list[float]:
@@ -205,7 +205,8 @@ def _table(told: dict[str, dict[str, Any] | str]) -> None:
         if isinstance(one, str):
             print(f"{way:8} left out: {one}")
         else:
-            print(f"{way:8} {one['tokens_per_s']:9.0f} {one['peak_gb']:8.2f} {one['planned_gb']:8.2f} {one['first']:11.3f} {one['last']:8.3f}")
+            memory = f"{one['peak_gb']:8.2f} {one['planned_gb']:8.2f}"
+            print(f"{way:8} {one['tokens_per_s']:9.0f} {memory} {one['first']:11.3f} {one['last']:8.3f}")
 
 
 def _go_on(folder: Path) -> None:

@@ -29,7 +29,8 @@ def cross_entropy(logits: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tens
 
 def _rows(logits: "torch.Tensor") -> int:
     """How many rows of logits are turned at a time."""
-    return max(1, _AT_ONCE.get(logits.device.type, _AT_ONCE_ON_GPU) // (4 * logits.shape[-1]))
+    at_once = _AT_ONCE.get(logits.device.type, _AT_ONCE_ON_GPU)
+    return max(1, at_once // (4 * int(logits.shape[-1])))
 
 
 def _function() -> Any:
