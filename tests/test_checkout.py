@@ -89,8 +89,9 @@ def test_make_hands_a_game_s_folder_on(clone: Path, tools: Path) -> None:
     stand_in(tools / "docker", "exit 1")
     stand_in(clone / ".venv" / "bin" / "poem-build", 'printf "%s\\n" "$@"')
     (clone / ".venv" / ".ready").touch()
-    done = run(["make", "image", f"GAME={game}", "BASE=a base.gguf", f"PYTHON={sys.executable}"], clone, tools)
-    given = "\n".join(["run", "--recipe", "tiny", "--game", str(game), "--base", "a base.gguf"])
+    switches = [f"GAME={game}", "BASE=a base.gguf", "UNMERGED=1"]
+    done = run(["make", "image", *switches, f"PYTHON={sys.executable}"], clone, tools)
+    given = "\n".join(["run", "--recipe", "tiny", "--game", str(game), "--base", "a base.gguf", "--unmerged"])
     assert f"\n{given}\n" in done.stdout
 
 

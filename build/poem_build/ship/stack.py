@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from poem.errors import PoemError
 from poem.game import BUILT_IN, load_game
 from poem_build.errors import ArtifactError, BuildError, StackError
+from poem_build.models.files import ADAPTER_FILE, model_digest
 from poem_build.recipe.names import tag
 from poem_build.ship import containers, teaching
 from poem_build.ship.address import address_of, check_port, wait_for_page
@@ -33,6 +35,7 @@ STAGES_OF_IMAGE = ("dataset", "gguf", "modelfile", "verify")
 """What an image is made from; a recipe whose `verify` is whole has passed its gates."""
 _PROVENANCE = "/usr/share/mansion-poem"
 _REMEDY = "`poem-build run` makes it"
+UNMERGED = "--unmerged"
 
 
 @dataclass(frozen=True)
@@ -91,23 +94,23 @@ def up(recipe: str | None, game: Path | None, gpu: str, stack: str) -> None:
 
 
 def image(
-    recipe: str | None, game: Path | None, gpu: str, stack: str, base: str | None = None, asked: Asked | None = None
+    recipe: str | None, game: Path | None, gpu: str, stack: str, how: Sequence[str] = (), asked: Asked | None = None
 ) -> None:
-    """Bring the recipe's artifacts up to date, on another base if one is given, and make the image with the model.
+    """Bring the recipe's artifacts up to date, by options of `poem-build run`, and make the image with the model.
 
     A teacher that is asked writes first: the game's words, poems to learn from, and a table; all is packed at the end.
     """
     if not containers.reachable():
         choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
-        containers.poem_build(_run_command(choice, _more(choice, base, asked)))
+        containers.poem_build(["run", *choice.options, *how, *_taught(choice, asked)])
         _say(f"no Docker engine answers: no image and no bundle; the model is in artifacts/{choice.tag}")
         return
     containers.check_engine()
     if gpu:
         containers.check_gpu(gpu)
     choice = chosen(recipe, game, gpu, stack)
-    more = _more(choice, base, asked)
+    more = [*how, *_taught(choice, asked)]
     if gpu == "nvidia":
         more += ["--device", "cuda"]  # asked for by name: one that cannot be used is an error
     _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), more)
@@ -144,10 +147,10 @@ def rollback() -> None:
     _say(f"{target} is {_short(previous['Id'])} again; `docker compose up --detach` serves it")
 
 
-def whole(tagged: str) -> dict[str, dict[str, Any]]:
+def whole(tagged: str, *, unmerged: bool = False) -> dict[str, dict[str, Any]]:
     """The manifests of the artifacts that an image is made from, in the folder of that name.
 
-    Raises `ArtifactError` if one is not there, is damaged, or was made from another than the one beside it.
+    Raises `ArtifactError` for one that is not there, damaged, made from another than lies beside it, or wrongly merged.
     """
     out = ROOT / "artifacts" / tagged
     found = {stage: _manifest(out / stage) for stage in STAGES_OF_IMAGE}
@@ -155,6 +158,8 @@ def whole(tagged: str) -> dict[str, dict[str, Any]]:
         for role, patterns in one["reads"].items():
             if role in found and digest_of_files(found[role]["files"], patterns) != one["key"]["inputs"][role]:
                 raise ArtifactError(f"{out / stage}: made from another {role} than the one beside it; {_REMEDY}")
+    if unmerged and ADAPTER_FILE not in found["gguf"]["files"]:
+        raise ArtifactError(f"{out}: its adapter is merged; `poem-build run {UNMERGED}` leaves it beside its base")
     return found
 
 
@@ -176,7 +181,7 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
     """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
     env: dict[str, str] = {}
     try:
-        gguf = whole(choice.tag)["gguf"]["files"]["model-Q4_K_M.gguf"]
+        gguf = model_digest(whole(choice.tag)["gguf"]["files"])
         fields = json.loads((ROOT / "artifacts" / choice.tag / "modelfile" / "create.json").read_text("utf-8"))
         origin = json.loads((ROOT / "artifacts" / choice.tag / "gguf" / "origin.json").read_text("utf-8"))
         env = {"MODEL_FROM": "artifacts", "MODEL_GGUF": gguf, "MODEL_GAME_DIGEST": origin["game_digest"]}
@@ -209,23 +214,22 @@ def _carried(game: Path, tag: str) -> str:
     return str(copy.relative_to(ROOT))
 
 
-def _more(choice: Choice, base: str | None, asked: Asked | None) -> list[str]:
-    """What `poem-build run` is told besides the choice, after the teacher has written."""
-    more = ["--base", base] if base else []
+def _taught(choice: Choice, asked: Asked | None) -> list[str]:
+    """What makes `poem-build run` learn from a teacher, after that has written."""
     if asked is None:
-        return more
+        return []
     subprocess.run(["make", "setup"], cwd=ROOT, check=True)
-    return [*more, *teaching.teach(choice.options, choice.tag, asked, own_game=choice.game is not None)]
+    return teaching.teach(choice.options, choice.tag, asked, own_game=choice.game is not None)
 
 
 def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
     """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
     if (ROOT / ".venv" / ".ready").is_file() and not gpu:
-        containers.poem_build(_run_command(choice, more))
+        containers.poem_build(["run", *choice.options, *more])
         return
     if not gpu:
         with contextlib.suppress(ArtifactError):
-            whole(choice.tag)
+            whole(choice.tag, unmerged=UNMERGED in more)
             _say(f"artifacts/{choice.tag} is whole: taken as it lies")
             return
     (ROOT / "artifacts").mkdir(exist_ok=True)
@@ -235,17 +239,13 @@ def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
         inside = Choice(choice.recipe, Path("/games") / choice.game.name)
         who += ["--volume", f"{choice.game}:{inside.game}:ro"]
     Compose("nvidia" if gpu == "nvidia" else "").show(
-        *("--profile", "build", "run", "--rm", *who, "build", *_run_command(inside, more))
+        *("--profile", "build", "run", "--rm", *who, "build", "run", *inside.options, *more)
     )
-
-
-def _run_command(choice: Choice, more: list[str]) -> list[str]:
-    return ["run", *choice.options, *more]
 
 
 def _told(name: str, made: dict[str, Any], artifacts: dict[str, dict[str, Any]]) -> str:
     """The line at the end: the image's name and size, the model's digest, and what the gates said."""
-    digest = artifacts["gguf"]["files"]["model-Q4_K_M.gguf"]
+    digest = model_digest(artifacts["gguf"]["files"])
     model = f"GGUF {digest[:12]}"
     with contextlib.suppress(StackError, ValueError, KeyError):
         command = ("run", "--rm", "--network", "none", "--entrypoint", "cat", name)
@@ -277,6 +277,7 @@ def main() -> None:
         command.add_argument("--stack", default="", help="embedded: without Ollama")
         if name == "image":
             command.add_argument("--base", help="another base: a folder, a GGUF file or owner/name@revision")
+            command.add_argument(UNMERGED, action="store_true", help="the adapter beside a base that games share")
             teaching.add_options(command)
     commands.add_parser("rollback", help=rollback.__doc__)
     given = parser.parse_args()
@@ -285,7 +286,8 @@ def main() -> None:
             case "up":
                 up(given.recipe, given.game, given.gpu, given.stack)
             case "image":
-                image(given.recipe, given.game, given.gpu, given.stack, given.base, teaching.asked(given))
+                how = [*(["--base", given.base] if given.base else []), *([UNMERGED] if given.unmerged else [])]
+                image(given.recipe, given.game, given.gpu, given.stack, how, teaching.asked(given))
             case "rollback":
                 rollback()
     except (BuildError, PoemError, subprocess.CalledProcessError) as error:

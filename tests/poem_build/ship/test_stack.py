@@ -1,13 +1,18 @@
 """What `make up` and `make image` find out before Docker is asked."""
 
+import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poem_build.errors import StackError
-from poem_build.ship import address
+from poem_build.errors import ArtifactError, StackError
+from poem_build.models.files import ADAPTER_FILE, SERVED
+from poem_build.ship import address, stack
 from poem_build.ship.containers import Compose
+from poem_build.store.digest import sha256
+from poem_build.store.folder import MANIFEST
 
 
 class Stopped(Compose):
@@ -50,3 +55,23 @@ def test_an_address_that_we_may_not_bind_is_left_to_docker() -> None:
 )
 def test_the_pages_address_can_be_opened(host: str, url: str) -> None:
     assert address.address_of(config(host, 3001)) == url
+
+
+@pytest.mark.parametrize("files", [(SERVED,), (SERVED, ADAPTER_FILE)], ids=["merged", "unmerged"])
+def test_a_merged_model_that_lies_there_is_no_unmerged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    for stage in stack.STAGES_OF_IMAGE:
+        folder = tmp_path / "artifacts" / "mini" / stage
+        folder.mkdir(parents=True)
+        for name in files if stage == "gguf" else ():
+            (folder / name).write_bytes(b"GGUF")
+        there = {path.name: sha256(path) for path in folder.iterdir()}
+        (folder / MANIFEST).write_text(json.dumps({"files": there, "key": {"inputs": {}}, "reads": {}}), "utf-8")
+    assert stack.whole("mini")["gguf"]["files"].keys() == {*files}
+    if ADAPTER_FILE in files:
+        assert stack.whole("mini", unmerged=True) == stack.whole("mini")
+    else:
+        with pytest.raises(ArtifactError, match=r"mini: its adapter is merged; `poem-build run --unmerged` leaves it"):
+            stack.whole("mini", unmerged=True)
