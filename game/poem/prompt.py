@@ -42,17 +42,17 @@ def render_prompt(instructions: str, hand: Hand, candidates: Sequence[str]) -> P
     return Prompt(instructions, _template("user.txt").format(pairs=pairs, titles=_numbered(candidates)))
 
 
-def render_outline_prompt(hand: Hand, candidates: Sequence[str]) -> Prompt:
+def render_outline_prompt(instructions: str, hand: Hand, candidates: Sequence[str]) -> Prompt:
     """The prompt that asks for a hand's outline."""
     pairs = _numbered(map(pair_line, hand.pairs))
     user = _template("outline-user.txt").format(pairs=pairs, titles=_numbered(candidates))
-    return Prompt(_template("outline-system.txt"), user)
+    return Prompt(_in_two_stages(instructions), user)
 
 
-def render_outlined_prompt(outline: Outline) -> Prompt:
+def render_outlined_prompt(instructions: str, outline: Outline) -> Prompt:
     """The prompt that asks for an outline's poem. Its instructions are the outline's, so that they are read once."""
     user = _template("outlined-user.txt").format(title=outline.title, words="、".join(outline.words))
-    return Prompt(_template("outline-system.txt"), user)
+    return Prompt(_in_two_stages(instructions), user)
 
 
 def pair_line(pair: Pair) -> str:
@@ -74,8 +74,14 @@ def prompt_version(instructions: str, stages: Stages = 1) -> str:
     if stages == 1:
         prompt = render_prompt(instructions, SAMPLE_HAND, SAMPLE_TITLES)
     else:
-        prompt = render_outline_prompt(SAMPLE_HAND, SAMPLE_TITLES).then(render_outlined_prompt(SAMPLE_OUTLINE))
+        first = render_outline_prompt(instructions, SAMPLE_HAND, SAMPLE_TITLES)
+        prompt = first.then(render_outlined_prompt(instructions, SAMPLE_OUTLINE))
     return hashlib.sha256(f"{prompt.system}\0{prompt.user}".encode()).hexdigest()[:12]
+
+
+def _in_two_stages(instructions: str) -> str:
+    """A game's own instructions, which hold for both stages; the usual ones, which ask for a poem at once, reworded."""
+    return _template("outline-system.txt") if instructions == default_instructions() else instructions
 
 
 @cache

@@ -19,7 +19,7 @@ from poem.outline import (
     outline_of,
     outline_schema,
 )
-from poem.prompt import render_outline_prompt, render_outlined_prompt, render_prompt
+from poem.prompt import prompt_version, render_outline_prompt, render_outlined_prompt, render_prompt
 
 GAME = builtin_game()
 TITLES = GAME.deck.catchphrases[:20]
@@ -77,13 +77,26 @@ def test_grammar_and_schema_say_the_same() -> None:
 def test_the_second_prompt_has_the_outline_and_nothing_of_the_hand_and_shares_its_instructions_with_the_first() -> None:
     hand, answer = _composed(1)[0]
     outline, titles = outline_of(answer), draw_candidates(GAME.deck, Random(1))
-    first, second = render_outline_prompt(hand, titles), render_outlined_prompt(outline)
+    first, second = (
+        render_outline_prompt(GAME.instructions, hand, titles),
+        render_outlined_prompt(GAME.instructions, outline),
+    )
     assert first.system == second.system != GAME.instructions
     assert render_prompt("", hand, titles).user in first.user
     assert outline.title in second.user
     assert "、".join(outline.words) in second.user
     assert len(second.system) + len(second.user) < 330
     assert first.then(second).user == f"{first.user}\n\n{second.user}"
+
+
+def test_a_game_s_own_instructions_are_those_of_both_stages_and_of_their_version() -> None:
+    hand, answer = _composed(1)[0]
+    own, titles = "短く、静かに書く。", draw_candidates(GAME.deck, Random(1))
+    first, second = render_outline_prompt(own, hand, titles), render_outlined_prompt(own, outline_of(answer))
+    usual = render_outline_prompt(GAME.instructions, hand, titles)
+    assert (first.system, second.system) == (own, own)
+    assert first.user == usual.user
+    assert len({prompt_version(text, 2) for text in (own, f"{own}強く。", GAME.instructions)}) == 3
 
 
 def test_todays_version_is_pinned_because_trained_models_carry_it() -> None:

@@ -70,13 +70,13 @@ class Talk:
         if self._stages == 1:
             yield from self._turn(render_prompt(self._game.instructions, hand, titles).user, titles)
             return
-        messages = render_outline_prompt(hand, titles).messages()
+        messages = render_outline_prompt(self._game.instructions, hand, titles).messages()
         asked = Question(messages, self._rng.getrandbits(31), tuple(titles), outline=True)
         try:
             outline = decode_outline("".join(self._engine.stream(asked)))
         except ValueError as error:
             raise UnfinishedError(str(error)) from error
-        messages = render_outlined_prompt(outline).messages()
+        messages = render_outlined_prompt(self._game.instructions, outline).messages()
         yield from self._engine.stream(replace(asked, messages=messages, titles=(outline.title,), outline=False))
 
     def _turn(self, text: str, titles: Sequence[str]) -> Iterator[str]:

@@ -41,13 +41,14 @@ class Example:
         if self.stages == 1:
             return [_chat(self.prompt(game), poem)]
         outline = outline_of(self.answer)
-        return [_chat(self.prompt(game), encode_outline(outline)), _chat(render_outlined_prompt(outline), poem)]
+        second = render_outlined_prompt(game.instructions, outline)
+        return [_chat(self.prompt(game), encode_outline(outline)), _chat(second, poem)]
 
     def prompt(self, game: Game) -> Prompt:
         """What is asked of the hand: its poem, or first its outline."""
         if self.stages == 1:
             return render_prompt(game.instructions, self.hand, self.candidates)
-        return render_outline_prompt(self.hand, self.candidates)
+        return render_outline_prompt(game.instructions, self.hand, self.candidates)
 
     def question(self, game: Game) -> Messages:
         """The same as messages."""
@@ -103,7 +104,7 @@ def example_of(chats: Sequence[Placed], game: Game, pairs: Mapping[str, Pair]) -
     example = Example(hand, candidates, answer, stages)
     asked = [example.prompt(game)]
     if stages == 2:
-        asked.append(render_outlined_prompt(_outline(first, answer, where)))
+        asked.append(render_outlined_prompt(game.instructions, _outline(first, answer, where)))
     for (place, chat), prompt in zip(chats, asked, strict=True):
         if chat[:2] != prompt.messages():
             version = game.prompt_in(stages)

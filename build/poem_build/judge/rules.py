@@ -68,7 +68,7 @@ def ask(
         outline = decode_outline(reply.whole or "")
     except ValueError:
         return reply
-    prompt = render_outlined_prompt(outline)
+    prompt = render_outlined_prompt(game.instructions, outline)
     titles = (outline.title,) if constrained else ()
     return engine.ask(replace(first, messages=prompt.messages(), titles=titles, outline=False)).after(reply)
 

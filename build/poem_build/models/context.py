@@ -34,5 +34,6 @@ def check_poem_prompts(recipe: Recipe, examples: Sequence[Tokens]) -> None:
     if longest > POEM_PROMPT_TOKENS:
         raise RecipeError(
             f"recipe {recipe.name}: dataset.stages: an outline's prompt has {longest} tokens of this base's, "
-            f"{POEM_PROMPT_TOKENS} are allowed; give a base that reads Japanese in fewer, or stages = 1"
+            f"{POEM_PROMPT_TOKENS} are allowed; shorten the game's system.txt if it has one, give a base that "
+            "reads Japanese in fewer, or stages = 1"
         )

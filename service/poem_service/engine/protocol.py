@@ -45,14 +45,16 @@ class Ask:
         return cls(render_prompt(game.instructions, hand, candidates), candidates, seed, stream)
 
     @classmethod
-    def for_outline(cls, hand: Hand, candidates: tuple[str, ...], seed: int) -> "Ask":
+    def for_outline(cls, game: Game, hand: Hand, candidates: tuple[str, ...], seed: int) -> "Ask":
         """For a hand's outline, which nobody watches."""
-        return cls(render_outline_prompt(hand, candidates), candidates, seed, stream=False, outline=True)
+        return cls(
+            render_outline_prompt(game.instructions, hand, candidates), candidates, seed, stream=False, outline=True
+        )
 
     @classmethod
-    def by_outline(cls, outline: Outline, seed: int, *, stream: bool = True) -> "Ask":
+    def by_outline(cls, game: Game, outline: Outline, seed: int, *, stream: bool = True) -> "Ask":
         """For an outline's poem."""
-        return cls(render_outlined_prompt(outline), (outline.title,), seed, stream)
+        return cls(render_outlined_prompt(game.instructions, outline), (outline.title,), seed, stream)
 
     @property
     def schema(self) -> dict[str, object]:

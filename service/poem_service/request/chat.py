@@ -211,7 +211,7 @@ class Chats:
             assert keeper.engine is not None
             try:
                 until = begun + room
-                chat = await _outlined(keeper, keeper.engine, asked, until - time.monotonic())
+                chat = await _outlined(self._writer.game, keeper, keeper.engine, asked, until - time.monotonic())
                 left_s = until - time.monotonic()
                 await draft(keeper, keeper.engine.chat(chat), left_s, stream=True, on_text=on_text)
             except CutError:
@@ -224,11 +224,11 @@ class Chats:
         return "stop"
 
 
-async def _outlined(keeper: Keeper, engine: Engine, asked: ChatRequest, limit_s: float) -> Chat:
+async def _outlined(game: Game, keeper: Keeper, engine: Engine, asked: ChatRequest, limit_s: float) -> Chat:
     """The chat as its model was trained to be asked: a hand's poem by an outline, where it writes in two stages."""
     if asked.hand is None or keeper.training.stages == 1:
         return asked.chat
-    first = Ask.for_outline(asked.hand, asked.candidates, asked.chat.seed)
+    first = Ask.for_outline(game, asked.hand, asked.candidates, asked.chat.seed)
     outlined = await draft(keeper, engine.write(first), limit_s, stream=first.stream)
-    ask = Ask.by_outline(read_outline(outlined.text, asked.candidates), asked.chat.seed)
+    ask = Ask.by_outline(game, read_outline(outlined.text, asked.candidates), asked.chat.seed)
     return replace(asked.chat, messages=tuple(ask.prompt.messages()), form=ask.schema)

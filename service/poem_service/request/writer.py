@@ -229,11 +229,11 @@ class Writer:
             ask = Ask.of(self.game, course.hand, course.candidates, seed, stream=stream)
             course.prompt = ask.prompt
             return await draft(keeper, engine.write(ask), limit_s, stream=stream, on_text=on_text)
-        first = Ask.for_outline(course.hand, course.candidates, seed)
+        first = Ask.for_outline(self.game, course.hand, course.candidates, seed)
         course.prompt = first.prompt
         outlined = await draft(keeper, engine.write(first), limit_s, stream=first.stream)
         outline = read_outline(outlined.text, course.candidates)
-        ask = Ask.by_outline(outline, seed, stream=stream)
+        ask = Ask.by_outline(self.game, outline, seed, stream=stream)
         course.prompt = first.prompt.then(ask.prompt)
         left_s = limit_s - outlined.seconds
         found = await draft(keeper, engine.write(ask), left_s, stream=stream, on_text=on_text)

@@ -261,7 +261,7 @@ class Keeper:
         if stages == 1:
             ask = Ask.of(self._game, hand, candidates, self._trials)
         else:
-            ask = replace(Ask.for_outline(hand, candidates, self._trials), stream=True)
+            ask = replace(Ask.for_outline(self._game, hand, candidates, self._trials), stream=True)
         first_s, tokens = 0.0, 0
         async with self.slots.hold(2 * self._deadline_s) as held:
             if not held:

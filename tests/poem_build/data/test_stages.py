@@ -13,7 +13,7 @@ from poem.shape import decode
 from poem_build.cli import pipeline
 from poem_build.data.chats import read_chats, write_chats
 from poem_build.data.checks import check_files
-from poem_build.data.examples import read_examples
+from poem_build.data.examples import read_examples, write_examples
 from poem_build.errors import DatasetError, RecipeError
 from poem_build.export.gguf import STAGES_KEY, convert_folder
 from poem_build.models.context import check_poem_prompts
@@ -44,7 +44,7 @@ def test_each_hand_is_an_outline_to_learn_and_then_its_poem(made: Path, out: Pat
     for example, first, second in zip(plain, chats[::2], chats[1::2], strict=True):
         outline = decode_outline(first[2]["content"])
         assert outline == outline_of(example.answer)
-        assert second[:2] == render_outlined_prompt(outline).messages()
+        assert second[:2] == render_outlined_prompt(GAME.instructions, outline).messages()
         assert decode(second[2]["content"]) == example.answer
         assert not any(pair.card.condition_text in second[1]["content"] for pair in example.hand.pairs)
     read = read_examples(made / "train.jsonl", GAME)
@@ -57,20 +57,32 @@ def test_each_hand_is_an_outline_to_learn_and_then_its_poem(made: Path, out: Pat
     assert check_files([made / "train.jsonl", made / "test.jsonl"], GAME).variety["poems"] == 30
 
 
+def test_a_game_s_own_instructions_are_what_both_are_learnt_under(out: Path, tmp_path: Path) -> None:
+    game, path = replace(GAME, instructions="短く、静かに書く。"), tmp_path / "own.jsonl"
+    two = [replace(one, stages=2) for one in read_examples(out / "dataset" / "test.jsonl", GAME)[:2]]
+    write_examples(path, game, two)
+    assert {chat[0]["content"] for chat in read_chats(path)} == {"短く、静かに書く。"}
+    assert read_examples(path, game) == two
+    with pytest.raises(DatasetError, match=r"line 1: messages: not the prompt of version [0-9a-f]{12}; make the data"):
+        read_examples(path, GAME)
+
+
 def test_lines_that_do_not_belong_together_are_refused(made: Path, tmp_path: Path) -> None:
-    first, second, third, fourth = read_chats(made / "train.jsonl")[:4]
+    chats = read_chats(made / "train.jsonl")
+    first, second, third = chats[:3]
     outline, example = decode_outline(first[2]["content"]), read_examples(made / "train.jsonl", GAME)[0]
+    strange = next(poem for poem in chats[1::2] if decode(poem[2]["content"]).title not in example.candidates)
     another = next(title for title in example.candidates if title != outline.title)
     renamed = [*first[:2], {**first[2], "content": encode_outline(replace(outline, title=another))}]
     path = tmp_path / "bent.jsonl"
-    for chats, told in (
+    for bent, told in (
         ([first], r"line 1: messages: an outline without its poem on the next line; drop it"),
-        ([first, fourth], r"line 2: messages.2.content: title: .* is not one of the candidates"),
+        ([first, strange], r"line 2: messages.2.content: title: .* is not one of the candidates"),
         ([renamed, second], rf"line 1: messages.2.content: '{another}' is not its poem's title; drop both lines"),
         ([second], r"line 1: messages.1.content: .* make the data set again"),
         ([first, [*third[:2], second[2]]], r"line 2: messages: not the prompt of version [0-9a-f]{12}; make the data"),
     ):
-        write_chats(path, chats)
+        write_chats(path, bent)
         with pytest.raises(DatasetError, match=told):
             read_examples(path, GAME)
 

@@ -85,7 +85,7 @@ def test_in_two_stages_a_hand_is_asked_for_its_outline_and_that_for_the_poem(exa
         (outline.title,),
     )
     assert (first.schema, second.schema) == (outline_schema(one.candidates), answer_schema((outline.title,)))
-    assert second.messages == render_outlined_prompt(outline).messages()
+    assert second.messages == render_outlined_prompt(builtin_game().instructions, outline).messages()
     assert [(question.seed, question.sampling) for question in engine.asked] == [(7, {"min_p": 0.1})] * 2
     assert (reply.tokens, reply.seconds, reply.prompt_tokens) == (20, 2.0, 200)
     none = ask(engine, builtin_game(), one, 8, constrained=False)

@@ -63,9 +63,9 @@ async def test_a_file_that_says_so_is_asked_for_an_outline_first_whose_form_the_
     await engine.load()
     assert (await engine.inspect()).training.stages == 2
     titles = draw_candidates(builtin_game().deck, Random(1))
-    outline = decode_outline(await text_of(engine, Ask.for_outline(a_hand(), titles, 1)))
+    outline = decode_outline(await text_of(engine, Ask.for_outline(builtin_game(), a_hand(), titles, 1)))
     assert outline.title in titles
-    assert decode(await text_of(engine, Ask.by_outline(outline, 1))).title == outline.title
+    assert decode(await text_of(engine, Ask.by_outline(builtin_game(), outline, 1))).title == outline.title
     await engine.aclose()
 
 

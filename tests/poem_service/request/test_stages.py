@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from poem.game import builtin_game
+from poem.game import builtin_game, load_game
 from poem.hand import Answer
 from poem.outline import Outline, encode_outline, outline_of, outline_schema
 from poem.prompt import render_outlined_prompt
@@ -57,7 +57,7 @@ def _user(call: Call) -> str:
 
 
 def _second(outline: Outline) -> str:
-    return render_outlined_prompt(outline).user
+    return render_outlined_prompt(GAME.instructions, outline).user
 
 
 async def say(call: Call, text: str, gap_s: float = 0) -> None:
@@ -166,14 +166,23 @@ async def test_the_deadline_covers_both_stages(ollama: OllamaStandIn) -> None:
     assert time.monotonic() - asked_at[0] < 8.0
 
 
-async def test_a_chat_about_a_hand_is_prompted_as_the_game_s_endpoint_does(ollama: OllamaStandIn) -> None:
+async def test_a_chat_about_a_hand_is_prompted_as_the_game_s_endpoint_does_and_both_by_the_game_s_own_instructions(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "cards.json").write_text(json.dumps([card.as_json() for card in GAME.deck.cards]), "utf-8")
+    (tmp_path / "catchphrases.json").write_text(json.dumps(GAME.deck.catchphrases), "utf-8")
+    (tmp_path / "system.txt").write_text("短く、静かに書く。\n", "utf-8")
+    ollama = OllamaStandIn(version=load_game(tmp_path).prompt_in(2), stages="2")
     behaviour = InTwoStages()
-    async with ollama, serving(Settings(engine="ollama", ollama_url=ollama.url)) as (service, client):
+    async with ollama, serving(Settings(engine="ollama", ollama_url=ollama.url, game=tmp_path)) as (service, client):
         ollama.behave = behaviour
         await until(service, ModelState.READY)
         behaviour.asked.clear()
         body = {"model": "mansion-poem", "messages": [], **sent(HAND)}
         reply = (await client.post("/v1/chat/completions", json=body)).json()
+        played = await client.post("/api/generate-poem", json=sent(HAND))
+        assert (played.headers["X-Poem-Source"], service.keeper.prompt_differs) == ("model", False)
     answer = Answer(**json.loads(reply["choices"][0]["message"]["content"]))
-    assert [WORDS_ASKED in _user(call) for call in behaviour.asked] == [True, False]
+    assert [WORDS_ASKED in _user(call) for call in behaviour.asked] == [True, False] * 2
+    assert {call.body["messages"][0]["content"] for call in behaviour.asked} == {"短く、静かに書く。"}
     assert check(answer, HAND, behaviour.asked[0].candidates) == []
