@@ -13,6 +13,7 @@ from itertools import combinations, islice, pairwise
 from random import Random
 
 from poem import shape
+from poem.claims import claims_of, denied_by
 from poem.deck import Banned, Card, Wording, giveaway_terms
 from poem.ends import most_answering
 from poem.errors import CompositionError
@@ -21,7 +22,7 @@ from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
 from poem.rules import PHRASE
 from poem.sentences import Sentence, Voices
-from poem.store import store
+from poem.store import Theme, store
 
 # Sentences a paragraph, by how many sentences there are in all: five, or fewer where two cards share one, and the ends.
 _LAYOUTS = {
@@ -46,6 +47,8 @@ _FUSED = 0.5
 _CHANCE = 4.0
 _NO_SUBJECT = 4.0
 _SUBJECTS_TOGETHER = 1.5
+_SUBJECT_AGAIN, _SUBJECTS_BORNE = 2.0, 2
+_DENIED = 3.0
 _SAME_NOUN, _SAME_NOUN_NEXT = 1.0, 4.0
 _SAME_ENDING = 1.0
 _SAME_STATION = 0.5
@@ -101,15 +104,19 @@ def _drafts(
 ) -> list[_Draft]:
     """Drafts of the right length without a banned text, on the first thread that gives any."""
     spoken = [_voices(game, pair, waived) for pair in pairs]
+    denied = denied_by(theme.name for pair in pairs if (theme := _kind(pair.card)))
     fused = _fused(game, pairs)
     found: list[_Draft] = []
-    for thread in _threads(game, candidates, pairs, rng):
+    threads = _threads(game, candidates, pairs, rng)
+    if denied:
+        threads.sort(key=lambda thread: any(_lies(voices.get(thread, ()), denied) for voices in spoken))
+    for thread in threads:
         for title, opening, closing in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
-            sentences = (opening, *_body(thread, spoken, fused, rng), closing)
+            sentences = (opening, *_body(thread, spoken, fused, denied, rng), closing)
             text = "".join(sentence.text for sentence in sentences)
             defined = text.count(_DEFINITION)
             if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not banned.within(text):
-                found.append(_judge(title, sentences, len(text), rng))
+                found.append(_judge(title, sentences, len(text), denied, rng))
                 if len(found) == _DRAFTS:
                     break
         if found:
@@ -153,9 +160,16 @@ def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> I
 
 
 def _body(
-    thread: str, spoken: Sequence[Voices], fused: Sequence[tuple[tuple[int, int], Voices]], rng: Random
+    thread: str,
+    spoken: Sequence[Voices],
+    fused: Sequence[tuple[tuple[int, int], Voices]],
+    denied: frozenset[str],
+    rng: Random,
 ) -> list[Sentence]:
-    """A sentence for each card, or one for two that share it, by the stations of the thread."""
+    """A sentence for each card, or one for two that share it, by the stations of the thread.
+
+    What another card denies is said only of a card of which there is nothing else to say.
+    """
     body: list[Sentence] = []
     silent: tuple[int, ...] = ()
     for cards, voices in fused:
@@ -168,11 +182,20 @@ def _body(
             options = [sentence for sentence in voices.get(thread, ()) if sentence not in body]
             if not options:  # more cards are alike than there are sentences for such
                 options = [sentence for sentence in _anything(thread) if sentence not in body]
+            if denied:
+                options = [sentence for sentence in options if denied.isdisjoint(sentence.claims)] or options
             body.append(options[0] if len(options) == 1 else rng.choice(options))
     return sorted(body, key=lambda sentence: sentence.at)
 
 
-def _judge(title: str, sentences: tuple[Sentence, ...], length: int, rng: Random) -> _Draft:
+def _lies(sentences: Sequence[Sentence], denied: frozenset[str]) -> bool:
+    """Whether each of a card's sentences says what another card denies."""
+    return bool(sentences) and not any(denied.isdisjoint(sentence.claims) for sentence in sentences)
+
+
+def _judge(
+    title: str, sentences: tuple[Sentence, ...], length: int, denied: frozenset[str], rng: Random
+) -> _Draft:
     """The draft with the layout that suits it: the residence at most once a paragraph."""
     subjects = [sentence.subject for sentence in sentences]
     layouts = _LAYOUTS[len(sentences)]
@@ -180,6 +203,10 @@ def _judge(title: str, sentences: tuple[Sentence, ...], length: int, rng: Random
     score = _CHANCE * rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
     if not any(subjects):
         score -= _NO_SUBJECT
+    score -= _SUBJECT_AGAIN * max(0, sum(subjects) - _SUBJECTS_BORNE)
+    if denied:
+        said = (claims_of(title), *(sentence.claims for sentence in sentences))
+        score -= _DENIED * sum(not denied.isdisjoint(claims) for claims in said)
     score -= _SAME_ENDING * sum(before.text[-3:] == after.text[-3:] for before, after in pairwise(sentences))
     body = sentences[1:-1]  # what the opening names is to come back
     score -= _SAME_NOUN_NEXT * sum(not before.nouns.isdisjoint(after.nouns) for before, after in pairwise(body))
@@ -235,8 +262,12 @@ def _told(game: Game, pair: Pair) -> Voices:
 
 
 @lru_cache(maxsize=_CARDS_KEPT)
+def _kind(card: Card) -> Theme | None:
+    return store().theme_of(card)
+
+
 def _of_kind(card: Card) -> Voices:
-    theme = store().theme_of(card)
+    theme = _kind(card)
     return theme.voices if theme else {}
 
 

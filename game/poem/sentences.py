@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from poem.claims import claims_of
 from poem.errors import GameError
 from poem.files import read_json
 
@@ -34,11 +35,14 @@ class Sentence:
     """Whether it says that something is like something else: a poem bears few of these."""
     nouns: frozenset[str] = field(init=False, compare=False)
     """The things it shows: what jars if the next sentence shows it again."""
+    claims: frozenset[str] = field(init=False, compare=False)
+    """What it says of the place that a card may deny."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", bool(_SUBJECT.search(self.text)))
         object.__setattr__(self, "simile", bool(_SIMILE.search(self.text)))
         object.__setattr__(self, "nouns", frozenset(_NOUNS.findall(self.text)))
+        object.__setattr__(self, "claims", claims_of(self.text))
 
 
 T = TypeVar("T")

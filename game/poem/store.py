@@ -43,6 +43,7 @@ class Thread:
 class Theme:
     """A kind of reality, the words that tell it, and its sentences by thread."""
 
+    name: str
     words: tuple[str, ...]
     voices: Voices
 
@@ -110,7 +111,7 @@ def store() -> Store:
     return Store(
         threads={path.stem: _thread(read_json(path)) for path in sorted((folder / "threads").glob("*.json"))},
         themes={
-            name: Theme(tuple(entry["words"]), voices(entry["sentences"]))
+            name: Theme(name, tuple(entry["words"]), voices(entry["sentences"]))
             for path in sorted((folder / "themes").glob("*.json"))
             for name, entry in read_json(path).items()
         },
