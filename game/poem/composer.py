@@ -13,7 +13,7 @@ from itertools import combinations, islice, pairwise
 from random import Random
 
 from poem import shape
-from poem.claims import claims_of, denied_by
+from poem.claims import claims_of, denied_by_others
 from poem.deck import Banned, Card, Wording, giveaway_terms
 from poem.ends import most_answering
 from poem.errors import CompositionError
@@ -104,19 +104,19 @@ def _drafts(
 ) -> list[_Draft]:
     """Drafts of the right length without a banned text, on the first thread that gives any."""
     spoken = [_voices(game, pair, waived) for pair in pairs]
-    denied = denied_by(theme.name for pair in pairs if (theme := _kind(pair.card)))
+    denied = denied_by_others([theme.name if (theme := _kind(pair.card)) else "" for pair in pairs])
     fused = _fused(game, pairs)
     found: list[_Draft] = []
     threads = _threads(game, candidates, pairs, rng)
-    if denied:
-        threads.sort(key=lambda thread: any(_lies(voices.get(thread, ()), denied) for voices in spoken))
+    if any(denied):
+        threads.sort(key=lambda thread: any(_lies(v.get(thread, ()), d) for v, d in zip(spoken, denied, strict=True)))
     for thread in threads:
         for title, opening, closing in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
             sentences = (opening, *_body(thread, spoken, fused, denied, rng), closing)
             text = "".join(sentence.text for sentence in sentences)
             defined = text.count(_DEFINITION)
             if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not banned.within(text):
-                found.append(_judge(title, sentences, len(text), denied, rng))
+                found.append(_judge(title, sentences, len(text), frozenset().union(*denied), rng))
                 if len(found) == _DRAFTS:
                     break
         if found:
@@ -163,12 +163,12 @@ def _body(
     thread: str,
     spoken: Sequence[Voices],
     fused: Sequence[tuple[tuple[int, int], Voices]],
-    denied: frozenset[str],
+    denied: Sequence[frozenset[str]],
     rng: Random,
 ) -> list[Sentence]:
     """A sentence for each card, or one for two that share it, by the stations of the thread.
 
-    What another card denies is said only of a card of which there is nothing else to say.
+    What other cards deny is said only of a card of which there is nothing else to say.
     """
     body: list[Sentence] = []
     silent: tuple[int, ...] = ()
@@ -182,20 +182,18 @@ def _body(
             options = [sentence for sentence in voices.get(thread, ()) if sentence not in body]
             if not options:  # more cards are alike than there are sentences for such
                 options = [sentence for sentence in _anything(thread) if sentence not in body]
-            if denied:
-                options = [sentence for sentence in options if denied.isdisjoint(sentence.claims)] or options
+            if denied[n]:
+                options = [sentence for sentence in options if denied[n].isdisjoint(sentence.claims)] or options
             body.append(options[0] if len(options) == 1 else rng.choice(options))
     return sorted(body, key=lambda sentence: sentence.at)
 
 
 def _lies(sentences: Sequence[Sentence], denied: frozenset[str]) -> bool:
-    """Whether each of a card's sentences says what another card denies."""
+    """Whether each of a card's sentences says what is denied."""
     return bool(sentences) and not any(denied.isdisjoint(sentence.claims) for sentence in sentences)
 
 
-def _judge(
-    title: str, sentences: tuple[Sentence, ...], length: int, denied: frozenset[str], rng: Random
-) -> _Draft:
+def _judge(title: str, sentences: tuple[Sentence, ...], length: int, denied: frozenset[str], rng: Random) -> _Draft:
     """The draft with the layout that suits it: the residence at most once a paragraph."""
     subjects = [sentence.subject for sentence in sentences]
     layouts = _LAYOUTS[len(sentences)]

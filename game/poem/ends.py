@@ -21,11 +21,19 @@ _KEPT = 16
 _CHANCE = 0.4
 _CALLED = 0.5
 
+_TOLD, _OF_KIND = 0.5, 0.25
+"""What a name counts for that shows by a word of its kind alone, and one whose ends are of its kind and do not."""
+
 _TITLES_KEPT = 4096
 """What was found for a title on a thread is kept; strangers may send others for ever, each of some 2 KB."""
 
-_NAMED = re.compile(r"[一-鿿々〆]{2,}|[一-鿿](?=[のにへをはがともでや、。・」\"\s]|$)|[ァ-ヶー]{2,}|[A-Za-z]{3,}")
-_KANJI = re.compile("[一-鿿々〆]+")
+# A lone kanji is a thing if a particle follows, else the start of a verb, whose next sign tells 暮らす from 暮れる.
+_NAMED = re.compile(
+    r"[一-鿿々〆]{2,}|[一-鿿](?=[のにへをはがともでや、。・」\"\s]|$)|[一-鿿][ぁ-ん]|[ァ-ヶー]{2,}|[A-Za-z]{3,}"
+)
+_KANJI = re.compile("[一-鿿々〆]{2,}")
+_NOUN = re.compile("[一-鿿々〆]{2,}|[ァ-ヶー]+|[A-Za-z]+|[ぁ-ん]+")
+_KANA = re.compile("[ぁ-ん]{2,}")
 _ADDRESS = re.compile("東京都|[道府県市郡]|区(?!生活|画)|丁目")
 
 
@@ -49,13 +57,10 @@ def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
     """Those of its kinds, or of none in particular; the most answering ones."""
     known = store().threads[thread]
     called = _CALLED * any(word in title for word in known.words)
-    named = _named(title)
-    pairs = [
-        (motif.words, *pair)
-        for motif in store().motifs_of(title)
-        if thread in motif.frames
-        for pair in motif.frames[thread].pairs
-    ]
+    motifs = store().motifs_of(title)
+    kana = (word for motif in motifs for word in motif.words if word in title and _KANA.fullmatch(word))
+    named = [*_named(title), *dict.fromkeys(kana)]
+    pairs = [(motif.words, *pair) for motif in motifs if thread in motif.frames for pair in motif.frames[thread].pairs]
     pairs = pairs or [(known.words, *pair) for pair in product(known.openings, known.closings)]
     ends = (
         _Ends(title, opening, closing, called + _share(named, words, opening.text + closing.text))
@@ -65,15 +70,36 @@ def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
 
 
 def _named(title: str) -> list[str]:
-    """The things that a title names: runs of kanji, katakana or Latin letters, but for addresses."""
+    """What a title names: runs of kanji, katakana or Latin letters, and how its verbs begin; but for addresses."""
     return [name for name in _NAMED.findall(title) if not _ADDRESS.search(name)]
 
 
 def _share(named: Sequence[str], words: Sequence[str], text: str) -> float:
-    """How much of what is named the text shows again, sign by sign; by half at least what it was written for."""
+    """How much of what is named the text shows again, a whole noun counting twice a lone sign or a verb."""
+    weights = [2 if _NOUN.fullmatch(name) else 1 for name in named]
+    again = _named(text)
+    shown = (weight * _shown(name, words, text, again) for name, weight in zip(named, weights, strict=True))
+    return sum(shown) / sum(weights) if named else 0.0
 
-    def shown(name: str) -> float:
-        again = sum(sign in text for sign in name) / len(name) if _KANJI.fullmatch(name) else name in text
-        return max(again, any(word in name for word in words) / 2)
 
-    return sum(map(shown, named)) / len(named) if named else 0.0
+def _shown(name: str, words: Sequence[str], text: str, again: Sequence[str]) -> float:
+    """How well a text shows a name again: whole, by pairs of its signs, or by a word of what it was written for.
+
+    One sign alone tells nothing: a park is no garden because both are written with 園.
+    """
+    if len(name) == 1:
+        whole = float(name in again)
+    elif _KANJI.fullmatch(name):
+        whole = _longest(name, text) / len(name)
+    else:
+        whole = float(name in text)
+    told = [word for word in words if word in name]
+    return max(whole, _TOLD if any(word in text for word in told) else _OF_KIND if told else 0.0)
+
+
+def _longest(name: str, text: str) -> int:
+    """The signs of the longest part of the name that the text holds, a pair at least."""
+    for size in range(len(name), 1, -1):
+        if any(name[start : start + size] in text for start in range(len(name) - size + 1)):
+            return size
+    return 0

@@ -1,5 +1,7 @@
 import json
+import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -19,31 +21,57 @@ from poem.shape import paragraphs, sentences
 GAME = builtin_game()
 DECK = GAME.deck
 REAL_GAME = Path(__file__).parents[3] / "shared" / "data" / "game"
+CONTRADICTIONS = [
+    (re.compile("北向き|日が差さない|半地下"), re.compile("朝日|陽")),
+    (re.compile("洪水|浸水|天井川|谷を埋め|河川敷"), re.compile("この丘|高台")),
+]
 
 
-def wear(game: Game, hands: int) -> tuple[str, float]:
-    """The sentence that comes most in so many composed poems, each of which is checked, and its share of them."""
+@dataclass(frozen=True)
+class Reading:
+    """What was seen in many poems, each of which was checked: shares of them."""
+
+    worn: str
+    wear: float
+    """Of the sentence that comes most."""
+    denied: float
+    """Sun in a home that has none, or a hill where the water comes in."""
+    subjects: float
+    """The residence, or its site, does what more than two sentences say."""
+
+
+def read(game: Game, hands: int) -> Reading:
+    """Composes for so many dealt hands and reads it all."""
     rng = Random(2026)
     heard: Counter[str] = Counter()
+    denied = subjects = 0
     for seed in range(hands):
         hand, candidates = deal(game.deck, rng), draw_candidates(game.deck, rng)
         composition = compose(game, hand, candidates, seed)
         assert check(composition.answer, hand, candidates) == []
         assert not composition.waived
-        heard.update({s for p in paragraphs(composition.answer.poem) for s in sentences(p)})
-    sentence, times = heard.most_common(1)[0]
-    return sentence, times / hands
+        said = {s for p in paragraphs(composition.answer.poem) for s in sentences(p)}
+        heard.update(said)
+        conditions = "".join(pair.card.condition_text for pair in hand.pairs)
+        denied += any(real.search(conditions) and any(map(false.search, said)) for real, false in CONTRADICTIONS)
+        subjects += sum(bool(re.search("(?:邸|住まい|この[地丘家街])は", sentence)) for sentence in said) > 2
+    worn, times = heard.most_common(1)[0]
+    return Reading(worn, times / hands, denied / hands, subjects / hands)
 
 
 def test_ten_thousand_dealt_hands_keep_every_rule_and_no_sentence_wears_out() -> None:
-    sentence, share = wear(GAME, 10_000)
-    assert share <= 0.01, f"{sentence} stands in {share:.2%} of the poems"
+    seen = read(GAME, 10_000)
+    assert seen.wear <= 0.01, f"{seen.worn} stands in {seen.wear:.2%} of the poems"
+    assert seen.denied <= 0.01
+    assert seen.subjects <= 0.015
 
 
 @pytest.mark.skipif(not REAL_GAME.is_dir(), reason="the real game's files are not here")
 def test_a_deck_that_nobody_wrote_for_is_answered_as_well() -> None:
-    sentence, share = wear(load_game(REAL_GAME), 10_000)
-    assert share <= 0.015, f"{sentence} stands in {share:.2%} of the poems"
+    seen = read(load_game(REAL_GAME), 10_000)
+    assert seen.wear <= 0.015, f"{seen.worn} stands in {seen.wear:.2%} of the poems"
+    assert seen.denied <= 0.015
+    assert seen.subjects <= 0.27
 
 
 def test_any_five_cards_will_do() -> None:
@@ -125,6 +153,17 @@ def test_somebody_elses_deck_is_answered_within_the_rules(texts: list[str], word
     composition = compose(GAME, hand, DECK.catchphrases, seed)
     waived = {"giveaway"} if composition.waived else set()
     assert check(composition.answer, hand, DECK.catchphrases, waived) == []
+
+
+def test_a_card_of_low_land_keeps_the_others_from_telling_of_a_hill() -> None:
+    others = ["築40年超", "駅からバス10分", "学生専用", "墓地が近い"]
+    hills = Counter[str]()
+    for low in ("浸水想定区域", "外廊下型"):
+        hand = _foreign([low, *others], ["光", "時", "声", "道", "門"])
+        poems = [compose(GAME, hand, ["静寂の私邸。", "世界が愛するわが家。"], seed).answer.poem for seed in range(200)]
+        hills[low] = sum("この丘" in poem or "高台" in poem for poem in poems)
+    assert hills["浸水想定区域"] <= 2
+    assert hills["外廊下型"] >= 20
 
 
 def test_a_term_is_avoided_where_two_sentences_meet() -> None:

@@ -25,6 +25,35 @@ def test_a_title_that_can_be_answered_comes_before_one_that_cannot(thread: str) 
     assert sum(drawn[title] for title in ODD) < 0.15 * drawn.total()
 
 
+@pytest.mark.parametrize("thread", ["dusk", "morning", "seasons", "way"])
+def test_a_garden_is_answered_by_gardens(thread: str) -> None:
+    for seed in range(20):
+        found = most_answering(["「庭園」に住まう人へ。"], thread, Random(seed))[:2]
+        assert all("庭" in opening.text + closing.text for _, opening, closing in found)
+        assert not any(word in opening.text for _, opening, _ in found for word in ("公園", "水", "海"))
+
+
+def test_what_is_named_with_a_whole_noun_comes_before_who_is_addressed() -> None:
+    for seed in range(20):
+        _, opening, closing = most_answering(["テラス人になろう。"], "morning", Random(seed))[0]
+        assert "庭" in opening.text + closing.text or "テラス" in opening.text
+    first = Counter(most_answering(["テラス人になろう。"], "way", Random(seed))[0][1].text for seed in range(50))
+    assert all("テラス" in text for text in first)
+
+
+def test_one_sign_of_a_name_answers_nothing() -> None:
+    """Most closings have their 邸, and 官邸 is another thing."""
+    first = Counter(most_answering(["鉄瓶の丘。", "官邸の丘。"], "dusk", Random(seed))[0][0] for seed in range(200))
+    assert 70 < first["官邸の丘。"] < 130
+
+
+def test_a_verb_is_known_by_its_ending() -> None:
+    """暮らす is to live somewhere, 暮れる to grow dark."""
+    first = Counter(most_answering(["丘に暮らす。"], "dusk", Random(seed))[0][1].text for seed in range(50))
+    assert first.most_common(1)[0][0] == "丘に暮らす夕べを、茜が祝う。"
+    assert first.most_common(1)[0][1] > 30
+
+
 def test_an_address_asks_for_nothing() -> None:
     first = Counter(most_answering(["鉄瓶県の丘。", "鉄瓶簿の丘。"], "way", Random(seed))[0][0] for seed in range(50))
     assert first["鉄瓶県の丘。"] > 2 * first["鉄瓶簿の丘。"]
