@@ -72,6 +72,8 @@ base_pass_at_most = 0.1
 whole_sentences = 0.0
 """
 
+DEMO = Path(__file__).parents[2] / "artifacts" / "tiny"
+
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -107,6 +109,17 @@ def workshop(recipe: Recipe, out: Path) -> Workshop:
 def chain(workshop: Workshop) -> dict[str, Artifact]:
     """Every stage's artifact, by what it is called."""
     return {made.path.name: made for made in pipeline.run_all(workshop)}
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the real `tiny`, for long tests; what `make demo` left and has not changed is not made again."""
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    if DEMO.is_dir():
+        shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("eval", "history", "lm-eval", "readings.jsonl"))
+    for _ in pipeline.run_all(workshop_of(load_recipe("tiny"), folder)):
+        pass
+    return folder
 
 
 @pytest.fixture(scope="session")

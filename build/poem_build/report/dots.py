@@ -61,7 +61,7 @@ def dot_plot(
             axes.set_xlim(begin - 0.02 * (1 - begin), 1 + 0.02 * (1 - begin))
             axes.set_xticks(ticks, [f"{100 * tick:.3g}%" for tick in ticks])
 
-    left = 0.2 + _LETTER_IN * max(map(_width, lines))
+    left = 0.2 + _LETTER_IN * max(_width(part) for line in lines for part in line.split("\n"))
     return drawn(name, 0.5 + _ROW_IN * max(2, len(lines)), draw, left=left, bottom=0.3)
 
 

@@ -16,6 +16,8 @@ from poem_build.evaluation.gates import LINES
 from poem_build.evaluation.history import REGRESSION, Change, changes, choice
 from poem_build.evaluation.report import MODEL, Broken, Evaluation, Figure, Reason, Specimen
 from poem_build.report import words
+from poem_build.report.beside import beside
+from poem_build.report.crosstable import crosstables
 from poem_build.report.plots import plots, trend
 from poem_build.store.folder import write_text
 
@@ -75,7 +77,8 @@ def render(evaluation: Evaluation, kept: Sequence[Evaluation], *, short: bool = 
             main=[row for name in _MAIN for row in rows if row.figure.name == name],
             reasons=list(reasons(evaluation)),
             groups=list(_grouped(rows)),
-            writers=_writers(evaluation),
+            writers=beside(evaluation, _BESIDE),
+            crosstables=list(crosstables(evaluation.matrix)) if evaluation.matrix else [],
             plots=[*plots(evaluation), *trend(kept)],
             poems=[(one, list(paragraphs(one)), _wholes(one)) for one in evaluation.poems],
         )
@@ -191,17 +194,6 @@ def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:
             yield title, some
     if rest := [row for row in rows if row.figure.name not in known]:
         yield "ほか", rest
-
-
-def _writers(evaluation: Evaluation) -> tuple[list[str], list[tuple[Figure, list[Figure | None]]]]:
-    """Everybody's main figures: the writers, and of each figure their values in that order."""
-    names = list(dict.fromkeys(one.writer for one in evaluation.figures if one.writer))
-    found = []
-    for name in _BESIDE:
-        values = [evaluation.figure(name, who) for who in names]
-        if there := [one for one in values if one]:
-            found.append((there[0], values))
-    return names, found
 
 
 def paragraphs(specimen: Specimen) -> Iterator[list[Piece]]:

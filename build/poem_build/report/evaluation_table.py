@@ -7,8 +7,10 @@ from poem_build.evaluation.harness import Tries
 from poem_build.evaluation.history import REGRESSION, changes
 from poem_build.evaluation.report import MODEL, Evaluation, Figure
 from poem_build.report import words
+from poem_build.report.beside import beside
 from poem_build.report.evaluation_page import verdict
 
+_BESIDE = ("pass.delivered", "pass.first", "conceal.lemma", "points.counted")
 _SENSES = {"better": "↗ よくなった", "worse": "↘ 落ちた", "": "差は言えない"}
 
 
@@ -25,7 +27,17 @@ def render(evaluation: Evaluation) -> str:
             beside = former if evaluation.former else []
             rows.append([words.figure(one), _value(one), words.interval(one), *beside, asked.get(one.gate, "")])
     more = ["", *tried(evaluation.harness)] if evaluation.harness else []
-    return "\n".join([f"{told.mark} {told.headline}", told.why, "", *lines(rows), *more])
+    return "\n".join([f"{told.mark} {told.headline}", told.why, "", *lines(rows), *_writers(evaluation), *more])
+
+
+def _writers(evaluation: Evaluation) -> list[str]:
+    """A line for each writer after an empty one, if there are several."""
+    there = beside(evaluation, _BESIDE)
+    rows = [["書き手", "手札", *map(words.short, there.columns)]]
+    for row in there.rows:
+        shown = [f"{_value(one)} ({words.interval(one)})" if one else "" for one in row.values]
+        rows.append([words.writer(row.writer), str(row.hands), *shown])
+    return ["", *lines(rows)] if len(there.rows) > 1 else []
 
 
 def tried(tries: Tries) -> list[str]:

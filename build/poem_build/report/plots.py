@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from poem.shape import POEM_LENGTH
@@ -15,6 +16,8 @@ from poem_build.report.picture import FAULT, FORMER, GOOD, LINE, NOW, SOFT, THIR
 
 _BIN = 5
 """Characters."""
+_LINE = 24
+"""Letters of a writer's name, which may be a path, before it goes on below."""
 _TREND = ("pass.delivered", "conceal.lemma", "sentences.whole")
 
 
@@ -228,7 +231,8 @@ def _scores(evaluation: Evaluation) -> Iterator[Plot]:
     for judge, colour in zip(judges, (NOW, FORMER, GOOD, THIRD, LINE), strict=False):
         by = {one.writer: Value(one.score, one.low, one.high) for one in scores if one.judge == judge}
         series.append(Dots(words.judge(judge), colour, [by.get(name) for name in names]))
-    svg = dot_plot("scores", [words.writer(name) for name in names], series, percent=False)
+    lines = ["\n".join(wrap(words.writer(name), _LINE)) for name in names]
+    svg = dot_plot("scores", lines, series, percent=False)
     said = "Bradley–Terryの強さ。右ほど勝ち、0が書き手の平均。線が重なる書き手に差は言えない。"
     yield Plot("scores", "書き手の強さ", said, svg, _legend(series))
 

@@ -1,19 +1,21 @@
 """A report's figures, rules, writers and gates → their names in Japanese; what is unknown stays as it is."""
 
 import re
+from pathlib import Path
 
 from poem_build.evaluation.report import Figure, Reason, Unit
 
 WRITERS = {
     "model": "この書き手",
-    "model/free": "この書き手(型なし)",
     "base": "元のモデル",
-    "base/free": "元のモデル(型なし)",
     "adapter": "アダプター",
     "merged": "学習したモデル",
     "f16": "量子化の前(f16)",
     "composer": "composer",
     "table": "控えの表",
+    "embedded": "GGUF",
+    "ollama": "Ollama",
+    "openai": "サーバー",
     "hand": "人の手",
     "teacher": "教師",
 }
@@ -58,6 +60,7 @@ SHORT = {
     "conceal.words": "語で当てられる",
     "conceal.judge": "審査員が当てる",
     "values.spoken": "価値を語る",
+    "points.counted": "数えられる点",
     "duel.composer": "composerに勝つ",
     "distinct.2": "二字の多様さ",
     "distinct.4": "四字の多様さ",
@@ -111,13 +114,19 @@ REMEDIES = {
     "judge": "ほかの審査員に頼む(--judge)",
 }
 BETTER = {"higher": "高い", "lower": "低い", "": ""}
+_FOLDERS = 3
+"""So many parts of a path tell a file from others."""
 _SENSES = {"at least ": "{}以上", "at most ": "{}以下", "above ": "{}より上", "below ": "{}より下"}
 _SEEN = {"not measured": "未測定", "below": "劣る"}
 
 
 def writer(name: str) -> str:
-    """Who writes."""
-    return WRITERS.get(name, name)
+    """Who writes; of a file, its name and its folders', of which two may hold files of one name."""
+    plain, _, what = name.removesuffix("/free").partition(":")
+    parts = Path(what).parts
+    place = what if len(parts) <= _FOLDERS else "/".join(("…", *parts[-_FOLDERS:]))
+    told = " ".join(filter(None, (WRITERS.get(plain, plain), place)))
+    return f"{told}(型なし)" if name.endswith("/free") else told
 
 
 def figure(one: Figure) -> str:
@@ -128,6 +137,11 @@ def figure(one: Figure) -> str:
 def short(one: Figure) -> str:
     """The same beside a picture, where there is little room."""
     return SHORT.get(one.name, figure(one))
+
+
+def aspect(name: str) -> str:
+    """What a judge looked at."""
+    return {"overall": "全体", "unity": "まとまり", "voice": "声"}.get(name, name)
 
 
 def judge(name: str) -> str:
@@ -157,6 +171,11 @@ def value(number: float, unit: Unit) -> str:
             return f"{number:.0f}字"
         case _:
             return f"{number:,.3g}" if abs(number) < 100 else f"{number:,.0f}"
+
+
+def strength(score: float) -> str:
+    """A Bradley–Terry score."""
+    return f"{score:+.2f}".replace("-", "−")
 
 
 def interval(one: Figure) -> str:

@@ -11,10 +11,8 @@ from support.chain import workshop_of
 
 
 @pytest.mark.long
-def test_tiny_speaks_and_its_adapter_does_the_work(tmp_path: Path) -> None:
-    workshop = workshop_of(load_recipe("tiny"), tmp_path)
-    for _ in pipeline.run_all(workshop):
-        pass
+def test_tiny_speaks_and_its_adapter_does_the_work(tiny: Path) -> None:
+    workshop = workshop_of(load_recipe("tiny"), tiny)
     report = pipeline.make(workshop, "eval").report(EvalReport)  # raises GateError below the recipe's gates
     assert report.hands == 400
     found = [report.figure("pass.first"), report.figure("pass.first", "base/free")]
