@@ -39,12 +39,13 @@ def warnings_of_llama() -> Iterator[list[str]]:
 
 
 class Llama:
-    """A loaded model, with the adapter that lies beside it. Raises `ModelFileError` if the file is no whole GGUF."""
+    """A loaded model, with the adapter that lies beside it. Raises `ModelFileError` if either is no whole GGUF."""
 
     def __init__(self, path: Path, context: int = 0, *, vocab_only: bool = False) -> None:
         import llama_cpp
 
         self._lib, adapter = llama_cpp, path.with_name(ADAPTER_FILE)
+        adapted = adapter.is_file() and not vocab_only
         try:
             with warnings_of_llama():
                 self._model = llama_cpp.Llama(
@@ -52,13 +53,17 @@ class Llama:
                     n_ctx=context or 512,
                     n_gpu_layers=0 if vocab_only else gpu_layers(),
                     vocab_only=vocab_only,
-                    lora_path=str(adapter) if adapter.is_file() and not vocab_only else None,
+                    lora_path=str(adapter) if adapted else None,
                     verbose=False,
                 )
         except (ValueError, AssertionError) as error:
             raise ModelFileError(f"{path}: llama.cpp cannot load it; it is cut short or no GGUF") from error
-        except RuntimeError as error:
-            raise ModelFileError(f"{adapter}: llama.cpp cannot load it on {path.name}: of another base?") from error
+        # The package takes llama.cpp's refusal, a null pointer, for an adapter; the first token would end the process.
+        if adapted and not self._model._lora_adapter:
+            raise ModelFileError(
+                f"{adapter}: llama.cpp cannot load it on {path.name}; it is damaged or of another base, `poem-build "
+                "quantize` makes it anew"
+            )
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
         """Token ids with special tokens read as such; `bos` adds the model's own where it has one."""

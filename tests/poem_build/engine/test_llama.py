@@ -1,9 +1,12 @@
-"""The sampling settings of a recipe, seen in what a real llama.cpp writes with a model of random weights."""
+"""A real llama.cpp with a model of random weights: a recipe's sampling, seen in what it writes; adapters refused."""
+
+from pathlib import Path
 
 import pytest
 
 from poem_build.engine.llama import Llama
-from poem_build.errors import UnfinishedError
+from poem_build.errors import ModelFileError, UnfinishedError
+from poem_build.models.files import ADAPTER_FILE
 from poem_build.recipe.schema import Serve
 
 PROMPT = "<|im_start|>user\n家<|im_end|>\n<|im_start|>assistant\n"
@@ -57,3 +60,16 @@ def test_a_penalty_takes_the_likeliest_tokens_away_once_they_are_written(llama: 
 
 def test_an_answer_ends_after_num_predict(llama: Llama) -> None:
     assert len(_written(llama, 1, num_predict=5)) == 5
+
+
+@pytest.mark.parametrize("damage", ["cut short", "no GGUF", "another base"])
+def test_an_adapter_that_llama_cpp_would_die_of_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
+    from support.tiny_gguf import WIDTH, write_tiny_adapter, write_tiny_gguf
+
+    model = write_tiny_gguf(tmp_path / "model.gguf", width=WIDTH * (2 if damage == "another base" else 1))
+    whole = write_tiny_adapter(tmp_path / ADAPTER_FILE).read_bytes()
+    spoilt = {"cut short": whole[:-100], "no GGUF": b"GGUF no more", "another base": whole}[damage]
+    (tmp_path / ADAPTER_FILE).write_bytes(spoilt)
+    with pytest.raises(ModelFileError, match=r"^\S+adapter\.gguf: llama\.cpp cannot load it on model\.gguf; .*anew$"):
+        Llama(model, 64)
+    assert Llama(model, vocab_only=True).tokenize("家")
