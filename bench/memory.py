@@ -8,7 +8,6 @@ them as in any training.
 
 import argparse
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,13 @@ STAGES = ("dataset", "train", "merge", "convert", "quantize")
 MEASURED = STAGES[1:]
 TEXTS = 4
 POEM_BUILD = [sys.executable, "-c", "from poem_build.cli.main import main; main()"]
+_LAUNCHER = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+"""A small process between us and the command, to whose peak Linux counts what its parent had when it was started."""
 
 
 def main() -> None:
@@ -39,7 +45,7 @@ def main() -> None:
 def measured(recipe: str, steps: int, folder: Path) -> dict[str, tuple[int, int]]:
     """Bytes that each stage took at its peak, and those that the plan reckons."""
     path = short_recipe(recipe, steps, folder)
-    peaks = {stage: _peak([stage, "--recipe", str(path), "--out", str(folder / "out")]) for stage in STAGES}
+    peaks = {stage: peak([stage, "--recipe", str(path), "--out", str(folder / "out")]) for stage in STAGES}
     command = [*POEM_BUILD, "plan", "--recipe", str(path), "--out", str(folder / "out"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     needs = {one["stage"]: one["bytes"] for one in json.loads(done.stdout)["memory"] if one["place"] == "ram"}
@@ -57,14 +63,13 @@ def short_recipe(recipe: str, steps: int, folder: Path) -> Path:
     return path
 
 
-def _peak(arguments: list[str]) -> int:
+def peak(arguments: list[str]) -> int:
     """The most memory that the command had resident, in bytes."""
-    process = subprocess.Popen([*POEM_BUILD, *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)  # it was not Popen that waited
-    if process.returncode:
+    command = [sys.executable, "-c", _LAUNCHER, *POEM_BUILD, *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
         raise SystemExit(f"{' '.join(arguments)}: failed")
-    return usage.ru_maxrss * 1024
+    return int(done.stdout) * 1024
 
 
 if __name__ == "__main__":
