@@ -64,9 +64,11 @@ def _command(
     """Judge the finished model on held-out hands, beside other writers."""
     prices = load_prices(list_path)
     most = None if max_cost is None else max_cost / prices.yen_per_dollar
+    if len(set(judges)) < len(judges):
+        raise TeacherError(f"--judge {max(judges, key=judges.count)}: is there twice; give each once")
     jurors = tuple(juror_of(chosen, one, prices, list_path, address(host)) for one in judges)
     asked = Asked(hands, _names(names), Jury(jurors, judge_hands, most), Place.of(address(host)))
-    for line in _plan(chosen, asked, prices):
+    for line in _plan(chosen, asked, prices) or ["no --judge: nobody is paid"] * dry_run:
         click.echo(line, err=not dry_run)
     if not dry_run:
         _evaluate(chosen, asked, as_json)
@@ -89,6 +91,7 @@ for _beside in (read_command, harness_command, history_command, page_command):
 def _names(text: str) -> tuple[str, ...]:
     found = tuple(name.strip() for name in text.split(",") if name.strip())
     writers.check_names(found)
+    writers.check_files(found)
     return found
 
 

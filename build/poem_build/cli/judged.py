@@ -8,7 +8,7 @@ import click
 
 from poem_build.cli import reports
 from poem_build.cli.options import PATH, Chosen, work_options
-from poem_build.errors import ArtifactError
+from poem_build.errors import ArtifactError, ReadingError
 from poem_build.evaluation import harness, history, people
 from poem_build.evaluation.report import MODEL
 from poem_build.evaluation.writers import COMPOSER
@@ -33,6 +33,8 @@ def read_command(chosen: Chosen, as_json: bool, names: str, hands: int, host: st
     there = reports.pairings(workshop, writers, hands)
     file = workshop.out / people.FILE
     if not count:
+        if all(one.default is not None for one in there):
+            raise ReadingError("nothing to choose between: no hand has poems of two of these writers; name others")
         with reading_room.serve(reading_room.ReadingRoom(there, file), host, port) as server:
             click.echo(f"reading at http://{host}:{server.server_port}/ until Ctrl-C, kept in {file}", err=as_json)
             with contextlib.suppress(KeyboardInterrupt):
@@ -96,6 +98,8 @@ def harness_command(
 def history_command(chosen: Chosen, as_json: bool) -> None:
     """Show how the builds went, draw the trend, and say where one fell."""
     room = chosen.out / history.FOLDER
+    for one in history.damaged(room):
+        click.echo(f"Warning: {one}; left out", err=True)
     kept = history.history(room)
     if not kept:
         raise ArtifactError(f"{room}: no report; `poem-build eval` makes one")
@@ -112,7 +116,12 @@ def history_command(chosen: Chosen, as_json: bool) -> None:
 
 @click.command("page")
 @work_options
-@click.option("--to", type=PATH, required=True, help="An HTML file, docs/eval-tiny.html say.")
+@click.option(
+    "--to",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="An HTML file, docs/eval-tiny.html say.",
+)
 @click.option("--of", "writer", default=MODEL, show_default=True, help="A report on another writer that answered.")
 @click.option("--hands", type=click.IntRange(2), help="Play so many anew, which the composer can without a model.")
 def page_command(chosen: Chosen, as_json: bool, to: Path, writer: str, hands: int | None) -> None:

@@ -123,10 +123,7 @@ def judged(workshop: Workshop, name: str, gguf: Artifact) -> Artifact | None:
 def pairings(workshop: Workshop, writers: Sequence[str], hands: int) -> list[Pairing]:
     """What people may read of the answers to the last `eval`; all that were ranked where no writers are named."""
     path = workshop.out / "eval" / ANSWERS
-    try:
-        rows = read_rows(path)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}; `poem-build eval` makes it") from error
+    rows = read_rows(path)
     there = dict.fromkeys(row.writer for row in rows)
     if unknown := [name for name in writers if name not in there]:
         raise WriterError(f"--writers {unknown[0]}: has not answered; {path} has {', '.join(there)}")

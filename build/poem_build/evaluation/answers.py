@@ -17,6 +17,7 @@ from poem.prompt import render_prompt
 from poem.shape import decode
 from poem_build.data.examples import Example
 from poem_build.engine.protocol import Reply
+from poem_build.errors import ArtifactError
 from poem_build.evaluation.hands import Trial
 from poem_build.evaluation.writers import Writer
 from poem_build.judge.figures import Figures
@@ -112,8 +113,17 @@ def write_rows(path: Path, sheets: Iterable[Sheet]) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The answers of a file that was written so."""
-    return [Row.model_validate_json(line) for line in path.read_text("utf-8").splitlines()]
+    """The answers of a file that was written so. Raises `ArtifactError` for one that is not there, or damaged."""
+    found = []
+    try:
+        for line in path.read_bytes().splitlines():
+            found.append(Row.model_validate_json(line))
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}; `poem-build eval` makes it") from error
+    except ValidationError as error:
+        told = f"line {len(found) + 1}: {error.errors()[0]['msg']}"
+        raise ArtifactError(f"{path}: {told}; `poem-build eval` makes it anew") from error
+    return found
 
 
 def _answered(name: str, writer: Writer, trial: Trial, n: int, hands: int) -> list[Row]:

@@ -72,6 +72,17 @@ def history(folder: Path) -> list[Evaluation]:
     return found
 
 
+def damaged(folder: Path) -> list[str]:
+    """Of each report that cannot be read, which and why."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            read_evaluation(path)
+        except ArtifactError as error:
+            found.append(str(error).rpartition(";")[0])
+    return found
+
+
 def before(folder: Path, gguf: str, hands_version: str) -> Evaluation | None:
     """The last report on another build whose hands were drawn in the same way.
 

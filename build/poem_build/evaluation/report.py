@@ -291,10 +291,10 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 def read_evaluation(path: Path) -> Evaluation:
     """The report in a file. Raises `ArtifactError` for one that is not there, damaged or of another format."""
     try:
-        return Evaluation.model_validate_json(path.read_text("utf-8"))
+        return Evaluation.model_validate_json(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; `poem-build eval` makes it") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "report"
         raise ArtifactError(f"{path}: {where}: {first['msg']}; `poem-build eval` makes it anew") from error

@@ -187,6 +187,13 @@ def check_names(names: tuple[str, ...], option: str = "--writers") -> None:
         raise WriterError(f"{option}: {max(names, key=names.count)} is there twice; give each once")
 
 
+def check_files(names: tuple[str, ...]) -> None:
+    """Raises `WriterError` for a file that is not there, before anybody has played for hours."""
+    for path in files(names).values():
+        if not path.is_file():
+            raise WriterError(f"--writers {path}: there is no such file; give another")
+
+
 def roles(name: str) -> tuple[str, ...]:
     """The artifacts that a model among the writers is made from; none for one from outside.
 

@@ -17,13 +17,14 @@ from poem_build.cli.options import choose_work
 from poem_build.engine.ollama import digests
 from poem_build.evaluation import history
 from poem_build.evaluation.people import write_chosen
-from poem_build.evaluation.report import Evaluation, Judged, read_evaluation
+from poem_build.evaluation.report import Evaluation, Judged, read_evaluation, write_evaluation
 from poem_build.models.files import SERVED
 from poem_build.models.standing import read_standing
 from poem_build.ship import stack
 from poem_build.store.artifact import Artifact
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
+from support.evaluations import an_evaluation
 from support.judges import first_come, judges
 from support.lm_eval_stand_in import StandIn
 from support.served import serving, until
@@ -178,3 +179,33 @@ def test_what_no_judge_can_be_is_refused_before_anything_is_played(recipe_file: 
         assert done.exit_code == 1
         assert done.output.startswith(f"Error: {told}")
     assert _run(*out, "--writers", "nobody").output.startswith("Error: --writers nobody: nobody is called so")
+    twice = ("--judge", "ollama:m", "--judge", "ollama:m")
+    assert _run(*out, *twice).output == "Error: --judge ollama:m: is there twice; give each once\n"
+    gone = f"embedded:{tmp_path / 'gone.gguf'}"
+    told = f"Error: --writers {tmp_path / 'gone.gguf'}: there is no such file; give another\n"
+    assert _run(*out, "--writers", gone).output == told
+    assert _run(*out, "--dry-run").output == "no --judge: nobody is paid\n"
+
+
+def test_damaged_files_are_named_in_one_line_and_of_a_history_left_out(tmp_path: Path) -> None:
+    out = ("--out", tmp_path)
+    for folder in (tmp_path / "eval", tmp_path / history.FOLDER):
+        folder.mkdir()
+    write_evaluation(tmp_path / history.FOLDER / "b.json", an_evaluation())
+    (tmp_path / history.FOLDER / "a.json").write_bytes(b"\xff\xfe")
+    report, answers = (tmp_path / "eval" / name for name in ("report.json", "answers.jsonl"))
+    for damage in (b"\xff\xfe\n", b"{\n", b"[]\n"):
+        report.write_bytes(damage)
+        answers.write_bytes(damage)
+        for command, path in ((("read", "--count"), answers), (("page", "--to", tmp_path / "page.html"), report)):
+            done = _run(*command, *out)
+            assert (done.exit_code, done.output.count("\n")) == (1, 1)
+            assert done.output.startswith(f"Error: {path}: ")
+            assert done.output.endswith("; `poem-build eval` makes it anew\n")
+    done = _run("history", *out)
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"Warning: {tmp_path / 'history' / 'a.json'}: report: Invalid JSON")
+    assert done.stdout.splitlines()[-1].endswith("history.html: 1 reports, the last one did not fall")
+    answers.write_bytes(b"")
+    told = "Error: nothing to choose between: no hand has poems of two of these writers; name others\n"
+    assert _run("read", *out).output == told
