@@ -59,7 +59,8 @@ def test_a_table_without_a_poem_for_these_hands_has_a_row_that_says_so() -> None
     report = an_evaluation()
     assert report.matrix is not None
     table = report.matrix.model_copy(update={"writers": [*report.matrix.writers, "table:empty.sqlite"]})
-    report = report.model_copy(update={"matrix": table, "poems": []})
+    weighed = report.figures[0].model_copy(update={"name": "cards.above", "writer": "base"})
+    report = report.model_copy(update={"matrix": table, "poems": [], "figures": [*report.figures, weighed]})
     assert [(row.writer, row.hands) for row in beside(report, ["pass.first"]).rows] == [
         ("model", 400),
         ("composer", 400),
@@ -101,6 +102,7 @@ async def test_all_local_writers_of_tiny_are_on_one_page_made_by_one_command(
     _assert_that_the_page_has_the_report_s_figures(page, report, writers)
     assert all(words.writer(name) in done.output for name in writers)
     if CHROMIUM:
+        (tmp_path / "profile").mkdir()
         async with browsing(tmp_path / "profile", (tiny / "eval" / evaluation_page.FILE).as_uri(), 1280, 900) as tab:
             await tab.until("document.readyState === 'complete'")
             assert await tab.run("performance.getEntriesByType('resource').length") == 0
