@@ -70,7 +70,8 @@ def preferences_command(
 
 
 def _plan(chosen: Chosen, asked: _Asked, yen_per_dollar: float) -> str:
-    told = f"{asked.writer}: {asked.hands * asked.answers} answers to {asked.hands} hands, if none is there"
+    outlines = ", by an outline each" if chosen.recipe.dataset.stages == 2 else ""
+    told = f"{asked.writer}: {asked.hands * asked.answers} answers to {asked.hands} hands{outlines}, if none is there"
     if asked.juror is None:
         return told
     most = asked.hands * comb(asked.answers, 2)
@@ -97,9 +98,14 @@ def _make(chosen: Chosen, asked: _Asked) -> tuple[Path, Report]:
     if not lines:
         raise DatasetError(
             f"{room}: nothing is preferred to anything: {told.keeping} of {told.answers} answers keep the rules, "
-            f"{told.ties} of {told.compared} comparisons are ties; give more --hands or --answers, or another --judge"
+            f"{told.ties} of {told.compared} comparisons are ties{_unlined(told)}; give more --hands or --answers, or "
+            "another --judge"
         )
     return preferences.write(room, lines, told), told
+
+
+def _unlined(told: Report) -> str:
+    return f", {told.without_outline} hands got no outline" if told.without_outline else ""
 
 
 def _print(path: Path, told: Report, as_json: bool) -> None:
@@ -112,6 +118,6 @@ def _print(path: Path, told: Report, as_json: bool) -> None:
     biased = f"; {told.judge} goes by the order" if told.bias and told.bias.biased else ""
     click.echo(
         f"{path}: {sum(told.pairs.values())} pairs ({by_reason}) of {told.answers} answers to {told.hands} hands: "
-        f"{told.keeping} keep the rules, {told.breaking} break them, {told.repeated} repeated, {told.unfinished} cut; "
-        f"{told.ties} of {told.compared} comparisons tied ({told.tied:.0%}){unread}{agree}{biased}"
+        f"{told.keeping} keep the rules, {told.breaking} break them, {told.repeated} repeated, {told.unfinished} cut"
+        f"{_unlined(told)}; {told.ties} of {told.compared} comparisons tied ({told.tied:.0%}){unread}{agree}{biased}"
     )

@@ -4,7 +4,7 @@ Read from a file, each is checked against the game and its rules.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poem.deck import CANDIDATES
@@ -31,6 +31,8 @@ class Example:
     answer: Answer
     stages: Stages = 1
     """In which the hand's poem is asked for: at once, or an outline first."""
+    outline: Outline | None = None
+    """Of two stages, once the first has given it: what the poem is asked for by."""
 
     def chats(self, game: Game) -> list[Messages]:
         """The example in the ChatML message shape; the assistant's content is compact JSON.
@@ -41,13 +43,15 @@ class Example:
         if self.stages == 1:
             return [_chat(self.prompt(game), poem)]
         outline = outline_of(self.answer)
-        second = render_outlined_prompt(game.instructions, outline)
-        return [_chat(self.prompt(game), encode_outline(outline)), _chat(second, poem)]
+        second = replace(self, outline=outline)
+        return [_chat(self.prompt(game), encode_outline(outline)), _chat(second.prompt(game), poem)]
 
     def prompt(self, game: Game) -> Prompt:
-        """What is asked of the hand: its poem, or first its outline."""
+        """What is asked of the hand: its poem, or first its outline and then by that its poem."""
         if self.stages == 1:
             return render_prompt(game.instructions, self.hand, self.candidates)
+        if self.outline:
+            return render_outlined_prompt(game.instructions, self.outline)
         return render_outline_prompt(game.instructions, self.hand, self.candidates)
 
     def question(self, game: Game) -> Messages:
@@ -104,7 +108,7 @@ def example_of(chats: Sequence[Placed], game: Game, pairs: Mapping[str, Pair]) -
     example = Example(hand, candidates, answer, stages)
     asked = [example.prompt(game)]
     if stages == 2:
-        asked.append(render_outlined_prompt(game.instructions, _outline(first, answer, where)))
+        asked.append(replace(example, outline=_outline(first, answer, where)).prompt(game))
     for (place, chat), prompt in zip(chats, asked, strict=True):
         if chat[:2] != prompt.messages():
             version = game.prompt_in(stages)

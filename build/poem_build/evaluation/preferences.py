@@ -2,7 +2,8 @@
 
 An answer that keeps the rules goes before one that breaks them. Of two that keep them a judge prefers one, if it does
 so in both orders; without a judge that which speaks the values of more of the hand's wordings (`meaning`). What is
-even is a tie, and teaches nothing.
+even is a tie, and teaches nothing. Of a model that writes in two stages the poems of one outline are compared, and the
+prompt is the second one.
 """
 
 import asyncio
@@ -61,6 +62,8 @@ class Report(Figures):
     breaking: int
     repeated: int
     unfinished: int
+    without_outline: int
+    """Hands for which a model that writes in two stages gave no outline."""
     pairs: dict[Why, int]
     compared: int
     """Pairs of answers that keep the rules."""
@@ -159,6 +162,7 @@ def report(writer: str, judge: str, rounds: Sequence[Round], outcomes: Outcomes,
         breaking=sum(len(each.breakers) for each in rounds),
         repeated=asked - unfinished - ended,
         unfinished=unfinished,
+        without_outline=sum(each.asked == 0 for each in rounds),
         pairs=dict(counts),
         compared=len(outcomes.of),
         ties=sum(one == TIED for one in outcomes.of),

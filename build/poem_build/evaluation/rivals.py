@@ -1,14 +1,18 @@
-"""A model and hands that no report is about → several answers a hand, each on disk before the next is asked for."""
+"""A model and hands that no report is about → several answers a hand, each on disk before the next is asked for.
+
+A model that writes in two stages is asked for a hand's outline once, and for all of its poems by that.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 
 from poem.game import Game
 from poem.hand import Answer, draw_candidates
+from poem.outline import Outline, decode_outline
 from poem.pattern import pattern_key
 from poem.shape import decode, encode
 from poem_build.data.examples import Example
@@ -17,14 +21,17 @@ from poem_build.engine.protocol import Reply
 from poem_build.errors import WriterError
 from poem_build.evaluation import writers
 from poem_build.evaluation.hands import Trial
-from poem_build.evaluation.writers import Place, Writer
+from poem_build.evaluation.writers import Asked, Place, Writer
+from poem_build.judge.delivery import TRIES
 from poem_build.judge.protocol import MALFORMED
-from poem_build.judge.rules import Rules
+from poem_build.judge.rules import Rules, by_outline
 from poem_build.progress import progress
 from poem_build.store.digest import digest_of, sha256
 from poem_build.store.stage import Job
 from poem_build.teacher.journal import About, Journal
 from poem_build.teacher.protocol import Said, Usage
+
+_IN = {1: "one stage", 2: "two stages"}
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,11 @@ class Round:
     """A hand, and what was answered to it."""
 
     example: Example
-    """Its answer is nobody's."""
+    """Its answer is nobody's. Of two stages it has the outline, by which all rivals were asked for."""
     rivals: tuple[Rival, ...]
     """Each text once."""
     asked: int
+    """None where a model of two stages gave no outline to ask by."""
     unfinished: int
     """Answers that never ended: where they stop is not the model's word, so nothing is learnt from them."""
 
@@ -78,7 +86,7 @@ def examples(game: Game) -> Iterator[Example]:
 def about(name: str, job: Job, place: Place) -> About:
     """Whose answers they are: a model that was trained on, or is asked otherwise, has to answer anew.
 
-    Raises `WriterError` for a file or a model that is not there.
+    Raises `WriterError` for a file or a model that is not there, or one that writes in other stages than the recipe's.
     """
     files = writers.files((name,))
     if lost := [path for path in files.values() if not path.is_file()]:
@@ -87,10 +95,16 @@ def about(name: str, job: Job, place: Place) -> About:
     plain, _, model = name.removesuffix(writers.FREE).partition(":")
     if plain == "ollama" and outside[name] is None:
         raise WriterError(f"--writer {name}: OLLAMA_HOST {place.ollama} has no such model; `ollama pull {model}`")
+    stages, asked = writers.stages(name, job, place), job.recipe.dataset.stages
+    if stages != asked:
+        raise WriterError(
+            f"--writer {name}: writes in {_IN[stages]}, recipe {job.recipe.name} in {_IN[asked]} (dataset.stages), so "
+            "it would learn from what it is never asked; give the recipe of that model, or another model"
+        )
     made_of = {role: artifact.digest() for role, artifact in job.inputs.items()}
     made_of |= {role: sha256(path) for role, path in files.items()}
     digest = digest_of([made_of, outside, job.recipe.serve.model_dump(mode="json")])[:16]
-    return About(job.game.deck.digest, job.game.prompt_version, name, digest)
+    return About(job.game.deck.digest, job.game.prompt_in(stages), name, digest)
 
 
 def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Path) -> list[Round]:
@@ -102,16 +116,46 @@ def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Pa
     with closing(Journal.open(path, of)) as journal:
         found = []
         for example in progress(list(islice(examples(game), wanted)), f"{of.teacher} writes"):
+            if isinstance(writer, Asked) and writer.stages == 2:
+                outline = _outline(writer, example, journal, of.teacher)
+                if outline is None:
+                    found.append(Round(example, (), 0, 0))
+                    continue
+                example = by_outline(replace(example, stages=2), outline)
             key = pattern_key(example.hand)
             said = journal.story(key).answers
             while len(said) < each:
-                reply = writer.write(Trial(example), int(key[:7], 16) + len(said))
+                reply = writer.write(Trial(example), _seed(key) + len(said))
                 assert reply is not None  # a model has something to say of any hand
-                usage = Usage(prompt=reply.prompt_tokens, output=reply.tokens)
-                said_now = Said(reply.text, usage, "length" if reply.whole is None else "stop")
-                journal.answered(key, said_now, 0.0, "", of.teacher)
+                _keep(journal, key, reply, of.teacher)
             found.append(_round(example, [one.text for one in said[:each] if one.ended == "stop"], each))
         return found
+
+
+def _outline(writer: Asked, example: Example, journal: Journal, whose: str) -> Outline | None:
+    """The first that is one, and has a title of the hand's; None if none is in as many tries as the service has."""
+    key = pattern_key(example.hand)
+    said = journal.story(f"{key} outline").answers
+    for place in range(TRIES):
+        if place == len(said):
+            _keep(journal, f"{key} outline", writer.outline(Trial(example), _seed(key) + place), whose)
+        try:
+            outline = decode_outline(said[place].text)
+        except ValueError:
+            continue
+        if outline.title in example.candidates:
+            return outline
+    return None
+
+
+def _seed(key: str) -> int:
+    return int(key[:7], 16)
+
+
+def _keep(journal: Journal, key: str, reply: Reply, whose: str) -> None:
+    usage = Usage(prompt=reply.prompt_tokens, output=reply.tokens)
+    said = Said(reply.text, usage, "length" if reply.whole is None else "stop")
+    journal.answered(key, said, 0.0, "", whose)
 
 
 def _round(example: Example, texts: list[str], asked: int) -> Round:

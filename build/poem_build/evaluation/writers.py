@@ -30,7 +30,7 @@ from poem_build.evaluation.report import MODEL
 from poem_build.export.gguf import STAGES_KEY, convert_folder
 from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
-from poem_build.judge.rules import ask
+from poem_build.judge.rules import ask, question
 from poem_build.models import family
 from poem_build.models.device import device_of
 from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
@@ -94,6 +94,11 @@ class Asked:
     def write(self, trial: Trial, seed: int) -> Reply:
         example = replace(trial.example, stages=self.stages)
         return ask(self.engine, self.game, example, seed, constrained=self.constrained)
+
+    def outline(self, trial: Trial, seed: int) -> Reply:
+        """What comes of the first of two stages alone."""
+        first = replace(trial.example, stages=2)
+        return self.engine.ask(question(self.game, first, seed, constrained=self.constrained))
 
 
 @dataclass(frozen=True)
@@ -244,11 +249,12 @@ def opened(name: str, job: Job, place: Place) -> Iterator[Writer]:
     else:
         constrained = not name.endswith(FREE) and plain != ADAPTER
         with _engine(plain, what, job, place) as engine:
-            yield Asked(engine, job.game, constrained, _stages(plain, what, job, place))
+            yield Asked(engine, job.game, constrained, stages(name, job, place))
 
 
-def _stages(plain: str, what: str, job: Job, place: Place) -> Stages:
-    """What a model says of itself; a server of the OpenAI shape cannot."""
+def stages(name: str, job: Job, place: Place) -> Stages:
+    """In how many a model says that it writes; a server of the OpenAI shape cannot say."""
+    plain, _, what = name.removesuffix(FREE).partition(":")
     if plain == "ollama":
         told = call(place.ollama, "POST", "/api/show", {"model": what}).get("model_info", {}).get(STAGES_KEY)
     elif plain == "embedded":

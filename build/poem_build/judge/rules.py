@@ -6,8 +6,7 @@ from pathlib import Path
 
 from poem.game import Game
 from poem.hand import Answer
-from poem.outline import decode_outline
-from poem.prompt import render_outlined_prompt
+from poem.outline import Outline, decode_outline
 from poem.rules import check
 from poem.shape import decode
 from poem_build.data.examples import Example
@@ -47,7 +46,7 @@ class Rules:
 def question(game: Game, example: Example, seed: int, *, constrained: bool) -> Question:
     """The example's hand as a model is asked it: for its poem, or first for its outline."""
     titles = example.candidates if constrained else ()
-    return Question(example.question(game), seed, titles, outline=example.stages == 2)
+    return Question(example.question(game), seed, titles, outline=example.stages == 2 and example.outline is None)
 
 
 def ask(
@@ -68,9 +67,13 @@ def ask(
         outline = decode_outline(reply.whole or "")
     except ValueError:
         return reply
-    prompt = render_outlined_prompt(game.instructions, outline)
-    titles = (outline.title,) if constrained else ()
-    return engine.ask(replace(first, messages=prompt.messages(), titles=titles, outline=False)).after(reply)
+    second = question(game, by_outline(example, outline), seed, constrained=constrained)
+    return engine.ask(replace(second, sampling=first.sampling)).after(reply)
+
+
+def by_outline(example: Example, outline: Outline) -> Example:
+    """The example in its second stage, where the outline has chosen the title."""
+    return replace(example, candidates=(outline.title,), outline=outline)
 
 
 def play(engine: Engine, game: Game, examples: Sequence[Example], *, constrained: bool, seed: int = 0) -> list[Reply]:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from poem.game import builtin_game
+from poem.outline import decode_outline
 from poem_build.cli.main import cli
 from support.gemini_stand_in import poet
 from support.judges import judges, reader
@@ -104,6 +105,26 @@ def test_a_model_here_answers_and_where_nothing_is_better_that_is_said(choice: l
         assert done.output.splitlines()[-1].startswith(told)
         (journal,) = room.glob("answers-*.jsonl")
         assert len(journal.read_text("utf-8").splitlines()) == 3
+
+
+def test_a_model_of_two_stages_answers_for_a_recipe_of_two_and_for_no_other(choice: list[str], tmp_path: Path) -> None:
+    writer = f"embedded:{write_tiny_gguf(tmp_path / 'staged.gguf', stages=2)}"
+    room, asked = tmp_path / "out" / "preferences", ("--writer", writer, "--hands", 1, "--answers", 2)
+    done = _run(choice, *asked)
+    assert done.output.splitlines()[-1] == (
+        f"Error: --writer {writer}: writes in two stages, recipe mini in one stage (dataset.stages), so it would learn "
+        "from what it is never asked; give the recipe of that model, or another model"
+    )
+    assert not room.exists()
+    recipe = tmp_path / "mini.toml"
+    recipe.write_text(recipe.read_text("utf-8").replace("[dataset]", "[dataset]\nstages = 2"), "utf-8")
+    done = _run(choice, *asked)
+    assert done.output.splitlines()[-1].startswith(f"Error: {room}: nothing is preferred to anything: 0 of 2 answers ")
+    (journal,) = room.glob("answers-*.jsonl")
+    about, outline, *poems = map(json.loads, journal.read_text("utf-8").splitlines())
+    assert about["prompt"] == GAME.prompt_in(2)
+    assert decode_outline(outline["text"])
+    assert len(poems) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, product
 from pathlib import Path
@@ -10,15 +11,19 @@ import pytest
 
 from poem.game import builtin_game, load_game
 from poem.hand import Answer, Hand, Pair
+from poem.outline import Outline, encode_outline, outline_of
 from poem.pattern import pattern_key
-from poem.shape import encode
+from poem.prompt import render_outlined_prompt
+from poem.shape import decode, encode
 from poem.store import store
 from poem_build.data.hands import split_of
-from poem_build.engine.protocol import Reply
+from poem_build.engine.protocol import Question, Reply
 from poem_build.evaluation import preferences, rivals
 from poem_build.evaluation.hands import Trial, trials
 from poem_build.evaluation.jury import Juror
+from poem_build.evaluation.preferences import Outcomes
 from poem_build.evaluation.rivals import Rival, Round
+from poem_build.evaluation.writers import Asked
 from poem_build.models.family import family
 from poem_build.models.load import load_tokenizer
 from poem_build.recipe.schema import RECIPES
@@ -54,6 +59,19 @@ class Scripted:
             first = WRITE("", trial.example.question(GAME)[1]["content"], 0)
             said = json.dumps(json.loads(first), indent=1)
         return Reply(said, "length" if place == 4 else "stop")
+
+
+class Silent:
+    """Gives outlines under a title that no hand was offered."""
+
+    name = "silent"
+
+    def __init__(self) -> None:
+        self.seeds = list[int]()
+
+    def ask(self, question: Question) -> Reply:
+        self.seeds.append(question.seed)
+        return Reply(encode_outline(Outline("知らない題", ("石", "門", "庭"))), "stop")
 
 
 def _rounds(room: Path, hands: int = 3, writer: Scripted | None = None) -> list[Round]:
@@ -134,6 +152,63 @@ def test_the_rules_go_first_and_the_lexicon_decides_the_rest(tmp_path: Path) -> 
     path = preferences.write(tmp_path, found, report)
     tiny = RECIPES / "tiny-base"
     assert len(read_preferences(path, load_tokenizer(tiny), family("chatml"))) == 4
+
+
+@dataclass
+class InTwoStages:
+    """Says no outline at first, then one; under it two poems, one by another title, one that breaks a rule, one cut."""
+
+    name: str = "scripted"
+    questions: list[Question] = field(default_factory=list)
+    lists: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By the prompt of a poem: the title, and the hand's list in the prompt of its outline."""
+
+    def ask(self, question: Question) -> Reply:
+        text = question.messages[1]["content"]
+        before = sum(one.messages == question.messages for one in self.questions)
+        self.questions.append(question)
+        if not question.outline:
+            title, pairs = self.lists[text]
+            right = decode(WRITE("", f"{pairs}\n【タイトル選択候補】\n1. {title}", before))
+            polite = replace(right, poem=right.poem.replace("。", "です。"))
+            said = encode([right, right, replace(right, title="別の題"), polite, right][before])
+            return Reply(said, "length" if before == 4 else "stop")
+        if before == 0:
+            return Reply("題は石の門。", "stop")
+        answer = decode(WRITE("", text.partition("\n【答え】")[0], 0))
+        outline = outline_of(answer)
+        poem = render_outlined_prompt(GAME.instructions, outline)
+        self.lists[poem.user] = answer.title, text.partition("\n【タイトル")[0]
+        return Reply(encode_outline(outline), "stop")
+
+
+def test_of_two_stages_the_poems_of_one_outline_are_compared_under_the_prompt_that_has_it(tmp_path: Path) -> None:
+    engine = InTwoStages()
+    writer = Asked(engine, GAME, constrained=True, stages=2)
+    rounds = rivals.play(writer, GAME, ABOUT, 2, 5, tmp_path)
+    assert [(len(one.keepers), len(one.breakers), one.unfinished) for one in rounds] == [(2, 2, 1)] * 2
+    assert [one.outline for one in engine.questions] == ([True] * 2 + [False] * 5) * 2
+    assert rivals.play(writer, GAME, ABOUT, 2, 5, tmp_path) == rounds
+    assert len(engine.questions) == 14
+    met = preferences.meetings(rounds)
+    outcomes = preferences.by_values(GAME, met)
+    found = preferences.lines(GAME, rounds, met, outcomes, "values")
+    for one in found:
+        (each,) = (each for each in rounds if each.example.hand.ids() == one.hand)
+        assert each.example.outline is not None
+        assert one.prompt == render_outlined_prompt(GAME.instructions, each.example.outline).messages()
+    broken = [one.scores["rejected"].broken for one in found if one.why == "rules"]
+    assert [("title" in rules, "polite" in rules) for rules in broken] == [(True, False), (False, True)] * 2
+    assert preferences.report("model", "values", rounds, outcomes, found).without_outline == 0
+
+
+def test_a_hand_that_gets_no_outline_in_three_tries_is_left_out_and_counted(tmp_path: Path) -> None:
+    engine, hands = Silent(), 2
+    writer = Asked(engine, GAME, constrained=False, stages=2)
+    rounds = [each for _ in range(2) for each in rivals.play(writer, GAME, ABOUT, hands, 5, tmp_path)]
+    assert [(one.rivals, one.asked) for one in rounds] == [((), 0)] * 4
+    assert len(set(engine.seeds)) == len(engine.seeds) == hands * 3
+    assert preferences.report("model", "values", rounds[:hands], Outcomes([]), []).without_outline == hands
 
 
 def _longer(text: str) -> float:
