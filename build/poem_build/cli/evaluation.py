@@ -12,7 +12,7 @@ import click
 from poem_build.cli import pipeline
 from poem_build.cli.judged import harness_command, history_command, page_command, read_command
 from poem_build.cli.keys import check_extra, credentials, teacher_of
-from poem_build.cli.options import PATH, Chosen, all_of, host_option, work_options
+from poem_build.cli.options import PATH, YEN, Chosen, all_of, host_option, work_options
 from poem_build.engine.ollama import address
 from poem_build.errors import GateError, TeacherError
 from poem_build.evaluation import jury, writers
@@ -30,7 +30,7 @@ _KINDS = tuple(name for name in get_args(TeacherName) if name != COMPOSER)
 _ANSWER_TOKENS = 256
 
 money_options = all_of(
-    click.option("--max-cost", type=click.FloatRange(0), metavar="YEN", help="So much the judges may cost in all."),
+    click.option("--max-cost", type=YEN, metavar="YEN", help="So much the judges may cost in all."),
     click.option("--prices", "list_path", type=PATH, default=PRICES, help="Another price list."),
     click.option("--dry-run", is_flag=True, help="Say what the judges would cost and ask nobody."),
 )

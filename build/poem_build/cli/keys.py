@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from poem.environment import meant
 from poem.game import Game
@@ -56,6 +57,8 @@ def credentials(spec: Teaching, environ: Mapping[str, str]) -> tuple[str, str]:
     key, address = meant(environ.get(f"{prefix}_API_KEY", "")), meant(environ.get(f"{prefix}_BASE_URL", ""))
     if not key and not (spec.name == "openai" and address):
         raise TeacherError(f"{prefix}_API_KEY: not set; export the key, it is written nowhere")
+    if address and urlsplit(address).scheme not in ("http", "https"):
+        raise TeacherError(f"{prefix}_BASE_URL: {address!r} is no address; give an http or https URL")
     if not key.isascii() or not key.isprintable():
         raise TeacherError(f"{prefix}_API_KEY: holds characters that no key has; export it again")
     return key, address

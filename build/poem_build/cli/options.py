@@ -1,6 +1,7 @@
 """What commands have in common: options, the workshop that these name, errors in one line, a process's set-up."""
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -44,6 +45,21 @@ class _Port(click.ParamType[int]):
 
 
 PORT = _Port()
+
+
+class _Yen(click.FloatRange):
+    """A sum of money. What is no number would be no limit: nothing is above it."""
+
+    name = "yen"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"{value!r} is not allowed; give yen from 0", param, ctx)
+        return found
+
+
+YEN = _Yen(0)
 Command = Callable[..., None]
 
 debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from poem_build.cli.keys import check_extra, teacher_of
-from poem_build.cli.options import PATH, Chosen, all_of, host_option, one_line_errors, work_options
+from poem_build.cli.options import PATH, YEN, Chosen, all_of, host_option, one_line_errors, work_options
 from poem_build.data import lessons
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
@@ -97,7 +97,7 @@ class _Work:
 @click.option("--what", type=click.Choice(["poems", "words", "table"]), default="poems", show_default=True)
 @hands_options
 @asked_options
-@click.option("--max-cost", type=click.FloatRange(0), metavar="YEN", help="So much may be spent, what is out included.")
+@click.option("--max-cost", type=YEN, metavar="YEN", help="So much may be spent, what is out included.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take and ask nothing.")
 @click.option("--batch", is_flag=True, help="By Gemini's Batch API: half the price, within a day.")
 @click.option("--force", is_flag=True, help="Go on although the student is not far enough; that is recorded.")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -86,6 +87,8 @@ def check_gate(phase: int, report: Path) -> dict[str, Any] | None:
     try:
         ratio = json.loads(report.read_text("utf-8"))["teacher_ratio"]
         mean = float(ratio["mean"])
+        if isnan(mean):  # it is below nothing, and would pass
+            raise ValueError("not a number")
     except OSError as error:
         raise GateError(f"{report}: phase {phase} needs the report on phase {phase - 1}; {remedy}") from error
     except (ValueError, KeyError, TypeError) as error:

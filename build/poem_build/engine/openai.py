@@ -30,7 +30,8 @@ class OpenAI:
             choice, usage = content["choices"][0], content.get("usage") or {}
             text = str(choice["message"].get("content") or "")
         except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise WriterError(f"{self._url}: {error or type(error).__name__}; check address, model and key") from error
+            told = next(iter(str(error).splitlines()), type(error).__name__)  # httpx adds a second with an address
+            raise WriterError(f"{self._url}: {told}; check address, model and key") from error
         seconds = time.monotonic() - start
         return Reply(
             text=text,

@@ -3,10 +3,11 @@
 import asyncio
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from poem_build.errors import TeacherError
 from poem_build.teacher.protocol import Ask, Turn, Usage
@@ -18,9 +19,9 @@ _TOKENS_A_CHARACTER = 0.8
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     source: str
-    dated: str
+    dated: Annotated[str, BeforeValidator(lambda day: day.isoformat() if isinstance(day, date) else day)]
 
 
 class Price(_Entry):
@@ -64,7 +65,7 @@ class Local(_Entry):
 class Prices(BaseModel):
     """A price list."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     yen_per_dollar: float = Field(gt=0)
     yen_source: str
     models: Mapping[str, Price] = {}

@@ -96,6 +96,12 @@ def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "environ", "message"),
     [
+        (
+            [],
+            {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": "here:80"},
+            "GEMINI_BASE_URL: 'here:80' is no address; give an http or https URL",
+        ),
+        (["--max-cost", "nan"], {}, "Invalid value for '--max-cost': 'nan' is not allowed; give yen from 0"),
         ([], {"GEMINI_API_KEY": ""}, "Error: GEMINI_API_KEY: not set; export the key, it is written nowhere"),
         (["--model", "gemini-9"], {"GEMINI_API_KEY": KEY}, "no price for 'gemini-9'"),
         (
@@ -116,7 +122,7 @@ def test_what_cannot_be_begun_is_one_line(
     prices.write_text(listed + 'prompt = 1\ncached = 1\noutput = 1\nsource = "a test"\ndated = "2026"\n', "utf-8")
     given = ["--recipe", fast, "--out", tmp_path / "out", "--hands", 10]
     done = _run(*given, "--prices", prices, *options, **environ)
-    assert done.exit_code == 1
+    assert done.exit_code == (2 if "Invalid value" in message else 1)
     assert message in done.output
     assert "Traceback" not in done.output
 

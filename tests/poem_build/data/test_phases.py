@@ -29,7 +29,12 @@ def test_a_student_not_far_enough_stops_the_next_phase(tmp_path: Path, phase: in
         check_gate(phase, _report(tmp_path / "report.json", needed - 0.02))
 
 
-@pytest.mark.parametrize("text", ["{}", "nonsense", '{"teacher_ratio": null}', '{"teacher_ratio": {"low": 1}}', "[]"])
+NAN = '{"teacher_ratio": {"mean": NaN}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "nonsense", '{"teacher_ratio": null}', '{"teacher_ratio": {"low": 1}}', "[]", NAN]
+)
 def test_a_report_that_says_nothing_of_the_teacher_stops_too(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.json").write_text(text, "utf-8")
     with pytest.raises(GateError, match=r"teacher_ratio: has no mean; `poem-build eval` makes it; --force"):

@@ -72,6 +72,13 @@ def test_every_price_says_where_it_is_from() -> None:
         assert entry.dated
 
 
+def test_a_day_may_be_written_as_toml_has_days(tmp_path: Path) -> None:
+    path = tmp_path / "prices.toml"
+    entry = "prompt = 1\ncached = 0\noutput = 1\nsource = 'x'\ndated = 2026-11-27"
+    path.write_text(f"yen_per_dollar = 150\nyen_source = 'x'\n[models.a]\n{entry}\n", "utf-8")
+    assert load_prices(path).models["a"].dated == "2026-11-27"
+
+
 def test_a_model_without_a_price_is_refused() -> None:
     with pytest.raises(TeacherError, match=r'no price for \'gemini-9\', only for .*; add \[models\."gemini-9"\]'):
         price_of(load_prices(), "gemini-9", PRICES)
@@ -83,6 +90,7 @@ def test_a_model_without_a_price_is_refused() -> None:
         ("yen_per_dollar = 0\nyen_source = 'x'", "yen_per_dollar"),
         ("yen_per_dollar = 150\nyen_source = 'x'\n[models.a]\nprompt = 1", r"models\.a\.source: Field required"),
         ("yen_per_dollar =", "not TOML"),
+        ("yen_per_dollar = inf\nyen_source = 'x'", "yen_per_dollar: Input should be a finite number"),
     ],
 )
 def test_a_price_list_with_a_fault_is_refused(tmp_path: Path, text: str, message: str) -> None:
