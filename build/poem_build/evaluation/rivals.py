@@ -24,7 +24,7 @@ from poem_build.evaluation.hands import Trial
 from poem_build.evaluation.writers import Asked, Place, Writer
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.protocol import MALFORMED
-from poem_build.judge.rules import Rules, by_outline
+from poem_build.judge.rules import Rules, by_outline, question
 from poem_build.progress import progress
 from poem_build.store.digest import digest_of, sha256
 from poem_build.store.stage import Job
@@ -134,11 +134,12 @@ def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Pa
 
 def _outline(writer: Asked, example: Example, journal: Journal, whose: str) -> Outline | None:
     """The first that is one, and has a title of the hand's; None if none is in as many tries as the service has."""
-    key = pattern_key(example.hand)
+    key, first = pattern_key(example.hand), replace(example, stages=2)
     said = journal.story(f"{key} outline").answers
     for place in range(TRIES):
         if place == len(said):
-            _keep(journal, f"{key} outline", writer.outline(Trial(example), _seed(key) + place), whose)
+            asked = question(writer.game, first, _seed(key) + place, constrained=writer.constrained)
+            _keep(journal, f"{key} outline", writer.engine.ask(asked), whose)
         try:
             outline = decode_outline(said[place].text)
         except ValueError:

@@ -30,7 +30,7 @@ from poem_build.evaluation.report import MODEL
 from poem_build.export.gguf import STAGES_KEY, convert_folder
 from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
-from poem_build.judge.rules import ask, question
+from poem_build.judge.rules import ask
 from poem_build.models import family
 from poem_build.models.device import device_of
 from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
@@ -85,7 +85,6 @@ class Asked:
     game: Game
     constrained: bool
     stages: Stages = 1
-    """As its model was trained."""
 
     @property
     def tries(self) -> int:
@@ -94,11 +93,6 @@ class Asked:
     def write(self, trial: Trial, seed: int) -> Reply:
         example = replace(trial.example, stages=self.stages)
         return ask(self.engine, self.game, example, seed, constrained=self.constrained)
-
-    def outline(self, trial: Trial, seed: int) -> Reply:
-        """What comes of the first of two stages alone."""
-        first = replace(trial.example, stages=2)
-        return self.engine.ask(question(self.game, first, seed, constrained=self.constrained))
 
 
 @dataclass(frozen=True)
