@@ -113,14 +113,14 @@ LINES = {
 
 
 def red_lines(report: EvalReport, asked: Gate) -> list[RedLine]:
-    """The figures that the recipe has a word on; one that was not measured does not hold.
+    """The figures that the recipe has a word on; one that was not measured does not hold. At least 0 asks nothing.
 
     A report on fewer hands than the recipe asks for refuses only what its intervals rule out.
     """
     found, short = [], report.hands < asked.eval_hands
     for key, line in LINES.items():
         wanted: float | None = getattr(asked, key)
-        if wanted is None:
+        if wanted is None or (line.sense == "at least" and not wanted):
             continue
         figure = report.figure(line.figure, line.writer)
         bound = ("low" if line.sense == "at most" else "high") if short else line.bound
