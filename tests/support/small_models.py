@@ -24,6 +24,12 @@ from poem_build.recipe.schema import Recipe
 from support.tiny_gemma import TURNS
 from support.tiny_gemma import vocabulary as gemma_vocabulary
 
+EVERY_FAMILY = (
+    *("qwen2.5-0.5b", "qwen3-0.6b", "calm3-22b", "deepseek-r1-distill-qwen-32b-japanese", "elyza-llama2-7b"),
+    *("llama-3.1-8b", "rinna-gpt2-small", "stablelm-3b", "phi-3.5-mini", "gemma-2-2b-jpn", "gemma-3-1b"),
+    *("gemma-3-4b", "mixtral-8x22b", "gpt-oss-20b"),
+)
+"""One of each family and architecture."""
 VOCABULARY = 2000
 PADDED = 2048
 """Rows of the embedding; real models have a few more than tokens too."""

@@ -1,6 +1,7 @@
 """For every family a random model of its architecture: trained, merged, converted, quantized, loaded, registered.
 
-`make test` takes two of them through the chain: Qwen's in `test_chain.py`, Gemma 3's in `models/test_source.py`.
+`make test` takes two of them through the chain: Qwen's in `test_chain.py`, Gemma 3's in `models/test_source.py`. Their
+adapters beside a base: `export/test_beside.py`.
 """
 
 from pathlib import Path
@@ -19,14 +20,7 @@ from poem_build.models.shapes import of_folder
 from poem_build.recipe.schema import Recipe, family_names, load_recipe, recipe_names
 from poem_build.ship.register import RegisterReport
 from support.chain import workshop_of
-from support.small_models import CONTEXT, write_small_model
-
-RECIPES = (
-    *("qwen2.5-0.5b", "qwen3-0.6b", "calm3-22b", "deepseek-r1-distill-qwen-32b-japanese", "elyza-llama2-7b"),
-    *("llama-3.1-8b", "rinna-gpt2-small", "stablelm-3b", "phi-3.5-mini", "gemma-2-2b-jpn", "gemma-3-1b"),
-    *("gemma-3-4b", "mixtral-8x22b", "gpt-oss-20b"),
-)
-"""One of each family and architecture."""
+from support.small_models import CONTEXT, EVERY_FAMILY, write_small_model
 
 
 def _few(recipe: Recipe, base: Path) -> Recipe:
@@ -49,7 +43,7 @@ def _few(recipe: Recipe, base: Path) -> Recipe:
 def test_every_trained_recipe_has_a_proof_of_its_family_and_architecture() -> None:
     recipes = [load_recipe(name) for name in recipe_names()]
     kinds = {(r.base.family, r.shape.architecture) for r in recipes if r.shape and r.status == "shape proved"}
-    proved = [load_recipe(name) for name in RECIPES]
+    proved = [load_recipe(name) for name in EVERY_FAMILY]
     assert kinds <= {(r.base.family, r.shape.architecture) for r in proved if r.shape}
     assert {r.base.family for r in proved} == set(family_names())
 
@@ -57,7 +51,7 @@ def test_every_trained_recipe_has_a_proof_of_its_family_and_architecture() -> No
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # T5's vocabulary is left open
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")  # GPT-2's matrices; peft then sets it itself
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", EVERY_FAMILY)
 def test_a_random_model_of_every_family_goes_through_every_stage(name: str, tmp_path: Path, ollama: str) -> None:
     asked = load_recipe(name)
     base = write_small_model(tmp_path / "base", asked)
