@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.steps < 2:
+        parser.error("--steps: 2 at least, the first is not timed")
     set_up_process()
     warnings.simplefilter("ignore")
     if args.way:
@@ -52,14 +54,14 @@ def main() -> None:
     print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: a toy on the processor")
     with tempfile.TemporaryDirectory() as told:
         folder = Path(told)
-        _write_base(folder, toy=args.toy)
+        _write_base(folder, args.steps * args.batch, toy=args.toy)
         pipeline.make(choose_work(str(folder / "gpu.toml"), None, None, folder / "out").workshop(), "dataset")
         _table({way: _ask(way, folder, args) for way in WAYS})
         _go_on(folder)
 
 
-def _write_base(folder: Path, *, toy: bool) -> None:
-    """A random model, its tokenizer, and a recipe that trains it."""
+def _write_base(folder: Path, examples: int, *, toy: bool) -> None:
+    """A random model, its tokenizer, and a recipe that trains it on so many examples."""
     import shutil
 
     import torch
@@ -85,7 +87,8 @@ def _write_base(folder: Path, *, toy: bool) -> None:
         shutil.copy(path, folder / "base")
     (folder / "gpu.toml").write_text(
         'name = "gpu"\nsummary = "random"\nlicence = "MIT"\nstatus = "written"\nparams = "random"\n'
-        '[base]\npath = "base"\nfamily = "chatml"\n[dataset]\ntrain = 400\nvalid = 4\ntest = 10\n'
+        '[base]\npath = "base"\nfamily = "chatml"\n'
+        f"[dataset]\ntrain = {examples}\nvalid = 4\ntest = 10\n"
         "[train]\nlearning_rate = 1e-4\nepochs = 1\nbatch = 4\n"
         "[quantize]\nimatrix = false\ncompared = []\n"
         "[serve]\nnum_ctx = 2048\nnum_predict = 256\ntemperature = 0.7\ntop_p = 0.95\ntop_k = 40\n"

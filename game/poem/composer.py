@@ -145,9 +145,12 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
 
 
 def _weighted(threads: Sequence[str], rng: Random) -> list[str]:
-    """Threads in any order, the weightier mostly first (Efraimidis & Spirakis 2006, algorithm A)."""
-    known = store().threads
-    return sorted(threads, key=lambda key: rng.random() ** (1 / known[key].weight), reverse=True)
+    """Threads in any order, the weightier mostly first (Efraimidis & Spirakis 2006, algorithm A).
+
+    A game may have a thread of its own, which weighs 1.
+    """
+    weights = {key: thread.weight for key, thread in store().threads.items()}
+    return sorted(threads, key=lambda key: rng.random() ** (1 / weights.get(key, 1)), reverse=True)
 
 
 def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[tuple[str, Sentence, Sentence]]:
@@ -173,8 +176,10 @@ def _body(
     body: list[Sentence] = []
     silent: tuple[int, ...] = ()
     for cards, voices in fused:
-        if thread in voices and rng.random() < _FUSED:
-            body.append(rng.choice(voices[thread]))
+        by_all = frozenset.intersection(*(denied[n] for n in cards))
+        shared = [sentence for sentence in voices.get(thread, ()) if by_all.isdisjoint(sentence.claims)]
+        if shared and rng.random() < _FUSED:
+            body.append(rng.choice(shared))
             silent = cards
             break
     for n, voices in enumerate(spoken):

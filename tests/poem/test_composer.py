@@ -1,7 +1,7 @@
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -195,3 +195,13 @@ def test_a_deck_from_files_is_played(tmp_path: Path) -> None:
     for seed in range(100):
         hand = deal(game.deck, rng)
         assert check(compose(game, hand, game.deck.catchphrases, seed).answer, hand, game.deck.catchphrases) == []
+
+
+def test_a_game_may_have_a_thread_of_its_own() -> None:
+    own = GAME.sentences
+    titles = {title: replace(ends, thread="night") for title, ends in own.titles.items() if ends.thread == "dusk"}
+    wordings = {wording: {"night": voices["dusk"]} for wording, voices in own.wordings.items()}
+    game = replace(GAME, sentences=replace(own, titles=titles, wordings=wordings, fused={}))
+    answer = compose(game, deal(DECK, Random(1)), tuple(titles), 1).answer
+    told = {sentence.text for voices in wordings.values() for sentence in voices["night"]}
+    assert len(told & {s for p in paragraphs(answer.poem) for s in sentences(p)}) == 5

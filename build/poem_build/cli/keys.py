@@ -57,8 +57,17 @@ def credentials(spec: Teaching, environ: Mapping[str, str]) -> tuple[str, str]:
     key, address = meant(environ.get(f"{prefix}_API_KEY", "")), meant(environ.get(f"{prefix}_BASE_URL", ""))
     if not key and not (spec.name == "openai" and address):
         raise TeacherError(f"{prefix}_API_KEY: not set; export the key, it is written nowhere")
-    if address and urlsplit(address).scheme not in ("http", "https"):
+    if address and not _is_url(address):
         raise TeacherError(f"{prefix}_BASE_URL: {address!r} is no address; give an http or https URL")
     if not key.isascii() or not key.isprintable():
         raise TeacherError(f"{prefix}_API_KEY: holds characters that no key has; export it again")
     return key, address
+
+
+def _is_url(address: str) -> bool:
+    """Whether something can be asked there."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -58,12 +58,11 @@ class Llama:
                 )
         except (ValueError, AssertionError) as error:
             raise ModelFileError(f"{path}: llama.cpp cannot load it; it is cut short or no GGUF") from error
+        except RuntimeError as error:
+            raise _refused(adapter, path) from error
         # The package takes llama.cpp's refusal, a null pointer, for an adapter; the first token would end the process.
         if adapted and not self._model._lora_adapter:
-            raise ModelFileError(
-                f"{adapter}: llama.cpp cannot load it on {path.name}; it is damaged or of another base, `poem-build "
-                "quantize` makes it anew"
-            )
+            raise _refused(adapter, path)
 
     def tokenize(self, text: str, *, bos: bool = True) -> list[int]:
         """Token ids with special tokens read as such; `bos` adds the model's own where it has one."""
@@ -128,3 +127,10 @@ class Llama:
             if written >= 0:
                 return buffer.raw[:written]
             size = -written
+
+
+def _refused(adapter: Path, path: Path) -> ModelFileError:
+    return ModelFileError(
+        f"{adapter}: llama.cpp cannot load it on {path.name}; it is damaged or of another base, `poem-build quantize` "
+        "makes it anew"
+    )

@@ -96,6 +96,11 @@ def about(name: str, job: Job, place: Place) -> About:
     if plain == "ollama" and outside[name] is None:
         raise WriterError(f"--writer {name}: OLLAMA_HOST {place.ollama} has no such model; `ollama pull {model}`")
     stages, asked = writers.stages(name, job, place), job.recipe.dataset.stages
+    if plain == "openai" and asked == 2:
+        raise WriterError(
+            f"--writer {name}: a server of that shape cannot say whether its model writes in two stages, as recipe "
+            f"{job.recipe.name} does; give embedded:FILE or ollama:NAME"
+        )
     if stages != asked:
         raise WriterError(
             f"--writer {name}: writes in {_IN[stages]}, recipe {job.recipe.name} in {_IN[asked]} (dataset.stages), so "
@@ -140,6 +145,8 @@ def _outline(writer: Asked, example: Example, journal: Journal, whose: str) -> O
         if place == len(said):
             asked = question(writer.game, first, _seed(key) + place, constrained=writer.constrained)
             _keep(journal, f"{key} outline", writer.engine.ask(asked), whose)
+        if said[place].ended != "stop":
+            continue
         try:
             outline = decode_outline(said[place].text)
         except ValueError:

@@ -44,10 +44,10 @@ COMPOSER, BASE, ADAPTER, TABLE, F16_NAME = "composer", "base", "adapter", "table
 FREE = "/free"
 LOCAL = (MODEL, BASE, ADAPTER, F16_NAME, *MIXTURES, COMPOSER, BY_HAND, TEACHER)
 ADDRESSED = (TABLE, "embedded", "ollama", "openai")
-"""With what follows a colon: a file, a model, a model@URL."""
+"""With what follows a colon: a file, or a model's name."""
 _ROLES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(MIXTURES, ("gguf", "f16")),
-    **{MODEL: ("gguf",), F16_NAME: ("gguf", "f16"), BASE: ("gguf", "base"), ADAPTER: ("base", "adapter")},
+    **{MODEL: ("gguf",), F16_NAME: ("gguf", "f16"), BASE: ("gguf", "base"), ADAPTER: ("gguf", "base", "adapter")},
 }
 
 

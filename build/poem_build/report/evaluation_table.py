@@ -24,8 +24,8 @@ def render(evaluation: Evaluation) -> str:
         if one.writer == MODEL:
             there = before.get(one)
             former = [_value(there.former), _SENSES[there.sense]] if there else ["", ""]
-            beside = former if evaluation.former else []
-            rows.append([words.figure(one), _value(one), words.interval(one), *beside, asked.get(one.gate, "")])
+            past = former if evaluation.former else []
+            rows.append([words.figure(one), _value(one), words.interval(one), *past, asked.get(one.gate, "")])
     more = ["", *tried(evaluation.harness)] if evaluation.harness else []
     return "\n".join([f"{told.mark} {told.headline}", told.why, "", *lines(rows), *_writers(evaluation), *more])
 

@@ -114,17 +114,19 @@ REMEDIES = {
     "judge": "ほかの審査員に頼む(--judge)",
 }
 BETTER = {"higher": "高い", "lower": "低い", "": ""}
-_FOLDERS = 3
-"""So many parts of a path tell a file from others."""
+_FILES = ("table", "embedded")
+"""Writers that are named by a file."""
+_SHOWN = 3
+"""Parts of its path that are shown."""
 _SENSES = {"at least ": "{}以上", "at most ": "{}以下", "above ": "{}より上", "below ": "{}より下"}
 _SEEN = {"not measured": "未測定", "below": "劣る"}
 
 
 def writer(name: str) -> str:
-    """Who writes; of a file, its name and its folders', of which two may hold files of one name."""
+    """Who writes; of a file, its name and some of its folders', since all models of ours have one name."""
     plain, _, what = name.removesuffix("/free").partition(":")
-    parts = Path(what).parts
-    place = what if len(parts) <= _FOLDERS else "/".join(("…", *parts[-_FOLDERS:]))
+    parts = Path(what).parts if plain in _FILES else ()
+    place = what if len(parts) <= _SHOWN else "/".join(("…", *parts[-_SHOWN:]))
     told = " ".join(filter(None, (WRITERS.get(plain, plain), place)))
     return f"{told}(型なし)" if name.endswith("/free") else told
 

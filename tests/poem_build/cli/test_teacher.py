@@ -101,6 +101,11 @@ def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: 
             {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": "here:80"},
             "GEMINI_BASE_URL: 'here:80' is no address; give an http or https URL",
         ),
+        (
+            [],
+            {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": "http://["},
+            "GEMINI_BASE_URL: 'http://[' is no address; give an http or https URL",
+        ),
         (["--max-cost", "nan"], {}, "Invalid value for '--max-cost': 'nan' is not allowed; give yen from 0"),
         ([], {"GEMINI_API_KEY": ""}, "Error: GEMINI_API_KEY: not set; export the key, it is written nowhere"),
         (["--model", "gemini-9"], {"GEMINI_API_KEY": KEY}, "no price for 'gemini-9'"),
