@@ -4,7 +4,9 @@ Which server, and why: docs/performance.md.
 """
 
 import asyncio
+import os
 import signal
+from contextlib import suppress
 from socket import socket
 from types import FrameType
 
@@ -51,12 +53,34 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._service.drain()
         for server in self.servers:
+            arriving = [one for listening in server.sockets for one in _arrived(listening.fileno())]
             server.close()
+            for one in arriving:
+                await self._loop.connect_accepted_socket(self._protocol, one)
         closed = self._loop.time()
         await asyncio.sleep(LAST_S)
         while self._loop.time() < closed + LAST_MAX_S and any(map(connection.is_silent, self.server_state.connections)):
             await asyncio.sleep(LAST_S / 10)
         await super().shutdown(sockets)
+
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes one for each connection."""
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+def _arrived(listening: int) -> list[socket]:
+    """Connections that the system has taken and the loop has not seen: closing the port would reset them."""
+    found: list[socket] = []
+    with suppress(OSError), socket(fileno=os.dup(listening)) as queue:  # nobody else waits, or no such queue here
+        while True:
+            one, _ = queue.accept()
+            one.setblocking(False)
+            found.append(one)
+    return found
 
 
 def server_config(app: Starlette, host: str, port: int) -> uvicorn.Config:
