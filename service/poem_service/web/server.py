@@ -63,7 +63,6 @@ class Server(uvicorn.Server):
             await asyncio.sleep(LAST_S / 10)
         await super().shutdown(sockets)
 
-
     def _protocol(self) -> asyncio.Protocol:
         """As uvicorn makes one for each connection."""
         made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
