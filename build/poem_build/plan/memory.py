@@ -216,7 +216,10 @@ def _of_a_layer(shape: Shape, how: Training, place: Place) -> int:
 
 
 def _logits(shape: Shape, how: Training) -> int:
-    """Of the answers; the loss takes their place (models/cross_entropy.py), but for TRL's, which has all in float32."""
+    """Of the answers; the loss takes their place (models/cross_entropy.py), but for TRL's, which has all in float32.
+
+    Prompts of unlike length in one batch add their difference, which is not counted, nor what a GPU turns at a time.
+    """
     if how.method == "dpo":
         return _sequences(how) * how.tokens * shape.vocab_size * (how.number + 4)
     copies = 3 if shape.architecture == "Gemma2ForCausalLM" else 1  # it caps them
