@@ -1,13 +1,14 @@
 """A hand, its title candidates and a seed → a poem that keeps every rule, put together without a model.
 
-The title comes first: it names the thread that the poem follows and brings the opening that leads in and the closing
-that answers. Each of the five cards then has a sentence on that thread, and the thread's stations give the order. A
-card of the game's own deck has sentences written for its wordings; of any other card the store knows the kind of
-reality, or at least what the wording is worth.
+The title comes first: it names the thread that the poem follows and brings the frame, which is the opening that leads
+in, the turns that take its image from paragraph to paragraph, and the closing that answers. Each of the five cards
+then has a sentence on that thread, and the thread's stations give the order. A card of the game's own deck has
+sentences written for its wordings; of any other card the store knows the kind of reality, or at least what the wording
+is worth.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import combinations, islice, pairwise
 from random import Random
@@ -21,14 +22,16 @@ from poem.game import Game
 from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
 from poem.rules import PHRASE
-from poem.sentences import Sentence, Voices
+from poem.sentences import Frame, Sentence, Voices
 from poem.store import Theme, store
 
-# Sentences a paragraph, by how many sentences there are in all: five, or fewer where two cards share one, and the ends.
+# The paragraphs that a poem may have, by how many sentences its cards have (five, or four where two share one) and
+# whether its frame has turns: o the opening, b a card's sentence, t a turn, c the closing, which may be two sentences.
 _LAYOUTS = {
-    7: ((2, 2, 2, 1), (2, 3, 2), (3, 2, 2), (1, 2, 2, 2), (2, 2, 3)),
-    6: ((2, 2, 2), (2, 2, 1, 1), (1, 2, 2, 1), (1, 2, 3), (3, 2, 1)),
-    5: ((2, 2, 1), (1, 2, 2), (2, 1, 2)),
+    (5, False): ("ob bb bb c", "ob bbb bc", "obb bb bc", "o bb bb bc", "ob bb bbc"),
+    (4, False): ("ob bb bc", "ob bb b c", "o bb bb c", "o bb bbc", "obb bb c"),
+    (5, True): ("ob tbb tbb c", "obb tb tbb c", "obb tbb tb c", "ob tbbb tb c", "obb tbb tbc", "ob tbbb tbc"),
+    (4, True): ("ob tb tbb c", "ob tbb tb c", "obb tb tb c", "ob tbb tbc", "obb tb tbc"),
 }
 # 180 to 240 with the line breaks and without, whichever layout is taken.
 _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
@@ -43,12 +46,14 @@ _FUSED = 0.5
 """How often two cards that a fused sentence speaks for are let share it."""
 
 # What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
-# in which the residence does nothing is no advertisement of it.
+# in which the residence does nothing is no advertisement of it; one that has no room for the turns says its title only
+# at the ends.
 _CHANCE = 4.0
 _NO_SUBJECT = 4.0
 _SUBJECTS_TOGETHER = 1.5
-_SUBJECT_AGAIN, _SUBJECTS_BORNE = 2.0, 2
+_SUBJECT_AGAIN, _SUBJECTS_BORNE = 6.0, 2
 _DENIED = 3.0
+_NO_TURNS = 6.0
 _SAME_NOUN, _SAME_NOUN_NEXT = 1.0, 4.0
 _SAME_ENDING = 1.0
 _SAME_STATION = 0.5
@@ -69,13 +74,15 @@ class Composition:
     waived: bool
 
 
+Paragraphs = tuple[tuple[Sentence, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A title, its sentences in order, how many stand in each paragraph, and how good that is."""
+    """A title, its sentences by paragraph, and how good that is."""
 
     title: str
-    sentences: tuple[Sentence, ...]
-    layout: tuple[int, ...]
+    paragraphs: Paragraphs
     score: float
 
 
@@ -95,7 +102,7 @@ def compose(game: Game, hand: Hand, candidates: Sequence[str], seed: int) -> Com
         banned = Banned(copied if waived else terms + copied)
         if drafts := _drafts(game, pairs, candidates, banned, waived, rng):
             best = max(drafts, key=lambda draft: draft.score)
-            return Composition(Answer(best.title, _broken(best.sentences, best.layout)), waived)
+            return Composition(Answer(best.title, _written(best.paragraphs)), waived)
     raise CompositionError("no composition fits the shape; the word files lack sentences of some length")
 
 
@@ -111,12 +118,15 @@ def _drafts(
     if any(denied):
         threads.sort(key=lambda thread: any(_lies(v.get(thread, ()), d) for v, d in zip(spoken, denied, strict=True)))
     for thread in threads:
-        for title, opening, closing in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
-            sentences = (opening, *_body(thread, spoken, fused, denied, rng), closing)
-            text = "".join(sentence.text for sentence in sentences)
+        for title, frame in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
+            body = _body(thread, spoken, fused, denied, rng)
+            text = "".join(sentence.text for sentence in (*frame.lines, *body))
+            if frame.turns and len(text) >= _FITTING.stop:
+                frame = replace(frame, turns=())
+                text = "".join(sentence.text for sentence in (*frame.lines, *body))
             defined = text.count(_DEFINITION)
             if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not banned.within(text):
-                found.append(_judge(title, sentences, len(text), frozenset().union(*denied), rng))
+                found.append(_judge(title, frame, body, frozenset().union(*denied), rng))
                 if len(found) == _DRAFTS:
                     break
         if found:
@@ -134,7 +144,8 @@ def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: 
     if own := sorted({thread for thread in written if thread}):
         return _weighted(own, rng)
     known = store().threads
-    told = {key: sum(key in _told(game, pair) for pair in pairs) for key in known}
+    voices = [_told(game, pair) for pair in pairs]
+    told = {key: sum(key in voice for voice in voices) for key in known}
     conditions = "\n".join(pair.card.condition_text for pair in pairs)
     usable = [
         key
@@ -153,10 +164,10 @@ def _weighted(threads: Sequence[str], rng: Random) -> list[str]:
     return sorted(threads, key=lambda key: rng.random() ** (1 / weights.get(key, 1)), reverse=True)
 
 
-def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[tuple[str, Sentence, Sentence]]:
-    """Titles for the thread, over and over in any order, each with an opening and a closing."""
+def _plans(game: Game, candidates: Sequence[str], thread: str, rng: Random) -> Iterator[tuple[str, Frame]]:
+    """Titles for the thread, over and over in any order, each with a frame."""
     written = ((title, game.sentences.titles[title]) for title in candidates if title in game.sentences.titles)
-    own = [(title, *pair) for title, ends in written if ends.thread in (thread, None) for pair in ends.pairs]
+    own = [(title, frame) for title, frames in written if frames.thread in (thread, None) for frame in frames.each]
     plans = own or most_answering(candidates, thread, rng)
     while True:
         yield from rng.sample(plans, len(plans))
@@ -198,44 +209,54 @@ def _lies(sentences: Sequence[Sentence], denied: frozenset[str]) -> bool:
     return bool(sentences) and not any(denied.isdisjoint(sentence.claims) for sentence in sentences)
 
 
-def _judge(title: str, sentences: tuple[Sentence, ...], length: int, denied: frozenset[str], rng: Random) -> _Draft:
-    """The draft with the layout that suits it: the residence at most once a paragraph."""
-    subjects = [sentence.subject for sentence in sentences]
-    layouts = _LAYOUTS[len(sentences)]
-    layout = min(rng.sample(layouts, len(layouts)), key=lambda sizes: _crowded(subjects, sizes))
-    score = _CHANCE * rng.random() - _SUBJECTS_TOGETHER * _crowded(subjects, layout)
-    if not any(subjects):
+def _judge(title: str, frame: Frame, body: Sequence[Sentence], denied: frozenset[str], rng: Random) -> _Draft:
+    """The draft in the paragraphs that suit it: the residence at most once in each."""
+    paragraphs = _arranged(frame, body, rng)
+    sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
+    subjects = sum(sentence.subject for sentence in sentences)
+    score = _CHANCE * rng.random() - _SUBJECTS_TOGETHER * _crowded(paragraphs)
+    if not subjects:
         score -= _NO_SUBJECT
-    score -= _SUBJECT_AGAIN * max(0, sum(subjects) - _SUBJECTS_BORNE)
+    score -= _SUBJECT_AGAIN * max(0, subjects - _SUBJECTS_BORNE)
     if denied:
         said = (claims_of(title), *(sentence.claims for sentence in sentences))
         score -= _DENIED * sum(not denied.isdisjoint(claims) for claims in said)
+    if not frame.turns:
+        score -= _NO_TURNS
     score -= _SAME_ENDING * sum(before.text[-3:] == after.text[-3:] for before, after in pairwise(sentences))
-    body = sentences[1:-1]  # what the opening names is to come back
+    # what the frame names is to come back, so only the cards' sentences are held against each other
     score -= _SAME_NOUN_NEXT * sum(not before.nouns.isdisjoint(after.nouns) for before, after in pairwise(body))
     score -= _SAME_NOUN * sum(len(before.nouns & after.nouns) for before, after in combinations(body, 2))
     score -= _SAME_STATION * (len(body) - len({sentence.at for sentence in body}))
     score -= _SIMILE * max(0, sum(sentence.simile for sentence in sentences) - _SIMILES_BORNE)
+    length = sum(len(sentence.text) for sentence in sentences)
     if length not in _WANTED_LENGTH:
         score -= _OFF_LENGTH * max(_WANTED_LENGTH.start - length, length - _WANTED_LENGTH.stop + 1)
-    return _Draft(title, sentences, layout, score)
+    return _Draft(title, paragraphs, score)
 
 
-def _crowded(subjects: Sequence[bool], sizes: Sequence[int]) -> int:
+def _arranged(frame: Frame, body: Sequence[Sentence], rng: Random) -> Paragraphs:
+    """The paragraphs that suit a frame and the cards' sentences: some of those with the least crowded."""
+    layouts = _LAYOUTS[len(body), len(frame.turns) > 0]
+    found: Paragraphs = ()
+    least = len(body) + len(frame.lines)
+    for layout in rng.sample(layouts, len(layouts)):
+        lines = {"o": iter((frame.opening,)), "b": iter(body), "t": iter(frame.turns), "c": iter((frame.closing,))}
+        paragraphs = tuple(tuple(next(lines[of]) for of in paragraph) for paragraph in layout.split())
+        if (crowded := _crowded(paragraphs)) < least:
+            found, least = paragraphs, crowded
+        if not crowded:
+            break
+    return found
+
+
+def _crowded(paragraphs: Paragraphs) -> int:
     """How many sentences too many have the residence as their subject."""
-    start = crowded = 0
-    for size in sizes:
-        crowded += max(0, sum(subjects[start : start + size]) - 1)
-        start += size
-    return crowded
+    return sum(max(0, sum(sentence.subject for sentence in paragraph) - 1) for paragraph in paragraphs)
 
 
-def _broken(sentences: Sequence[Sentence], sizes: Sequence[int]) -> str:
-    paragraphs, start = [], 0
-    for size in sizes:
-        paragraphs.append("".join(sentence.text for sentence in sentences[start : start + size]))
-        start += size
-    return shape.PARAGRAPH_BREAK.join(paragraphs)
+def _written(paragraphs: Paragraphs) -> str:
+    return shape.PARAGRAPH_BREAK.join("".join(sentence.text for sentence in paragraph) for paragraph in paragraphs)
 
 
 def _fused(game: Game, pairs: Sequence[Pair]) -> list[tuple[tuple[int, int], Voices]]:

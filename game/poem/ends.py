@@ -1,6 +1,6 @@
-"""Titles that nobody has written for → openings and closings that take up what they name.
+"""Titles that nobody has written for → frames that take up what they name.
 
-A title is of some kinds, told by its words, and each kind has ends on each thread. Which of them answer this very
+A title is of some kinds, told by its words, and each kind has frames on each thread. Which of them answer this very
 title is reckoned: a reader asks a title of a beach where the beach is.
 """
 
@@ -12,7 +12,7 @@ from heapq import nlargest
 from itertools import product
 from random import Random
 
-from poem.sentences import Sentence
+from poem.sentences import Frame
 from poem.store import store
 
 # Of the ends so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
@@ -23,6 +23,9 @@ _CALLED = 0.5
 
 _TOLD, _OF_KIND = 0.5, 0.25
 """What a name counts for that shows by a word of its kind alone, and one whose ends are of its kind and do not."""
+
+_FOREIGN = 0.5
+"""What a frame loses that shows things of the title's kind and none that it names: a park in place of a flower."""
 
 _TITLES_KEPT = 4096
 """What was found for a title on a thread is kept; strangers may send others for ever, each of some 2 KB."""
@@ -40,16 +43,15 @@ _ADDRESS = re.compile("東京都|[道府県市郡]|区(?!生活|画)|丁目")
 @dataclass(frozen=True, slots=True)
 class _Ends:
     title: str
-    opening: Sentence
-    closing: Sentence
+    frame: Frame
     answer: float
 
 
-def most_answering(titles: Sequence[str], thread: str, rng: Random) -> list[tuple[str, Sentence, Sentence]]:
-    """Titles, each with an opening and a closing on the thread: some of those that answer best."""
+def most_answering(titles: Sequence[str], thread: str, rng: Random) -> list[tuple[str, Frame]]:
+    """Titles, each with a frame on the thread: some of those that answer best."""
     ends = [one for title in titles for one in _answering(title, thread)]
     best = nlargest(_KEPT, ends, key=lambda one: one.answer + _CHANCE * rng.random())
-    return [(one.title, one.opening, one.closing) for one in best]
+    return [(one.title, one.frame) for one in best]
 
 
 @lru_cache(maxsize=_TITLES_KEPT)
@@ -60,13 +62,18 @@ def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
     motifs = store().motifs_of(title)
     kana = (word for motif in motifs for word in motif.words if word in title and _KANA.fullmatch(word))
     named = [*_named(title), *dict.fromkeys(kana)]
-    pairs = [(motif.words, *pair) for motif in motifs if thread in motif.frames for pair in motif.frames[thread].pairs]
-    pairs = pairs or [(known.words, *pair) for pair in product(known.openings, known.closings)]
-    ends = (
-        _Ends(title, opening, closing, called + _share(named, words, opening.text + closing.text))
-        for words, opening, closing in pairs
-    )
+    frames = [(motif.words, frame) for motif in motifs if thread in motif.frames for frame in motif.frames[thread].each]
+    frames = frames or [(known.words, Frame(o, (), c)) for o, c in product(known.openings, known.closings)]
+    ends = (_Ends(title, frame, called + _answer(title, named, words, frame)) for words, frame in frames)
     return tuple(nlargest(_KEPT, ends, key=lambda one: one.answer))
+
+
+def _answer(title: str, named: Sequence[str], words: Sequence[str], frame: Frame) -> float:
+    """How well a frame that was written for a kind of title, told by these words, answers this one."""
+    text = "".join(line.text for line in frame.lines)
+    shown = [word for word in words if word in text]
+    foreign = bool(shown) and not any(word in title for word in shown)
+    return _share(named, words, text) - _FOREIGN * foreign
 
 
 def _named(title: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Sentences written by hand, with what the composer needs to know of each, and a game's own files of them.
 
 A thread is the order that a poem is told in; each has five stations, and `at` says at which of them a sentence
-stands. A game's folder `sentences/` holds `titles.json` (a catch-copy's thread, openings and closings),
+stands. A game's folder `sentences/` holds `titles.json` (a catch-copy's thread and frames),
 `wordings/*.json` (a wording's sentences by thread) and `fused.json` (sentences that speak for two cards at once).
 """
 
@@ -51,11 +51,28 @@ Voices = Mapping[str, tuple[Sentence, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """What a title says in a poem: an opening that leads in, turns that head the paragraphs after it, a closing.
+
+    There are two turns or none; read by themselves the lines go one way, whatever stands between them.
+    """
+
+    opening: Sentence
+    turns: tuple[Sentence, ...]
+    closing: Sentence
+
+    @property
+    def lines(self) -> tuple[Sentence, ...]:
+        """All of them, in order."""
+        return (self.opening, *self.turns, self.closing)
+
+
+@dataclass(frozen=True, slots=True)
 class Frames:
-    """What a title asks for: its thread, and pairs of an opening and a closing that lead in and answer."""
+    """A title's thread and its frames, of which a poem takes one."""
 
     thread: str | None
-    pairs: tuple[tuple[Sentence, Sentence], ...]
+    each: tuple[Frame, ...]
 
 
 @dataclass(frozen=True)
@@ -70,8 +87,8 @@ class Sentences:
     def all(self) -> Iterator[Sentence]:
         """Every one of them."""
         for frames in self.titles.values():
-            for pair in frames.pairs:
-                yield from pair
+            for frame in frames.each:
+                yield from frame.lines
         for voices in (*self.wordings.values(), *self.fused.values()):
             for sentences in voices.values():
                 yield from sentences
@@ -100,10 +117,20 @@ def voices(entry: Any) -> Voices:
 
 
 def frames(entry: Any) -> Frames:
-    """`{"thread", "frames": [[opening, closing], …]}` → frames. Raises `ValueError` for another shape."""
+    """`{"thread", "frames": [[opening, turn, turn, closing], …]}`, or without turns → frames.
+
+    Raises `ValueError` for another shape.
+    """
     if not isinstance(entry, dict) or not isinstance(entry.get("frames"), list) or not entry["frames"]:
-        raise ValueError("must be an object of thread and frames, a list of [opening, closing]")
-    return Frames(entry.get("thread"), tuple((_plain(o, 0), _plain(c, STATIONS[-1])) for o, c in entry["frames"]))
+        raise ValueError("must be an object of thread and frames, a list of [opening, turn, turn, closing]")
+    return Frames(entry.get("thread"), tuple(map(_frame, entry["frames"])))
+
+
+def _frame(lines: Any) -> Frame:
+    if not isinstance(lines, list) or len(lines) not in (2, 4):
+        raise ValueError(f"a frame is [opening, turn, turn, closing] or [opening, closing], got {lines!r}")
+    opening, *turns, closing = lines
+    return Frame(_plain(opening, STATIONS[0]), tuple(_plain(turn, 2) for turn in turns), _plain(closing, STATIONS[-1]))
 
 
 def sentence(entry: Any) -> Sentence:

@@ -2,7 +2,7 @@
 
 Three kinds. A *theme* is a kind of reality that most decks have (far from the station, facing north …), recognised
 by words of the card; a *value* is what a wording is worth (quiet, patience …), recognised by words of the wording;
-both have sentences by thread. A *motif* is a kind of title, recognised by words of it, with openings and closings.
+both have sentences by thread. A *motif* is a kind of title, recognised by words of it, with frames by thread.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ class Theme:
 
 @dataclass(frozen=True, slots=True)
 class Motif:
-    """A kind of title, the words that tell it, and openings and closings that answer it on each thread.
+    """A kind of title, the words that tell it, and the frames that answer it on each thread.
 
     One without words answers any title.
     """
@@ -77,7 +77,7 @@ class Store:
         for theme in self.themes.values():
             yield from (s for sentences in theme.voices.values() for s in sentences)
         for motif in self.motifs.values():
-            yield from (s for frames in motif.frames.values() for pair in frames.pairs for s in pair)
+            yield from (s for frames in motif.frames.values() for frame in frames.each for s in frame.lines)
 
     def values_of(self, card: Card, wording: Wording) -> tuple[str, ...]:
         """What a wording is worth, by plain search: at most two values, none if no word of any is found.

@@ -15,7 +15,7 @@ from poem.errors import CompositionError
 from poem.game import Game, builtin_game, load_game
 from poem.hand import Hand, Pair, deal, draw_candidates
 from poem.rules import check
-from poem.sentences import Sentence
+from poem.sentences import Frame, Sentence
 from poem.shape import paragraphs, sentences
 
 GAME = builtin_game()
@@ -63,7 +63,7 @@ def test_ten_thousand_dealt_hands_keep_every_rule_and_no_sentence_wears_out() ->
     seen = read(GAME, 10_000)
     assert seen.wear <= 0.01, f"{seen.worn} stands in {seen.wear:.2%} of the poems"
     assert seen.denied <= 0.01
-    assert seen.subjects <= 0.015
+    assert seen.subjects <= 0.05
 
 
 @pytest.mark.skipif(not REAL_GAME.is_dir(), reason="the real game's files are not here")
@@ -71,7 +71,7 @@ def test_a_deck_that_nobody_wrote_for_is_answered_as_well() -> None:
     seen = read(load_game(REAL_GAME), 10_000)
     assert seen.wear <= 0.015, f"{seen.worn} stands in {seen.wear:.2%} of the poems"
     assert seen.denied <= 0.015
-    assert seen.subjects <= 0.27
+    assert seen.subjects <= 0.25
 
 
 def test_any_five_cards_will_do() -> None:
@@ -115,14 +115,22 @@ def _spoken_for(pair: Pair, hand: Hand) -> list[Sentence]:
     return found
 
 
-def test_the_title_brings_its_own_ends() -> None:
+def test_the_title_brings_its_own_lines() -> None:
     rng = Random(7)
     for seed in range(500):
         hand = deal(DECK, rng)
         answer = compose(GAME, hand, draw_candidates(DECK, rng), seed).answer
-        lines = answer.poem.replace("\n", "")
-        ends = GAME.sentences.titles[answer.title].pairs
-        assert any(lines.startswith(o.text) and lines.endswith(c.text) for o, c in ends)
+        assert any(_framed(answer.poem, frame) for frame in GAME.sentences.titles[answer.title].each)
+
+
+def _framed(poem: str, frame: Frame) -> bool:
+    """Whether the poem has the frame's ends, and its turns at the head of a paragraph."""
+    heads = zip(paragraphs(poem)[1:], frame.turns, strict=False)
+    return (
+        poem.startswith(frame.opening.text)
+        and poem.endswith(frame.closing.text)
+        and all(paragraph.startswith(turn.text) for paragraph, turn in heads)
+    )
 
 
 def test_without_candidates_there_is_no_title() -> None:
@@ -160,10 +168,10 @@ def test_a_card_of_low_land_keeps_the_others_from_telling_of_a_hill() -> None:
     hills = Counter[str]()
     for low in ("浸水想定区域", "外廊下型"):
         hand = _foreign([low, *others], ["光", "時", "声", "道", "門"])
-        poems = [compose(GAME, hand, ["静寂の私邸。", "世界が愛するわが家。"], seed).answer.poem for seed in range(200)]
+        poems = [compose(GAME, hand, ["静寂の私邸。", "丘の空。"], seed).answer.poem for seed in range(200)]
         hills[low] = sum("この丘" in poem or "高台" in poem for poem in poems)
-    assert hills["浸水想定区域"] <= 2
-    assert hills["外廊下型"] >= 20
+    assert hills["浸水想定区域"] <= 6
+    assert hills["外廊下型"] >= 16
 
 
 def test_a_term_is_avoided_where_two_sentences_meet() -> None:

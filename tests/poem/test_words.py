@@ -23,11 +23,11 @@ def every_sentence() -> Iterator[Sentence]:
     yield from store().all()
 
 
-def test_each_catch_copy_has_a_thread_and_two_pairs_of_ends() -> None:
+def test_each_catch_copy_has_a_thread_and_two_frames() -> None:
     titles = GAME.sentences.titles
     assert list(titles) == list(DECK.catchphrases)
     assert {frames.thread for frames in titles.values()} == THREADS
-    assert min(len(frames.pairs) for frames in titles.values()) >= 2
+    assert min(len(frames.each) for frames in titles.values()) >= 2
 
 
 def test_each_wording_has_a_sentence_on_every_thread() -> None:
@@ -81,10 +81,10 @@ def test_a_sentence_neither_gives_its_card_away_nor_copies_its_wording() -> None
     assert found == []
 
 
-def test_openings_and_closings_suit_any_card() -> None:
+def test_a_titles_lines_suit_any_card() -> None:
     terms = {term for card in DECK.cards for term in giveaway_terms(card)}
-    ends = [s.text for frames in GAME.sentences.titles.values() for pair in frames.pairs for s in pair]
-    assert [(text, term) for text in ends for term in terms if term in text] == []
+    lines = [s.text for frames in GAME.sentences.titles.values() for frame in frames.each for s in frame.lines]
+    assert [(text, term) for text in lines for term in terms if term in text] == []
 
 
 def test_no_wording_is_there_twice_and_none_breaks_the_style() -> None:

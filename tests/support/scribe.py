@@ -217,12 +217,61 @@ def scribe() -> "Scribe":
     return Scribe()
 
 
+TURNS = (
+    """幕の間に
+袖の奥で
+二の章で
+頁の裏に
+砂の底に
+弦の先で
+帆の陰に
+星座から
+鐘の中で
+鏡の淵に
+峰の肩で
+糸の端に
+舞の輪に
+香の煙に
+書の余白
+潮の目に
+夢の縁に
+墨の海に
+雲の峠で
+炉の前で
+旅の半ば
+環の央に""",
+    """主役が立つ。
+灯が名のる。
+朝が座する。
+琴が応える。
+影が和する。
+春が控える。
+扉がひらく。
+心がほどく。
+夜が満ちる。
+声が降りる。
+花が目ざす。
+時が熟する。
+風が署名す。
+人が見あげ。
+石が唱える。
+波が返歌す。
+鳥が過ぎる。
+月が加わる。
+空が肯う。
+謎が解ける。
+道が結ばる。""",
+)
+LINES = ("opening", "turn", "turn", "closing")
+FRAME = {"opening": OPENINGS, "turn": TURNS, "closing": CLOSINGS}
+
+
 class Scribe:
     """Answers what `teacher run --what words` asks; each pair of halves is used once."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._used: dict[str, Iterator[int]] = {key: count() for key in (*HEADS, "opening", "closing")}
+        self._used: dict[str, Iterator[int]] = {key: count() for key in (*HEADS, *FRAME)}
 
     def __call__(self, system: str, question: str, turns: int) -> str:
         with self._lock:
@@ -254,7 +303,7 @@ class Scribe:
                 {
                     "title": title,
                     "thread": list(HEADS)[n % 4],
-                    "frames": [[self._next("opening", [title]), self._next("closing", [title])] for _ in range(2)],
+                    "frames": [[self._next(line, [title]) for line in LINES] for _ in range(2)],
                 }
                 for n, title in enumerate(titles)
             ]
@@ -272,6 +321,5 @@ class Scribe:
 
     @staticmethod
     def _halves(kind: str) -> tuple[list[str], list[str]]:
-        pairs = {"opening": OPENINGS, "closing": CLOSINGS}
-        heads, tails = pairs.get(kind) or (HEADS[kind], TAILS[kind])
+        heads, tails = FRAME.get(kind) or (HEADS[kind], TAILS[kind])
         return heads.split("\n"), tails.split("\n")

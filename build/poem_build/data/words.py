@@ -1,7 +1,7 @@
 """A game → questions for what the composer needs of its deck, and answers → sentences that it can use.
 
 A question is a card's wordings, each of which gets what it is worth and a sentence on each of four threads; or some
-titles, each of which gets its thread and two pairs of an opening and a closing.
+titles, each of which gets its thread and two frames: an opening, two turns and a closing.
 """
 
 import json
@@ -23,13 +23,16 @@ from poem_build.teacher.protocol import Ask, Usage
 
 THREADS = ("dusk", "morning", "seasons", "way")
 TITLES_AT_ONCE = 5
-PAIRS = 2
+FRAMES = 2
 CHARACTERS = 1100
 """Of an answer for a card, its JSON included."""
 MAX_TOKENS = 3072
 _NEARLY_THE_SAME = 0.6
-# Characters that a text may have, 「。」 included: seven of them make a poem of 180 to 240.
-_BODY, _OPENING, _CLOSING = range(20, 45), range(6, 27), range(16, 51)
+# Characters that a text may have, 「。」 included, and the four lines of a frame together: with five cards' sentences
+# these make a poem of 180 to 240.
+_BODY = range(20, 41)
+_LINES = (range(6, 21), range(5, 16), range(5, 16), range(16, 41))
+_FRAME_MAX = 70
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Written:
     def texts(self) -> list[str]:
         """Every sentence."""
         found = [one["text"] for threads in self.wordings.values() for some in threads.values() for one in some]
-        return found + [text for entry in self.titles.values() for pair in entry["frames"] for text in pair]
+        return found + [text for entry in self.titles.values() for frame in entry["frames"] for text in frame]
 
 
 class Words:
@@ -166,12 +169,21 @@ def _wrong_titles(written: Written, titles: Sequence[str]) -> Iterator[str]:
     for title, entry in written.titles.items():
         if entry["thread"] not in THREADS:
             yield f"{title}: thread: one of {', '.join(THREADS)}"
-        if len(entry["frames"]) < PAIRS:
-            yield f"{title}: frames: {PAIRS} pairs of opening and closing"
-        for opening, closing in entry["frames"]:
-            yield from _wrong_text(opening, _OPENING, 1)
-            yield from _wrong_text(closing, _CLOSING, 2)
-            yield from (f"「{text}」: copies the title" for text in (opening, closing) if title.rstrip("。") in text)
+        if len(entry["frames"]) < FRAMES:
+            yield f"{title}: frames: {FRAMES} of them"
+        for frame in entry["frames"]:
+            yield from _wrong_frame(frame, title)
+
+
+def _wrong_frame(frame: Sequence[str], title: str) -> Iterator[str]:
+    if len(frame) != len(_LINES):
+        yield f"{title}: frames: an opening, two turns and a closing, got {len(frame)} lines"
+        return
+    for text, length in zip(frame, _LINES, strict=True):
+        yield from _wrong_text(text, length, 2 if text is frame[-1] else 1)
+    if (together := sum(map(len, frame))) > _FRAME_MAX:
+        yield f"「{frame[0]}」: its four lines have {together} characters together, not {_FRAME_MAX} at most"
+    yield from (f"「{text}」: copies the title" for text in frame if title.rstrip("。") in text)
 
 
 def _wrong_text(text: str, length: range, sentences: int) -> Iterator[str]:
@@ -195,7 +207,7 @@ def _card(content: Mapping[str, Any]) -> Written:
 def _titles(content: Mapping[str, Any]) -> Written:
     written = Written()
     for entry in content["titles"]:
-        frames = [[str(opening), str(closing)] for opening, closing in entry["frames"]]
+        frames = [[str(text) for text in frame] for frame in entry["frames"]]
         written.titles[str(entry["title"])] = {"thread": str(entry["thread"]), "frames": frames}
     return written
 
@@ -234,10 +246,10 @@ def _card_schema(wordings: Sequence[Wording]) -> dict[str, Any]:
 
 
 def _titles_schema(titles: Sequence[str]) -> dict[str, Any]:
-    pair = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
+    frame = {"type": "array", "items": {"type": "string"}, "minItems": len(_LINES), "maxItems": len(_LINES)}
     title = _object(
         title={"type": "string", "enum": list(titles)},
         thread={"type": "string", "enum": list(THREADS)},
-        frames={"type": "array", "items": pair, "minItems": PAIRS, "maxItems": PAIRS + 1},
+        frames={"type": "array", "items": frame, "minItems": FRAMES, "maxItems": FRAMES + 1},
     )
     return _object(titles={"type": "array", "items": title, "minItems": len(titles), "maxItems": len(titles)})

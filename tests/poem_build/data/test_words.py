@@ -64,7 +64,7 @@ def test_a_games_folder_is_filled_and_its_composed_poems_keep_the_rules(
     assert (told["wordings"], told["titles"], told["aside"]) == (len(wordings), 24, 0)
     assert game.sentences.wordings.keys() == wordings == game.values.keys()
     assert all(voices.keys() == set(THREADS) for voices in game.sentences.wordings.values())
-    assert all(len(frames.pairs) == 2 and frames.thread in THREADS for frames in game.sentences.titles.values())
+    assert all(len(frames.each) == 2 and frames.thread in THREADS for frames in game.sentences.titles.values())
     rng = Random(1)
     for n in range(100):
         hand, titles = deal(game.deck, rng), draw_candidates(game.deck, rng)
@@ -157,7 +157,7 @@ def _set(**fields: Any) -> Any:
         (lambda a, card: a["wordings"][0].update(values=[]), "values: one or two of "),
         (_set(thread="rain"), "sentences: one for each of dusk, morning, seasons, way"),
         (_set(at=5), "at: from 0 to 4, got 5"),
-        (_set(text="短い。"), "3 characters, not 20 to 44"),
+        (_set(text="短い。"), "3 characters, not 20 to 40"),
         (_set(text="夕べの風が軒をくぐり、家の名を呼びながら奥の間まで灯を運ぶ"), "must end with 「。」"),
         (_set(text="夕べの風が軒をくぐる。家の名を呼びながら奥の間まで灯を運ぶ。"), "be one sentence"),
         (_set(text="夕べの風が軒をくぐり、家の名を呼びながら奥の間へ灯を運びます。"), "polite"),
