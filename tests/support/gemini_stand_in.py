@@ -177,7 +177,7 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
                 return
             name = f"cachedContents/{len(state.caches) + 1}"
             state.caches[name] = text
-            self._send(200, {"name": name, "model": body["model"]})
+            self._send(200, {"name": name, "model": body["model"], "usageMetadata": {"totalTokenCount": len(text)}})
 
         def _name(self, kind: str) -> str:
             found = re.search(rf"({kind}/[^?:]+)", self.path)

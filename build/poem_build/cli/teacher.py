@@ -71,7 +71,7 @@ class _Work:
             usage = expected_words(asks)
             row = Estimate(len(asks), usage, price.of(usage, batch=self.batch), len(asks) * 60 / spec.per_minute)
             return f"{who}\n{row.told(prices.yen_per_dollar)}"
-        one = sample_usage(self.chosen.game, spec)
+        one = sample_usage(self.chosen.game, spec, batch=self.batch)
         now = f"now: {estimate(self.hands, one, price, spec.per_minute, batch=self.batch).told(prices.yen_per_dollar)}"
         if self.what == "table":
             return f"{who}\n{now}"

@@ -19,6 +19,7 @@ from poem_build.teacher.protocol import Play, Usage
 PHASES = (100, 500, 5_000, 50_000)
 GATES = (0.2, 0.5, 0.7)
 """What the student's mean score must be of the teacher's after each phase, for the next to begin."""
+_HOUR = 3600
 _SHARES: tuple[tuple[Split, float], ...] = (("train", 0.8), ("valid", 0.1), ("test", 0.1))
 
 
@@ -53,17 +54,18 @@ def phase_of(hands: int) -> int:
 
 
 def estimate(hands: int, one: Usage, price: Price, per_minute: float, *, batch: bool = False) -> Estimate:
-    """What the hands take if each is like that one and none is asked twice."""
-    usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands)
-    return Estimate(hands, usage, price.of(usage, batch=batch), hands * 60 / per_minute)
+    """What the hands take if each is like that one and none is asked twice; what is cached is kept all the while."""
+    seconds = hands * 60 / per_minute
+    usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands, one.cached * seconds / _HOUR)
+    return Estimate(hands, usage, price.of(usage, batch=batch), seconds)
 
 
-def sample_usage(game: Game, spec: Teaching) -> Usage:
-    """The tokens of one poem, by a hand of the game; what the teacher keeps for us is cached."""
+def sample_usage(game: Game, spec: Teaching, *, batch: bool = False) -> Usage:
+    """The tokens of one poem, by a hand of the game; what the teacher keeps for us is cached, but not for a batch."""
     rng = Random("a sample")
     ask = next(poem_asks(game, [Play(deal(game.deck, rng), draw_candidates(game.deck, rng))], 0))
     usage = expected(ask, CHARACTERS)
-    if spec.name != "gemini" or not spec.cache_ttl_s:
+    if spec.name != "gemini" or not spec.cache_ttl_s or batch:
         return usage
     kept = round(usage.prompt * len(ask.system) / (len(ask.system) + len(ask.user)))
     return Usage(usage.prompt - kept, kept, usage.output)

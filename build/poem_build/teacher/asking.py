@@ -41,6 +41,8 @@ class Terms:
     tries: int
     max_tokens: int
     at_once: int
+    kept_s: float = 0
+    """How long the teacher is asked to keep a fixed prompt each time that it is put aside."""
 
 
 class Asking(Generic[T]):
@@ -90,7 +92,7 @@ class Asking(Generic[T]):
         """One answer, in the journal; asked again while the teacher is busy or out of order."""
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-        most = self.terms.price.most(ask, turns, self.terms.max_tokens)
+        most = self.terms.price.most(ask, turns, self.terms.max_tokens, kept_s=self.terms.kept_s)
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((BusyError, FailedError, LostError)),
             wait=wait_random_exponential(multiplier=0.5, max=60),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -23,9 +24,19 @@ _ENDED: Mapping[str, Ended] = {
 }
 _RENEW = 0.5
 """The kept prompt is renewed when so much of its time is over."""
+_HOUR = 3600
 _PATIENCE = 6
 KEY = "GEMINI_API_KEY"
 ADDRESS = "GEMINI_BASE_URL"
+
+
+@dataclass
+class _Kept:
+    """A prompt that Gemini keeps for us: under which name, how many tokens, until when it is paid."""
+
+    name: str
+    tokens: int
+    until: float
 
 
 class Gemini:
@@ -46,8 +57,9 @@ class Gemini:
             httpx_async_client=self._http,  # else it takes aiohttp where that is installed
         )
         self.client = genai.Client(api_key=key, vertexai=False, http_options=options)
-        self._kept: dict[str, str] = {}
-        self._renewed = 0.0
+        self._kept: dict[str, _Kept] = {}
+        self._stored = 0.0
+        """Token-hours that no answer has told of."""
         self._keeping = asyncio.Lock()
         self.looks = 0
         """How often a running batch was looked at."""
@@ -62,7 +74,9 @@ class Gemini:
                 model=self.model, contents=self.contents(ask, turns), config=self.config(ask, kept)
             )
         )
-        return said_of(reply)
+        said = said_of(reply)
+        stored, self._stored = self._stored, 0.0
+        return replace(said, usage=replace(said.usage, stored=stored))
 
     def contents(self, ask: Ask, turns: Sequence[Turn]) -> list[Any]:
         """The question, and each answer with what was said of it."""
@@ -119,24 +133,29 @@ class Gemini:
             now = asyncio.get_running_loop().time()
             caches, types = self.client.aio.caches, self._types
             try:
-                if system not in self._kept:
+                kept = self._kept.get(system)
+                if kept is None:
                     config = types.CreateCachedContentConfig(system_instruction=system, ttl=f"{ttl}s")
                     made = await self._call(caches.create(model=self.model, config=config))
-                    self._kept[system], self._renewed = str(made.name), now
-                elif now - self._renewed > ttl * _RENEW:
+                    tokens = (made.usage_metadata and made.usage_metadata.total_token_count) or len(system)
+                    kept = self._kept[system] = _Kept(str(made.name), tokens, now)
+                elif kept.until - now < ttl * (1 - _RENEW):
                     config = types.UpdateCachedContentConfig(ttl=f"{ttl}s")
-                    await self._call(caches.update(name=self._kept[system], config=config))
-                    self._renewed = now
+                    await self._call(caches.update(name=kept.name, config=config))
+                else:
+                    return kept.name
+                self._stored += kept.tokens * (now + ttl - kept.until) / _HOUR
+                kept.until = now + ttl
+                return kept.name
             except (TeacherError, FailedError, LostError) as error:  # too short a prompt to be kept, say, or gone
                 self.not_kept = str(error)
                 return None
-            return self._kept[system]
 
     async def close(self) -> None:
         """Forget the kept prompt, since it is paid by the hour, and the connections."""
-        for name in self._kept.values():
+        for kept in self._kept.values():
             try:
-                await self._call(self.client.aio.caches.delete(name=name))
+                await self._call(self.client.aio.caches.delete(name=kept.name))
             except (TeacherError, BusyError, FailedError, LostError):
                 continue  # it ends by itself
         await self._http.aclose()

@@ -14,6 +14,9 @@ from poem_build.teacher.protocol import Ask, Turn, Usage
 
 PRICES = Path(__file__).resolve().parents[2] / "prices.toml"
 _MILLION = 1e6
+_HOUR = 3600
+_KINDS = {"prompt": "prompt", "cached": "cached", "output": "output", "stored": "cached_hour"}
+"""What is paid for, and the name of its price."""
 _TOKENS_A_CHARACTER = 0.8
 """Of Japanese text, for an estimate: what tokenizers of 2025 take is from 0.6 to 1."""
 
@@ -33,17 +36,24 @@ class Price(_Entry):
     batch: float = Field(default=1, ge=0, le=1)
     """Times that, for what is asked in batches."""
     cached_hour: float = Field(default=0, ge=0)
+    """To keep a prompt for an hour."""
 
     def of(self, usage: Usage, *, batch: bool = False) -> float:
         """What the tokens cost, in dollars."""
-        paid = usage.prompt * self.prompt + usage.cached * self.cached + usage.output * self.output
-        return paid * (self.batch if batch else 1) / _MILLION
+        asked = usage.prompt * self.prompt + usage.cached * self.cached + usage.output * self.output
+        return (asked * (self.batch if batch else 1) + usage.stored * self.cached_hour) / _MILLION
 
-    def most(self, ask: Ask, turns: Iterable[Turn], max_tokens: int, *, batch: bool = False) -> float:
-        """What a question can cost at the most: no tokenizer makes more tokens of a text than it has bytes."""
+    def most(
+        self, ask: Ask, turns: Iterable[Turn], max_tokens: int, *, batch: bool = False, kept_s: float = 0
+    ) -> float:
+        """What a question can cost at the most: no tokenizer makes more tokens of a text than it has bytes.
+
+        Its fixed prompt may be put aside with it for so many seconds.
+        """
         said = [f"{turn.text}{turn.verdict}" for turn in turns]
         size = len("".join([ask.system, ask.user, str(dict(ask.schema)), *said]).encode())
-        return self.of(Usage(prompt=size, output=max_tokens), batch=batch)
+        stored = len(ask.system.encode()) * kept_s / _HOUR
+        return self.of(Usage(prompt=size, output=max_tokens, stored=stored), batch=batch)
 
 
 class Tuning(_Entry):
@@ -150,18 +160,17 @@ def ledger(paid: Iterable[tuple[str, float, Usage]], in_doubt_usd: float, prices
     """What was paid, by model and kind of token, in dollars and yen."""
     models: dict[str, dict[str, Any]] = {}
     for model, usd, usage in paid:
-        entry = models.setdefault(
-            model or "unpaid", {"answers": 0, "tokens": {"prompt": 0, "cached": 0, "output": 0}, "usd": 0.0}
-        )
+        entry = models.setdefault(model or "unpaid", {"answers": 0, "tokens": dict.fromkeys(_KINDS, 0), "usd": 0.0})
         entry["answers"] += 1
         entry["usd"] += usd
         for kind in entry["tokens"]:
             entry["tokens"][kind] += getattr(usage, kind)
     for model, entry in models.items():
         if price := prices.models.get(model):
-            kinds = {kind: count * getattr(price, kind) / _MILLION for kind, count in entry["tokens"].items()}
+            kinds = {kind: count * getattr(price, _KINDS[kind]) / _MILLION for kind, count in entry["tokens"].items()}
             entry["usd_by_kind"] = {kind: round(usd, 6) for kind, usd in kinds.items()}
-            entry["saved_by_cache_usd"] = round(entry["tokens"]["cached"] * (price.prompt - price.cached) / _MILLION, 6)
+            saved = entry["tokens"]["cached"] * (price.prompt - price.cached) / _MILLION - kinds["stored"]
+            entry["saved_by_cache_usd"] = round(saved, 6)
         entry["yen"] = round(entry["usd"] * prices.yen_per_dollar, 2)
         entry["usd"] = round(entry["usd"], 6)
     total = sum(entry["usd"] for entry in models.values())

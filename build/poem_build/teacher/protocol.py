@@ -50,6 +50,8 @@ class Usage:
     prompt: int = 0
     cached: int = 0
     output: int = 0
+    stored: float = 0
+    """Tokens times hours for which a prompt was put aside with this question, to be kept for those that follow."""
 
 
 @dataclass(frozen=True, slots=True)

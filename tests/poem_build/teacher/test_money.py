@@ -54,14 +54,14 @@ async def test_a_purse_is_not_overdrawn_by_a_hundred_at_once() -> None:
 def test_the_ledger_tells_models_kinds_and_yen() -> None:
     prices = load_prices()
     model = next(iter(prices.models))
-    usage = Usage(prompt=1000, cached=2000, output=100)
+    usage = Usage(prompt=1000, cached=2000, output=100, stored=300)
     usd = prices.models[model].of(usage)
     told = ledger([(model, usd, usage), ("", 0.0, Usage())], 0.5, prices)
     assert told["usd"] == pytest.approx(usd, abs=1e-6)
     assert told["yen"] == pytest.approx(usd * prices.yen_per_dollar, abs=0.01)
     assert told["in_doubt_usd"] == 0.5
     entry = told["models"][model]
-    assert entry["tokens"] == {"prompt": 1000, "cached": 2000, "output": 100}
+    assert entry["tokens"] == {"prompt": 1000, "cached": 2000, "output": 100, "stored": 300}
     assert sum(entry["usd_by_kind"].values()) == pytest.approx(usd, abs=1e-5)
     assert entry["saved_by_cache_usd"] > 0
 
