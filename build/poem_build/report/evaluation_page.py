@@ -124,7 +124,15 @@ def verdict(evaluation: Evaluation, *, short: bool = False) -> Verdict:
     if chosen == "neither":
         return Verdict("否", "bad", "まだ舞台には出せない。", why)
     if outcome.below_composer:
-        return Verdict("保", "fair", "線は越えたが、composerのほうがよく書く。", why)
+        which = (
+            ""
+            if not evaluation.former
+            else "出すなら、どちらでも。"
+            if chosen == "either"
+            else "出すなら、このビルドを。"
+        )
+        taken = "this" if which and chosen == "this" else ""
+        return Verdict("保", "fair", f"線は越えたが、composerのほうがよく書く。{which}", why, taken)
     if chosen == "either":
         return Verdict("可", "good", "どちらのビルドでも舞台に立てる。", f"前のビルドとの差は、区間のうち。{why}")
     if evaluation.former:

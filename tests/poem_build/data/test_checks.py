@@ -128,7 +128,8 @@ def test_what_may_be_about_a_person(text: str, found: list[tuple[str, str]]) -> 
 def test_what_a_teacher_says_too_often_is_told(files: tuple[Path, Path]) -> None:
     train, _ = files
     poems = [
-        Example(e.hand, e.candidates, Answer(e.answer.title, e.answer.poem + "夕凪の汽笛が鳴る。")) for e in _examples(10)
+        Example(e.hand, e.candidates, Answer(e.answer.title, e.answer.poem + "夕凪の汽笛が鳴る。"))
+        for e in _examples(10)
     ]
     write_examples(train, GAME, poems)
     variety = check_files([train], GAME).variety

@@ -91,7 +91,9 @@ def test_a_prompt_that_is_longer_than_it_may_be_is_refused_in_the_tokens_of_the_
     staged: Recipe, recipe: Recipe, made: Path, out: Path
 ) -> None:
     """This base's vocabulary is so small that it needs more tokens than any real one."""
-    with pytest.raises(RecipeError, match=r"mini: dataset.stages: .* has [34]\d\d tokens of this base's, 300 are allowed"):
+    with pytest.raises(
+        RecipeError, match=r"mini: dataset.stages: .* has [34]\d\d tokens of this base's, 300 are allowed"
+    ):
         pipeline.make(workshop_of(staged, made.parent), "preflight")
     pipeline.make(workshop_of(recipe, out), "preflight")
     some = [Tokens((0,) * count, (0,)) for count in (600, POEM_PROMPT_TOKENS)]

@@ -43,7 +43,8 @@ def page(fallen: Evaluation, former: Evaluation) -> str:
     [
         ({"pass.first": 0.95}, True, False, "可", "舞台には、このビルドを。"),
         ({}, True, False, "可", "どちらのビルドでも舞台に立てる。"),
-        ({"pass.first": 0.95}, True, True, "保", "線は越えたが、composerのほうがよく書く。"),
+        ({"pass.first": 0.95}, True, True, "保", "線は越えたが、composerのほうがよく書く。出すなら、このビルドを。"),
+        ({}, True, True, "保", "線は越えたが、composerのほうがよく書く。出すなら、どちらでも。"),
         ({}, False, False, "否", "舞台には、前のビルドを。"),
     ],
 )
