@@ -46,14 +46,14 @@ _FUSED = 0.5
 """How often two cards that a fused sentence speaks for are let share it."""
 
 # What chance adds to a draft, at most, so that a few shapely ends do not win too often; and what a draft loses. A poem
-# in which the residence does nothing is no advertisement of it; one that has no room for the turns says its title only
-# at the ends.
+# in which the residence does nothing is no advertisement of it; one that has no room for its frame's turns says its
+# title only at the ends.
 _CHANCE = 4.0
 _NO_SUBJECT = 4.0
 _SUBJECTS_TOGETHER = 1.5
 _SUBJECT_AGAIN, _SUBJECTS_BORNE = 6.0, 2
 _DENIED = 3.0
-_NO_TURNS = 6.0
+_TURNS_CUT = 6.0
 _SAME_NOUN, _SAME_NOUN_NEXT = 1.0, 4.0
 _SAME_ENDING = 1.0
 _SAME_STATION = 0.5
@@ -121,12 +121,13 @@ def _drafts(
         for title, frame in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
             body = _body(thread, spoken, fused, denied, rng)
             text = "".join(sentence.text for sentence in (*frame.lines, *body))
-            if frame.turns and len(text) >= _FITTING.stop:
+            if cut := len(frame.turns) > 0 and len(text) >= _FITTING.stop:
                 frame = replace(frame, turns=())
                 text = "".join(sentence.text for sentence in (*frame.lines, *body))
             defined = text.count(_DEFINITION)
             if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not banned.within(text):
-                found.append(_judge(title, frame, body, frozenset().union(*denied), rng))
+                draft = _judge(title, frame, body, frozenset().union(*denied), rng)
+                found.append(replace(draft, score=draft.score - _TURNS_CUT * cut))
                 if len(found) == _DRAFTS:
                     break
         if found:
@@ -221,8 +222,6 @@ def _judge(title: str, frame: Frame, body: Sequence[Sentence], denied: frozenset
     if denied:
         said = (claims_of(title), *(sentence.claims for sentence in sentences))
         score -= _DENIED * sum(not denied.isdisjoint(claims) for claims in said)
-    if not frame.turns:
-        score -= _NO_TURNS
     score -= _SAME_ENDING * sum(before.text[-3:] == after.text[-3:] for before, after in pairwise(sentences))
     # what the frame names is to come back, so only the cards' sentences are held against each other
     score -= _SAME_NOUN_NEXT * sum(not before.nouns.isdisjoint(after.nouns) for before, after in pairwise(body))
@@ -236,7 +235,7 @@ def _judge(title: str, frame: Frame, body: Sequence[Sentence], denied: frozenset
 
 
 def _arranged(frame: Frame, body: Sequence[Sentence], rng: Random) -> Paragraphs:
-    """The paragraphs that suit a frame and the cards' sentences: some of those with the least crowded."""
+    """A frame and the cards' sentences in paragraphs, by chance one of the layouts that crowd the residence least."""
     layouts = _LAYOUTS[len(body), len(frame.turns) > 0]
     found: Paragraphs = ()
     least = len(body) + len(frame.lines)

@@ -13,7 +13,7 @@ from itertools import product
 from random import Random
 
 from poem.sentences import Frame
-from poem.store import store
+from poem.store import Motif, store
 
 # Of the ends so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
 # most, and what it is worth that a title calls for the thread, where 1 is that all it names is shown again.
@@ -62,18 +62,21 @@ def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
     motifs = store().motifs_of(title)
     kana = (word for motif in motifs for word in motif.words if word in title and _KANA.fullmatch(word))
     named = [*_named(title), *dict.fromkeys(kana)]
-    frames = [(motif.words, frame) for motif in motifs if thread in motif.frames for frame in motif.frames[thread].each]
-    frames = frames or [(known.words, Frame(o, (), c)) for o, c in product(known.openings, known.closings)]
-    ends = (_Ends(title, frame, called + _answer(title, named, words, frame)) for words, frame in frames)
+    written = [(motif, frame) for motif in motifs if thread in motif.frames for frame in motif.frames[thread].each]
+    ends = [_Ends(title, frame, called + _answer(title, named, motif, frame)) for motif, frame in written]
+    if not ends:
+        plain = Motif(known.words, False, {})
+        pairs = (Frame(o, (), c) for o, c in product(known.openings, known.closings))
+        ends = [_Ends(title, frame, called + _answer(title, named, plain, frame)) for frame in pairs]
     return tuple(nlargest(_KEPT, ends, key=lambda one: one.answer))
 
 
-def _answer(title: str, named: Sequence[str], words: Sequence[str], frame: Frame) -> float:
-    """How well a frame that was written for a kind of title, told by these words, answers this one."""
+def _answer(title: str, named: Sequence[str], motif: Motif, frame: Frame) -> float:
+    """How well a frame that was written for a kind of title answers this one."""
     text = "".join(line.text for line in frame.lines)
-    shown = [word for word in words if word in text]
-    foreign = bool(shown) and not any(word in title for word in shown)
-    return _share(named, words, text) - _FOREIGN * foreign
+    shown = [word for word in motif.words if word in text]
+    foreign = motif.apart and bool(shown) and not any(word in title for word in shown)
+    return _share(named, motif.words, text) - _FOREIGN * foreign
 
 
 def _named(title: str) -> list[str]:

@@ -56,6 +56,8 @@ class Motif:
     """
 
     words: tuple[str, ...]
+    apart: bool
+    """Whether its words name things of which none stands for another: a park is no flower, and a height is a hill."""
     frames: Mapping[str, Frames]
 
 
@@ -118,7 +120,8 @@ def store() -> Store:
         motifs={
             name: Motif(
                 tuple(entry["words"]),
-                {thread: frames({"thread": thread, "frames": pairs}) for thread, pairs in entry["frames"].items()},
+                entry.get("apart", False),
+                {thread: frames({"thread": thread, "frames": some}) for thread, some in entry["frames"].items()},
             )
             for name, entry in read_json(folder / "motifs.json").items()
         },

@@ -133,6 +133,46 @@ def _framed(poem: str, frame: Frame) -> bool:
     )
 
 
+def _of_lines(*texts: str) -> Game:
+    """The game, whose every title has but this frame."""
+    opening, *turns, closing = map(Sentence, texts)
+    each = (Frame(opening, tuple(turns), closing),)
+    titles = {title: replace(frames, each=each) for title, frames in GAME.sentences.titles.items()}
+    return replace(GAME, sentences=replace(GAME.sentences, titles=titles))
+
+
+LONG = (
+    "残る一枚は木でできている。手を置けば、邸は夜ごと私の側から静かにひらき、街の声も街の灯も、門の外に眠らせておく。"
+)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (("街は、扉の手前で終わる。", "残る一枚は木でできている。手を置けば、邸は私の側からひらく。"), 2),
+        (
+            (
+                "街は、薄くなる。",
+                "一枚、角を曲がる。",
+                "一枚、声を脱ぐ。",
+                "残る一枚に手を置けば、邸は私の側からひらく。",
+            ),
+            4,
+        ),
+        (("街は、薄くなる。", "一枚、角を曲がる。", "一枚、声を脱ぐ。", LONG), 2),
+    ],
+)
+def test_turns_are_said_where_a_frame_has_them_and_there_is_room(lines: tuple[str, ...], said: int) -> None:
+    game, rng, heard = _of_lines(*lines), Random(3), Counter[int]()
+    for seed in range(100):
+        hand, candidates = deal(DECK, rng), draw_candidates(DECK, rng)
+        answer = compose(game, hand, candidates, seed).answer
+        assert check(answer, hand, candidates) == []
+        heard[sum(line in answer.poem for line in lines)] += 1
+    assert heard[said] > 80
+    assert set(heard) <= {2, len(lines)}
+
+
 def test_without_candidates_there_is_no_title() -> None:
     with pytest.raises(CompositionError, match="no title candidates"):
         compose(GAME, deal(DECK, Random(1)), [], 1)

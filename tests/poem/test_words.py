@@ -23,11 +23,12 @@ def every_sentence() -> Iterator[Sentence]:
     yield from store().all()
 
 
-def test_each_catch_copy_has_a_thread_and_two_frames() -> None:
+def test_each_catch_copy_has_a_thread_and_two_frames_with_turns() -> None:
     titles = GAME.sentences.titles
     assert list(titles) == list(DECK.catchphrases)
     assert {frames.thread for frames in titles.values()} == THREADS
     assert min(len(frames.each) for frames in titles.values()) >= 2
+    assert all(len(frame.turns) == 2 for frames in titles.values() for frame in frames.each)
 
 
 def test_each_wording_has_a_sentence_on_every_thread() -> None:

@@ -214,7 +214,7 @@ def _print_words(done: Laid, course: Course, as_json: bool) -> None:
         click.echo(json.dumps(asdict(done) | {"path": str(course.folder)}, ensure_ascii=False))
         return
     click.echo(
-        f"{course.folder}: sentences for {done.wordings} wordings, ends for {done.titles} titles, "
+        f"{course.folder}: sentences for {done.wordings} wordings, frames for {done.titles} titles, "
         f"{done.aside} questions put aside, {done.asked} asked now; ¥{done.ledger['yen']} (${done.ledger['usd']:.4f})"
     )
 

@@ -62,7 +62,8 @@ class Course:
         """The teacher, to be asked with this journal."""
         spec = self.spec
         spent = sum(usd for _, usd, _ in journal.paid) + journal.in_doubt_usd
-        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, spec.cache_ttl_s)
+        kept_s = spec.cache_ttl_s if self.teacher.name == "gemini" and not self.batch else 0
+        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, kept_s)
         pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
         return Asking(self.teacher, journal, Purse(self.most_usd, spent), pace, terms, read)
 

@@ -56,7 +56,8 @@ def phase_of(hands: int) -> int:
 def estimate(hands: int, one: Usage, price: Price, per_minute: float, *, batch: bool = False) -> Estimate:
     """What the hands take if each is like that one and none is asked twice; what is cached is kept all the while."""
     seconds = hands * 60 / per_minute
-    usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands, one.cached * seconds / _HOUR)
+    stored = max(one.stored, one.cached * seconds / _HOUR)
+    usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands, stored)
     return Estimate(hands, usage, price.of(usage, batch=batch), seconds)
 
 
@@ -68,7 +69,7 @@ def sample_usage(game: Game, spec: Teaching, *, batch: bool = False) -> Usage:
     if spec.name != "gemini" or not spec.cache_ttl_s or batch:
         return usage
     kept = round(usage.prompt * len(ask.system) / (len(ask.system) + len(ask.user)))
-    return Usage(usage.prompt - kept, kept, usage.output)
+    return Usage(usage.prompt - kept, kept, usage.output, kept * spec.cache_ttl_s / _HOUR)
 
 
 def table_of(one: Usage, price: Price, prices: Prices, per_minute: float, *, batch: bool = False) -> str:

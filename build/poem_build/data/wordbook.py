@@ -14,6 +14,7 @@ from poem_build.data.words import Words, Written
 from poem_build.errors import TeacherError
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
+from poem_build.teacher.money import ledger
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ async def teach_words(course: Course) -> Laid:
         raise TeacherError("--game: the built-in game has its words; give the folder of yours")
     words = Words(course.game)
     asks = words.asks()
+    if not asks:  # whatever the journal was written for
+        return Laid(wordings=0, titles=0, aside=0, asked=0, ledger=ledger((), 0.0, course.prices))
     taken: dict[str, Written] = {}
     with closing(course.journal("words", Words.prompts())) as journal:
         for ask in asks:

@@ -30,9 +30,9 @@ MAX_TOKENS = 3072
 _NEARLY_THE_SAME = 0.6
 # Characters that a text may have, 「。」 included, and the four lines of a frame together: with five cards' sentences
 # these make a poem of 180 to 240.
-_BODY = range(20, 41)
-_LINES = (range(6, 21), range(5, 16), range(5, 16), range(16, 41))
-_FRAME_MAX = 70
+_BODY = range(27, 35)
+_LINES = (range(6, 19), range(5, 15), range(5, 15), range(16, 37))
+_FRAME = range(45, 67)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Words:
         return f"{_prompt('card.txt')}\0{_prompt('titles.txt')}"
 
     def asks(self) -> list[Ask]:
-        """A question for each card that has wordings without sentences, then for titles without ends."""
+        """A question for each card that has wordings without sentences, then for titles without frames."""
         return [*self._card_asks(), *self._title_asks()]
 
     def accept(self, ask: Ask, text: str) -> None:
@@ -181,8 +181,8 @@ def _wrong_frame(frame: Sequence[str], title: str) -> Iterator[str]:
         return
     for text, length in zip(frame, _LINES, strict=True):
         yield from _wrong_text(text, length, 2 if text is frame[-1] else 1)
-    if (together := sum(map(len, frame))) > _FRAME_MAX:
-        yield f"「{frame[0]}」: its four lines have {together} characters together, not {_FRAME_MAX} at most"
+    if (together := sum(map(len, frame))) not in _FRAME:
+        yield f"「{frame[0]}」: its four lines have {together} characters, not {_FRAME.start} to {_FRAME.stop - 1}"
     yield from (f"「{text}」: copies the title" for text in frame if title.rstrip("。") in text)
 
 

@@ -177,6 +177,7 @@ def former_of(former: Evaluation) -> Former:
         made_at=told.made_at,
         gguf=told.gguf,
         passed=former.verdict.passed,
+        below_composer=former.verdict.below_composer,
         hands_version=told.hands_version,
         figures=former.figures,
     )

@@ -60,6 +60,8 @@ def choice(evaluation: Evaluation) -> Choice:
         return "this" if passed else "former" if former else "neither"
     if not passed:
         return "neither"
+    if evaluation.verdict.below_composer != former.below_composer:
+        return "this" if former.below_composer else "former"
     return "this" if any(one.sense == "better" for one in changes(evaluation.figures, former)) else "either"
 
 

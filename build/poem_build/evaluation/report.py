@@ -255,6 +255,7 @@ class Former(Figures):
     made_at: str
     gguf: str
     passed: bool
+    below_composer: bool = False
     hands_version: str
     figures: list[Figure]
 

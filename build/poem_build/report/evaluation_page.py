@@ -124,15 +124,9 @@ def verdict(evaluation: Evaluation, *, short: bool = False) -> Verdict:
     if chosen == "neither":
         return Verdict("否", "bad", "まだ舞台には出せない。", why)
     if outcome.below_composer:
-        which = (
-            ""
-            if not evaluation.former
-            else "出すなら、どちらでも。"
-            if chosen == "either"
-            else "出すなら、このビルドを。"
-        )
-        taken = "this" if which and chosen == "this" else ""
-        return Verdict("保", "fair", f"線は越えたが、composerのほうがよく書く。{which}", why, taken)
+        which = "出すなら、どちらでも。" if chosen == "either" else "出すなら、このビルドを。"
+        told = f"線は越えたが、composerのほうがよく書く。{which if evaluation.former else ''}"
+        return Verdict("保", "fair", told, why)
     if chosen == "either":
         return Verdict("可", "good", "どちらのビルドでも舞台に立てる。", f"前のビルドとの差は、区間のうち。{why}")
     if evaluation.former:

@@ -1,8 +1,10 @@
 """Questions → answers that keep the rules, each asked until one does; every step is in the journal before the next."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from time import monotonic
 from typing import Generic, TypeVar
 
 from poem_build.errors import TeacherError
@@ -42,7 +44,7 @@ class Terms:
     max_tokens: int
     at_once: int
     kept_s: float = 0
-    """How long the teacher is asked to keep a fixed prompt each time that it is put aside."""
+    """How long the teacher is asked to keep a fixed prompt; it asks again when half of that is over."""
 
 
 class Asking(Generic[T]):
@@ -53,6 +55,8 @@ class Asking(Generic[T]):
     ) -> None:
         self.teacher, self.journal, self.purse, self.terms = teacher, journal, purse, terms
         self._pace, self._read = pace, read
+        self._kept_since: dict[str, float] = {}
+        """When money for keeping a fixed prompt was last put aside."""
         self.asked = 0
         """Questions that went out now, what the journal had aside."""
 
@@ -92,7 +96,7 @@ class Asking(Generic[T]):
         """One answer, in the journal; asked again while the teacher is busy or out of order."""
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-        most = self.terms.price.most(ask, turns, self.terms.max_tokens, kept_s=self.terms.kept_s)
+        most = self.terms.price.most(ask, turns, self.terms.max_tokens, kept_s=self._keeping_s(ask))
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((BusyError, FailedError, LostError)),
             wait=wait_random_exponential(multiplier=0.5, max=60),
@@ -107,6 +111,14 @@ class Asking(Generic[T]):
             raise TeacherError(
                 f"{self.teacher.name}: {error}, {_PATIENCE} times in a row; what was answered is kept, try again later"
             ) from error
+
+    def _keeping_s(self, ask: Ask) -> float:
+        """For how long this question may have its fixed prompt kept: the first of them, and one in half that time."""
+        now = monotonic()
+        if now - self._kept_since.get(ask.system, -math.inf) < self.terms.kept_s / 2:
+            return 0.0
+        self._kept_since[ask.system] = now
+        return self.terms.kept_s
 
     async def _ask_once(self, ask: Ask, turns: list[Turn], most: float) -> None:
         await self.purse.take(most)

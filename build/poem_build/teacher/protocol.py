@@ -51,7 +51,7 @@ class Usage:
     cached: int = 0
     output: int = 0
     stored: float = 0
-    """Tokens times hours for which a prompt was put aside with this question, to be kept for those that follow."""
+    """Tokens times hours for which fixed prompts were put aside since the answer before this one."""
 
 
 @dataclass(frozen=True, slots=True)

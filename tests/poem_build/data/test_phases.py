@@ -61,7 +61,7 @@ def test_what_a_phase_takes_is_said_before_it_begins() -> None:
     assert estimate(100, one, price, 60, batch=True).usd == pytest.approx(row.usd / 2)
     kept = sample_usage(builtin_game(), spec_of(cache_ttl_s=3600))
     assert estimate(100, kept, price, 60).usd < row.usd
-    assert estimate(100, kept, price, 6).usd > estimate(100, kept, price, 60).usd
+    assert estimate(100, kept, price, 0.6).usd > estimate(100, kept, price, 60).usd
     assert sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), batch=True) == one
     assert [line.split()[:2] for line in table_of(one, FREE, prices, 60).splitlines()] == [
         ["phase", str(n)] for n in range(4)

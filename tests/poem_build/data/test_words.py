@@ -157,7 +157,7 @@ def _set(**fields: Any) -> Any:
         (lambda a, card: a["wordings"][0].update(values=[]), "values: one or two of "),
         (_set(thread="rain"), "sentences: one for each of dusk, morning, seasons, way"),
         (_set(at=5), "at: from 0 to 4, got 5"),
-        (_set(text="短い。"), "3 characters, not 20 to 40"),
+        (_set(text="短い。"), "3 characters, not 27 to 34"),
         (_set(text="夕べの風が軒をくぐり、家の名を呼びながら奥の間まで灯を運ぶ"), "must end with 「。」"),
         (_set(text="夕べの風が軒をくぐる。家の名を呼びながら奥の間まで灯を運ぶ。"), "be one sentence"),
         (_set(text="夕べの風が軒をくぐり、家の名を呼びながら奥の間へ灯を運びます。"), "polite"),
@@ -177,6 +177,39 @@ def _set(**fields: Any) -> Any:
 def test_an_answer_with_a_fault_is_told_which(asked: tuple[Words, Ask, Any], spoil: Any, message: str) -> None:
     words, ask, answer = asked
     spoil(answer, words._cards[ask.key][0])
+    with pytest.raises(AnswerError, match=message):
+        words.read(ask, json.dumps(answer, ensure_ascii=False))
+
+
+def _frame(answer: dict[str, Any]) -> list[str]:
+    found: list[str] = answer["titles"][0]["frames"][0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a, title: a["titles"].pop(), "titles: must be those that were given"),
+        (lambda a, title: a["titles"][0].update(thread="rain"), "thread: one of dusk, morning, seasons, way"),
+        (lambda a, title: a["titles"][0]["frames"].pop(), "frames: 2 of them"),
+        (lambda a, title: _frame(a).pop(1), "an opening, two turns and a closing, got 3 lines"),
+        (lambda a, title: _frame(a).__setitem__(1, "門。"), "2 characters, not 5 to 14"),
+        (lambda a, title: _frame(a).__setitem__(1, "街は引く。灯は差す。"), "be one sentence"),
+        (lambda a, title: _frame(a).__setitem__(0, f"{title.rstrip('。')}に灯。"), "copies the title"),
+        (
+            lambda a, title: _frame(a).__setitem__(
+                slice(None), ["門がひらく。", "灯が差す。", "窓が澄む。", "邸は夜ごと丘に眠りを敷いていく。"]
+            ),
+            "its four lines have 32 characters, not 45 to 66",
+        ),
+    ],
+)
+def test_an_answer_for_titles_with_a_fault_is_told_which(folder: Path, spoil: Any, message: str) -> None:
+    words = Words(load_game(folder))
+    ask = words.asks()[-1]
+    title = words._titles[ask.key][0]
+    answer = json.loads(scribe()(ask.system, ask.user, 0))
+    spoil(answer, title)
     with pytest.raises(AnswerError, match=message):
         words.read(ask, json.dumps(answer, ensure_ascii=False))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from poem_build.evaluation.history import REGRESSION, changes
+from poem_build.evaluation.history import REGRESSION, changes, choice
 from poem_build.evaluation.report import Broken, Evaluation, Reason
 from poem_build.report import evaluation_page, evaluation_table
 from poem_build.report.evaluation_page import Piece, paragraphs, render, verdict
@@ -51,10 +51,20 @@ def page(fallen: Evaluation, former: Evaluation) -> str:
 def test_the_first_sentence_says_which_build_goes_on_stage(
     former: Evaluation, shares: dict[str, float], passed: bool, below: bool, mark: str, headline: str
 ) -> None:
-    now = an_evaluation("b" * 64, shares=shares, former=former)
+    before = former.model_copy(update={"verdict": former.verdict.model_copy(update={"below_composer": below})})
+    now = an_evaluation("b" * 64, shares=shares, former=before)
     outcome = now.verdict.model_copy(update={"passed": passed, "below_composer": below})
     told = verdict(now.model_copy(update={"verdict": outcome}))
     assert (told.mark, told.headline) == (mark, headline)
+
+
+def test_a_build_that_the_composer_beats_is_not_taken_for_one_that_it_does_not(former: Evaluation) -> None:
+    now = an_evaluation("b" * 64, shares={"pass.first": 0.99}, former=former)
+    beaten = now.model_copy(update={"verdict": now.verdict.model_copy(update={"below_composer": True})})
+    assert choice(now) == "this"
+    assert choice(beaten) == "former"
+    before = former.model_copy(update={"verdict": beaten.verdict})
+    assert choice(an_evaluation("b" * 64, former=before)) == "this"
 
 
 @pytest.mark.parametrize(("passed", "taken"), [(True, ["→ 舞台へ", "出せる"]), (False, ["出せない", "→ 舞台へ"])])

@@ -213,6 +213,16 @@ async def test_the_fixed_prompt_is_kept_renewed_and_let_go(server: GeminiStandIn
     assert paid["usd"] == pytest.approx(sum(paid["usd_by_kind"].values()), abs=5e-6)
 
 
+async def test_money_for_keeping_a_prompt_is_put_aside_once_while_it_lasts(
+    server: GeminiStandIn, tmp_path: Path
+) -> None:
+    course = course_of(server.url, tmp_path, cache_ttl_s=86_400, at_once=1, most_usd=0.06)
+    settled, _ = await _settle(course, some_asks(4))
+    assert all(one.answer for one in settled)
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
+    assert 0.01 < paid["models"]["gemini-2.5-flash"]["usd_by_kind"]["stored"] < paid["usd"] < 0.06
+
+
 async def test_a_prompt_too_short_to_be_kept_is_sent_each_time(server: GeminiStandIn, tmp_path: Path) -> None:
     server.least_cached = 100_000
     course = course_of(server.url, tmp_path, cache_ttl_s=60)
