@@ -90,7 +90,7 @@ def _openai_line(ask: Ask, spec: Teaching) -> dict[str, Any]:
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = path.read_text("utf-8-sig").split("\n")  # no other character ends one: a text may hold U+2028
     except OSError as error:
         raise TeacherError(f"{path}: {error.strerror or error}; give the file with the answers") from error
     except UnicodeDecodeError as error:

@@ -118,3 +118,9 @@ def test_a_line_that_is_no_answer_is_refused_and_nothing_is_taken(tmp_path: Path
     assert done.exit_code == 1
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
+    first, second = (_gemini(ask) for ask in _export(tmp_path, "gemini")[:2])
+    first["response"]["candidates"][0]["content"]["parts"][0]["text"] += "\u2028"
+    assert _told(_import(tmp_path, [first, second]))["poems"] == 1
