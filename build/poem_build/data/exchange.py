@@ -5,9 +5,10 @@ So a teacher is asked by whatever means somebody has, people with pencils among 
 """
 
 import json
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from poem.hand import Answer
 from poem.shape import encode
@@ -16,7 +17,12 @@ from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.chat import completion, openai_body
 from poem_build.teacher.protocol import Ask, FailedError, Said, Turn, Usage
 
+T = TypeVar("T")
 Format = Literal["gemini", "openai"]
+_KINDS: Mapping[type, str] = {str: "a text", dict: "an object", list: "a list", int: "a whole number"}
+_MOST_TOKENS = 10**9
+_repr = reprlib.Repr()
+_repr.maxstring = 200
 
 
 class Files:
@@ -53,14 +59,17 @@ def read_answers(path: Path, asks: Sequence[Ask]) -> tuple[list[tuple[Ask, Said]
         try:
             key, said = _answer(entry, by_hand)
         except FailedError as error:
-            failed.append(f"{where}: {error}")
+            failed.append(f"{where}: {_one_line(str(error))}")
             continue
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except ValueError as error:
             raise TeacherError(
-                f"{where}: {error!r}; give a line of Gemini's or OpenAI's batch output, or pairs, title and poem"
+                f"{where}: {error}; give a line of Gemini's or OpenAI's batch output, or pairs, title and poem"
             ) from error
         if key not in by_key:
-            raise TeacherError(f"{where}: {key!r} was not asked; give the --phase or --hands that was exported")
+            raise TeacherError(
+                f"{where}: {_repr.repr(key)} was not asked; give the --phase or --hands that was exported, "
+                "of the same --game and --recipe"
+            )
         answers.append((by_key[key], said))
     return answers, failed
 
@@ -98,36 +107,133 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     for n, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield f"{path}: line {n}", json.loads(line)
+                yield f"{path}: line {n}", json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
             except json.JSONDecodeError as error:
                 raise TeacherError(f"{path}: line {n}: not JSON: {error.msg}; write one object a line") from error
+            except RecursionError as error:
+                raise TeacherError(f"{path}: line {n}: nested too deeply; write one object a line") from error
+            except ValueError as error:  # a hook's, or a number of thousands of digits
+                told = str(error).partition(";")[0]
+                raise TeacherError(f"{path}: line {n}: {told}; correct the line or drop it") from error
 
 
-def _answer(entry: Mapping[str, Any], by_hand: Mapping[str, Ask]) -> tuple[str, Said]:
-    """The key and the text of one line. Raises `FailedError` for a line that tells of an error."""
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)}: stands twice in one object")
+    return found
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _answer(entry: Any, by_hand: Mapping[str, Ask]) -> tuple[str, Said]:
+    """The key and the text of one line.
+
+    Raises `FailedError` for a line that tells of an error, `ValueError` naming the field of one that is no answer.
+    """
+    if not isinstance(entry, dict):
+        raise ValueError(f"{_repr.repr(entry)} is not an object")
     if "custom_id" in entry:
-        reply = entry.get("response") or {}
-        if entry.get("error") or reply.get("status_code", 200) != 200:
-            raise FailedError(f"{entry['custom_id']}: {entry.get('error') or reply.get('body')}")
-        return str(entry["custom_id"]), completion(reply["body"])
+        return _openai_answer(entry)
     if "pairs" in entry:
-        key = _hand_key([(str(card), str(wording)) for card, wording in entry["pairs"]])
-        text = encode(Answer(str(entry["title"]), str(entry["poem"])))
-        return by_hand[key].key if key in by_hand else key, Said(text)
-    if entry.get("error") or "response" not in entry:
-        raise FailedError(f"{entry['key']}: {entry.get('error') or 'no response'}")
-    return str(entry["key"]), _gemini_said(entry["response"])
+        return _own_answer(entry, by_hand)
+    key = _field(entry, "key", str)
+    if entry.get("error") or not ("response" in entry or "request" in entry):
+        raise FailedError(f"{key}: {entry.get('error') or 'no response'}")
+    return key, _gemini_said(_field(entry, "response", dict))
+
+
+def _openai_answer(entry: Mapping[str, Any]) -> tuple[str, Said]:
+    key = _field(entry, "custom_id", str)
+    if entry.get("error"):
+        raise FailedError(f"{key}: {entry['error']}")
+    reply = _field(entry, "response", dict)
+    if "status_code" in reply and _field(reply, "status_code", int, "response.") != 200:
+        raise FailedError(f"{key}: {reply.get('body')}")
+    body = _field(reply, "body", dict, "response.")
+    where = "response.body.usage."
+    usage = _maybe(body, "usage", dict, "response.body.") or {}
+    details = _maybe(usage, "prompt_tokens_details", dict, where) or {}
+    cached = _count(details, "cached_tokens", f"{where}prompt_tokens_details.")
+    _count(usage, "completion_tokens", where)
+    if cached > _count(usage, "prompt_tokens", where):
+        raise ValueError(f"{where}prompt_tokens: fewer than were cached")
+    try:
+        said = completion(body)
+    except FailedError as error:
+        raise FailedError(f"{key}: {error}") from error
+    return key, _whole(said, "response.body.choices.0.message.content")
+
+
+def _own_answer(entry: Mapping[str, Any], by_hand: Mapping[str, Ask]) -> tuple[str, Said]:
+    ids = []
+    for pair in _field(entry, "pairs", list):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) for one in pair)):
+            raise ValueError(f"pairs: {_repr.repr(pair)} is not a card's and a wording's id")
+        ids.append((pair[0], pair[1]))
+    key = _hand_key(ids)
+    text = encode(Answer(_field(entry, "title", str), _field(entry, "poem", str)))
+    return by_hand[key].key if key in by_hand else key, _whole(Said(text), "title or poem")
 
 
 def _gemini_said(reply: Mapping[str, Any]) -> Said:
-    usage = reply.get("usageMetadata") or {}
-    tokens = Usage(usage.get("promptTokenCount", 0), 0, usage.get("candidatesTokenCount", 0))
-    candidates = reply.get("candidates") or []
+    usage = _maybe(reply, "usageMetadata", dict, "response.") or {}
+    where = "response.usageMetadata."
+    tokens = Usage(_count(usage, "promptTokenCount", where), 0, _count(usage, "candidatesTokenCount", where))
+    candidates = _maybe(reply, "candidates", list, "response.") or []
     if not candidates:
         return Said("", tokens, "safety")
-    parts = (candidates[0].get("content") or {}).get("parts") or []
+    where = "response.candidates.0."
+    if not isinstance(candidates[0], dict):
+        raise ValueError(f"response.candidates.0: {_repr.repr(candidates[0])} is not an object")
+    parts = _maybe(_maybe(candidates[0], "content", dict, where) or {}, "parts", list, f"{where}content.") or []
+    where += "content.parts."
+    texts = []
+    for n, part in enumerate(parts):
+        if not isinstance(part, dict):
+            raise ValueError(f"{where}{n}: {_repr.repr(part)} is not an object")
+        texts.append(_field(part, "text", str, f"{where}{n}.") if "text" in part else "")
     ended = {"MAX_TOKENS": "length", "SAFETY": "safety"}.get(str(candidates[0].get("finishReason")), "stop")
-    return Said("".join(part.get("text", "") for part in parts), tokens, ended)  # type: ignore[arg-type]
+    return _whole(Said("".join(texts), tokens, ended), f"{where}text")  # type: ignore[arg-type]
+
+
+def _field(entry: Mapping[str, Any], name: str, kind: type[T], above: str = "") -> T:
+    """What stands there. Raises `ValueError` naming it where it is missing or of another kind."""
+    if name not in entry:
+        raise ValueError(f"{above}{name}: missing")
+    value = entry[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{above}{name}: {_repr.repr(value)} is not {_KINDS[kind]}")
+    return value
+
+
+def _maybe(entry: Mapping[str, Any], name: str, kind: type[T], above: str) -> T | None:
+    """The same, where nothing or null may stand."""
+    return None if entry.get(name) is None else _field(entry, name, kind, above)
+
+
+def _count(usage: Mapping[str, Any], name: str, above: str) -> int:
+    found = _maybe(usage, name, int, above) or 0
+    if not 0 <= found <= _MOST_TOKENS:
+        raise ValueError(f"{above}{name}: {_repr.repr(found)} is no number of tokens")
+    return found
+
+
+def _whole(said: Said, field: str) -> Said:
+    """The same. Raises `ValueError` for a text that no file can hold."""
+    try:
+        said.text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{field}: character {error.start + 1} is half of one") from error
+    return said
+
+
+def _one_line(text: str) -> str:
+    told = " ".join(text.split())
+    return told if len(told) <= 300 else f"{told[:300]}…"
 
 
 def _hand_key(ids: Sequence[tuple[str, str]]) -> str:

@@ -135,8 +135,10 @@ def completion(reply: Mapping[str, Any]) -> Said:
         text = choice["message"].get("content") or ""
     except (KeyError, IndexError, TypeError, AttributeError):
         raise FailedError("the answer is no chat completion") from None
+    if not isinstance(text, str):
+        raise FailedError("the answer is no chat completion of one text")
     usage = reply.get("usage") or {}
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    tokens = Usage(usage.get("prompt_tokens", 0) - cached, cached, usage.get("completion_tokens", 0))
+    tokens = Usage((usage.get("prompt_tokens") or 0) - cached, cached, usage.get("completion_tokens") or 0)
     reasons: Mapping[str, Ended] = {"length": "length", "content_filter": "safety"}
     return Said(text, tokens, reasons.get(str(choice.get("finish_reason")), "stop"))

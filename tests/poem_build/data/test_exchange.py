@@ -9,7 +9,9 @@ from poem.game import builtin_game
 from poem.shape import decode
 from poem_build.cli.main import cli
 from poem_build.data.examples import read_examples
+from poem_build.data.exchange import read_answers
 from poem_build.data.hands import SPLITS
+from poem_build.errors import TeacherError
 from support.gemini_stand_in import poet
 
 WRITE = poet(builtin_game())
@@ -40,6 +42,14 @@ def _openai(ask: dict[str, Any]) -> dict[str, Any]:
     text = WRITE("", ask["body"]["messages"][1]["content"], 0)
     body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}], "usage": {}}
     return {"custom_id": ask["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+
+
+def _parts(parts: list[Any]) -> dict[str, Any]:
+    return {"key": "a", "response": {"candidates": [{"content": {"parts": parts}}]}}
+
+
+def _counted(tokens: Any) -> dict[str, Any]:
+    return {"key": "a", "response": {"usageMetadata": {"promptTokenCount": tokens}}}
 
 
 def _import(tmp_path: Path, lines: list[Any]) -> Result:
@@ -109,7 +119,7 @@ def test_a_batch_that_half_failed_says_which_lines(tmp_path: Path) -> None:
         ({"key": "strange", "response": {}}, "line 1: 'strange' was not asked; give the --phase or --hands"),
         ({"custom_id": "strange", "response": {"body": {"choices": [{"message": {}}]}}}, "'strange' was not asked"),
         ({"pairs": [["a", "b"]], "title": "題", "poem": "詩。"}, "'a/b' was not asked"),
-        ({"text": "?"}, "line 1: KeyError('key'); give a line of Gemini's or OpenAI's batch output, or pairs, title"),
+        ({"text": "?"}, "line 1: key: missing; give a line of Gemini's or OpenAI's batch output, or pairs, title"),
         ([1], "line 1: "),
     ],
 )
@@ -124,3 +134,88 @@ def test_a_line_ends_at_a_line_break_alone(tmp_path: Path) -> None:
     first, second = (_gemini(ask) for ask in _export(tmp_path, "gemini")[:2])
     first["response"]["candidates"][0]["content"]["parts"][0]["text"] += "\u2028"
     assert _told(_import(tmp_path, [first, second]))["poems"] == 1
+
+
+def _refused(path: Path, line: str) -> str:
+    path.write_text(f"\n{line}\n", "utf-8")
+    with pytest.raises(TeacherError) as caught:
+        read_answers(path, [])
+    told = str(caught.value)
+    assert told.startswith(f"{path}: line 2: ")
+    assert len(told.splitlines()) == 1
+    assert len(told) < 600
+    return told
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"key": None}, "line 2: key: None is not a text; "),
+        ({"key": "a", "request": {}}, "line 2: response: missing; "),
+        ({"key": "a" * 999, "response": {}}, "aa...aa"),
+        ({"key": "a", "response": None}, "line 2: response: None is not an object; "),
+        ({"key": "a", "response": {"candidates": "b"}}, "line 2: response.candidates: 'b' is not a list; "),
+        ({"key": "a", "response": {"candidates": [None]}}, "line 2: response.candidates.0: None is not an object; "),
+        (_parts([None]), "line 2: response.candidates.0.content.parts.0: None is not an object; "),
+        (_parts([{"text": None}]), "line 2: response.candidates.0.content.parts.0.text: None is not a text; "),
+        ({"custom_id": "a"}, "line 2: response: missing; "),
+        ({"custom_id": "a", "response": {"status_code": "200"}}, "line 2: response.status_code: '200' is not a whole"),
+        ({"custom_id": "a", "response": {}}, "line 2: response.body: missing; "),
+        ({"custom_id": "a", "response": {"body": {"usage": {"prompt_tokens": "5"}}}}, "usage.prompt_tokens: '5' is"),
+        (
+            {"pairs": [[1, 2]], "title": "題", "poem": "詩。"},
+            "line 2: pairs: [1, 2] is not a card's and a wording's id",
+        ),
+        ({"pairs": [], "title": None, "poem": "詩。"}, "line 2: title: None is not a text; "),
+        (3, "line 2: 3 is not an object; "),
+        ([1], "line 2: [1] is not an object; "),
+        (_counted("5"), "line 2: response.usageMetadata.promptTokenCount: '5' is not a whole number; "),
+        (_counted(True), "line 2: response.usageMetadata.promptTokenCount: True is not a whole number; "),
+        (_counted(-5), "line 2: response.usageMetadata.promptTokenCount: -5 is no number of tokens; "),
+        (_counted(10**400), " is no number of tokens; "),
+        (
+            _parts([{"text": "\ud83d"}]),
+            "line 2: response.candidates.0.content.parts.text: character 1 is half of one; ",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told_with_its_field(tmp_path: Path, line: Any, message: str) -> None:
+    assert message in _refused(tmp_path / "answers.jsonl", json.dumps(line))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "line 2: nested too deeply; write one object a line"),
+        ('{"key": ' + "9" * 5000 + "}", "line 2: Exceeds the limit (4300 digits)"),
+        ('{"key": NaN}', "line 2: NaN is no number of JSON; correct the line or drop it"),
+        ('{"key": "a", "key": "b", "response": {}}', "line 2: key: stands twice in one object; correct the line or"),
+        ('{"key": "a", "resp', "line 2: not JSON: Unterminated string starting at; write one object a line"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    assert message in _refused(tmp_path / "answers.jsonl", line)
+
+
+def test_a_line_that_no_journal_can_hold_is_refused_before_the_first_is_taken(tmp_path: Path) -> None:
+    first, second = (_gemini(ask) for ask in _export(tmp_path, "gemini")[:2])
+    second["response"]["usageMetadata"]["promptTokenCount"] = "5"
+    done = _import(tmp_path, [first, second])
+    assert done.exit_code == 1
+    assert not (tmp_path / "teacher").exists()
+
+
+def test_an_error_is_told_with_its_question_in_one_short_line(tmp_path: Path) -> None:
+    asks = _export(tmp_path, "openai")[:4]
+    lines = [
+        {"custom_id": ask["custom_id"], "response": {"status_code": 200, "body": {}}, "error": None} for ask in asks
+    ]
+    lines[1]["error"] = "broken\noff"
+    lines[2]["response"] = {"status_code": 400, "body": "long " * 1000}
+    lines[3]["response"]["body"] = {"choices": [{"message": {"content": [{"text": "a list"}]}}]}
+    done = _import(tmp_path, lines)
+    assert _told(done)["asked"] == 0
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[3] for line in told] == [line["custom_id"] for line in lines]
+    assert told[1].endswith(": broken off")
+    assert max(map(len, told)) < 500
