@@ -50,7 +50,8 @@ def write_asks(path: Path, asks: Iterable[Ask], spec: Teaching, form: Format) ->
 def read_answers(path: Path, asks: Sequence[Ask]) -> tuple[list[tuple[Ask, Said]], list[str]]:
     """The answers of a file with their questions, and the lines that have none, each with its reason.
 
-    Raises `TeacherError` naming a line that is no answer, or one to a question that was not asked.
+    Raises `TeacherError` naming a line that is no answer, or one to a question that was not asked, and for a file
+    without lines.
     """
     by_key = {ask.key: ask for ask in asks}
     by_hand = {_hand_key(ask.play.hand.ids()): ask for ask in asks if ask.play}
@@ -71,6 +72,8 @@ def read_answers(path: Path, asks: Sequence[Ask]) -> tuple[list[tuple[Ask, Said]
                 "of the same --game and --recipe"
             )
         answers.append((by_key[key], said))
+    if not (answers or failed):
+        raise TeacherError(f"{path}: no line in it; give the file with the answers")
     return answers, failed
 
 

@@ -219,3 +219,11 @@ def test_an_error_is_told_with_its_question_in_one_short_line(tmp_path: Path) ->
     assert [line.split(": ")[3] for line in told] == [line["custom_id"] for line in lines]
     assert told[1].endswith(": broken off")
     assert max(map(len, told)) < 500
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", " \r\n\n"])
+def test_a_file_without_a_line_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(text, "utf-8")
+    with pytest.raises(TeacherError, match="no line in it; give the file with the answers"):
+        read_answers(path, [])
