@@ -15,6 +15,7 @@ from poem.shape import encode
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.chat import completion, openai_body
+from poem_build.teacher.gemini import ENDED
 from poem_build.teacher.protocol import Ask, FailedError, Said, Turn, Usage
 
 T = TypeVar("T")
@@ -185,7 +186,12 @@ def _own_answer(entry: Mapping[str, Any], by_hand: Mapping[str, Ask]) -> tuple[s
 def _gemini_said(reply: Mapping[str, Any]) -> Said:
     usage = _maybe(reply, "usageMetadata", dict, "response.") or {}
     where = "response.usageMetadata."
-    tokens = Usage(_count(usage, "promptTokenCount", where), 0, _count(usage, "candidatesTokenCount", where))
+    prompt, cached, answer, thoughts = (
+        _count(usage, f"{kind}TokenCount", where) for kind in ("prompt", "cachedContent", "candidates", "thoughts")
+    )
+    if cached > prompt:
+        raise ValueError(f"{where}promptTokenCount: fewer than were cached")
+    tokens = Usage(prompt - cached, cached, answer + thoughts)
     candidates = _maybe(reply, "candidates", list, "response.") or []
     if not candidates:
         return Said("", tokens, "safety")
@@ -198,9 +204,10 @@ def _gemini_said(reply: Mapping[str, Any]) -> Said:
     for n, part in enumerate(parts):
         if not isinstance(part, dict):
             raise ValueError(f"{where}{n}: {_repr.repr(part)} is not an object")
-        texts.append(_field(part, "text", str, f"{where}{n}.") if "text" in part else "")
-    ended = {"MAX_TOKENS": "length", "SAFETY": "safety"}.get(str(candidates[0].get("finishReason")), "stop")
-    return _whole(Said("".join(texts), tokens, ended), f"{where}text")  # type: ignore[arg-type]
+        text = _field(part, "text", str, f"{where}{n}.") if "text" in part else ""
+        texts.append("" if part.get("thought") else text)
+    ended = ENDED.get(str(candidates[0].get("finishReason")), "stop")
+    return _whole(Said("".join(texts), tokens, ended), f"{where}text")
 
 
 def _field(entry: Mapping[str, Any], name: str, kind: type[T], above: str = "") -> T:

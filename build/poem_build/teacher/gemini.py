@@ -14,7 +14,7 @@ from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Lost
 from poem_build.teacher.wire import again, lost, seconds_of
 
 # https://ai.google.dev/api/generate-content#FinishReason; what else there is says no more than that it ended.
-_ENDED: Mapping[str, Ended] = {
+ENDED: Mapping[str, Ended] = {
     "MAX_TOKENS": "length",
     "SAFETY": "safety",
     "RECITATION": "safety",
@@ -192,7 +192,7 @@ def said_of(reply: Any) -> Said:
     one = reply.candidates[0]
     reason = one.finish_reason.value if one.finish_reason else "STOP"
     parts = (one.content and one.content.parts) or []
-    return Said("".join(part.text or "" for part in parts if not part.thought), tokens, _ENDED.get(reason, "stop"))
+    return Said("".join(part.text or "" for part in parts if not part.thought), tokens, ENDED.get(reason, "stop"))
 
 
 def _delay(details: Any) -> float | None:

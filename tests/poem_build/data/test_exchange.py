@@ -227,3 +227,14 @@ def test_a_file_without_a_line_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
     with pytest.raises(TeacherError, match="no line in it; give the file with the answers"):
         read_answers(path, [])
+
+
+def test_a_file_of_geminis_is_read_as_its_answers_over_the_wire_are(tmp_path: Path) -> None:
+    first, second = (_gemini(ask) for ask in _export(tmp_path, "gemini")[:2])
+    first["response"]["candidates"][0]["content"]["parts"].insert(0, {"text": "Let me see.", "thought": True})
+    first["response"]["usageMetadata"] |= {"cachedContentTokenCount": 4, "thoughtsTokenCount": 3}
+    second["response"]["candidates"] = [{"finishReason": "RECITATION"}]
+    told = _told(_import(tmp_path, [first, second]))
+    assert told["poems"] == 1
+    assert told["ledger"]["models"]["unpaid"]["tokens"] == {"prompt": 6, "cached": 4, "output": 7, "stored": 0}
+    assert "safety filter" in (tmp_path / "teacher" / "aside-poems.jsonl").read_text("utf-8")
