@@ -78,7 +78,7 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
         asking = course.asking(journal, read_poem)
         taken = 0
         for ask, said in answers:
-            if said.text not in [known.text for known in journal.story(ask.key).answers]:
+            if (said.text, said.ended) not in [(one.text, one.ended) for one in journal.story(ask.key).answers]:
                 asking.take(ask.key, ask, said)
                 taken += 1
         settled = {split: [asking.standing(ask) for ask in some] for split, some in asks.items()}

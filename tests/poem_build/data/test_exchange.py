@@ -238,3 +238,13 @@ def test_a_file_of_geminis_is_read_as_its_answers_over_the_wire_are(tmp_path: Pa
     assert told["poems"] == 1
     assert told["ledger"]["models"]["unpaid"]["tokens"] == {"prompt": 6, "cached": 4, "output": 7, "stored": 0}
     assert "safety filter" in (tmp_path / "teacher" / "aside-poems.jsonl").read_text("utf-8")
+
+
+def test_an_answer_that_was_said_to_be_cut_is_taken_when_it_comes_whole(tmp_path: Path) -> None:
+    whole = _gemini(_export(tmp_path, "gemini")[0])
+    cut = json.loads(json.dumps(whole))
+    cut["response"]["candidates"][0]["finishReason"] = "MAX_TOKENS"
+    assert _told(_import(tmp_path, [cut]))["poems"] == 0
+    assert "cut off at the most tokens" in (tmp_path / "teacher" / "aside-poems.jsonl").read_text("utf-8")
+    done = _told(_import(tmp_path, [cut, whole]))
+    assert (done["poems"], done["asked"]) == (1, 1)
