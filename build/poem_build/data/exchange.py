@@ -14,6 +14,7 @@ from poem.hand import Answer
 from poem.shape import encode
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
+from poem_build.store.folder import write_text
 from poem_build.teacher.chat import completion, openai_body
 from poem_build.teacher.gemini import ENDED
 from poem_build.teacher.protocol import Ask, FailedError, Said, Turn, Usage
@@ -40,11 +41,19 @@ class Files:
 
 
 def write_asks(path: Path, asks: Iterable[Ask], spec: Teaching, form: Format) -> int:
-    """One question a line, as that service's batches have it; how many there are."""
+    """One question a line, as that service's batches have it, the file whole or not at all; how many there are.
+
+    Raises `TeacherError` for a folder.
+    """
     line = {"gemini": _gemini_line, "openai": _openai_line}[form]
     lines = [json.dumps(line(ask, spec), ensure_ascii=False) + "\n" for ask in asks]
+    if path.is_dir():
+        raise TeacherError(f"{path}: is a folder; give the file that the questions are to go to")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), "utf-8")
+    if path.exists() and not path.is_file():  # a pipe, say
+        path.write_text("".join(lines), "utf-8")
+    else:
+        write_text(path.resolve(), "".join(lines))
     return len(lines)
 
 

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -248,3 +250,32 @@ def test_an_answer_that_was_said_to_be_cut_is_taken_when_it_comes_whole(tmp_path
     assert "cut off at the most tokens" in (tmp_path / "teacher" / "aside-poems.jsonl").read_text("utf-8")
     done = _told(_import(tmp_path, [cut, whole]))
     assert (done["poems"], done["asked"]) == (1, 1)
+
+
+def test_questions_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _export(tmp_path, "gemini")
+    path = tmp_path / "asks-gemini.jsonl"
+    before = path.read_text("utf-8")
+
+    def full(to: Path, text: str, *_: Any) -> int:
+        to.write_bytes(text.encode()[:999])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(to))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    done = _teacher("export", path, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert "No space left on device; free space" in done.stderr
+    monkeypatch.undo()
+    assert path.read_text("utf-8") == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_questions_go_through_a_link_and_into_no_folder(tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    assert _teacher("export", link, "--out", tmp_path).exit_code == 0
+    assert link.is_symlink()
+    assert len(target.read_text("utf-8").splitlines()) == 60
+    done = _teacher("export", tmp_path, "--out", tmp_path)
+    assert done.exit_code == 1
+    assert f"{tmp_path}: is a folder; give the file" in done.stderr
