@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from poem.files import read_json
 from poem.game import Game
 from poem_build.data.taught import FOLDER
+from poem_build.errors import TeacherError
 from poem_build.progress import bar
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.digest import digest_of
@@ -91,21 +92,25 @@ class Course:
             }
 
     def close(self, what: str, journal: Journal, settled: Sequence[Settled[Any]]) -> dict[str, Any]:
-        """Write what one kind of question cost beside what others did, and what was put aside; what it cost."""
-        paid = ledger(journal.paid, journal.in_doubt_usd, self.prices)
+        """Write what one kind of question cost, by all journals, and what was put aside; what it cost by this one."""
+        journals = [journal, *journal.others(what)]
+        paid = [one for each in journals for one in each.paid]
+        in_doubt = sum(each.in_doubt_usd for each in journals)
         path = self.room / LEDGER
-        everything = {**_sections(path), what: paid}
+        everything = {**_sections(path), what: ledger(paid, in_doubt, self.prices)}
         totals = {unit: round(sum(one[unit] for one in everything.values()), 6) for unit in ("usd", "yen")}
         write_text(path, json.dumps(everything | totals, ensure_ascii=False, indent=1) + "\n")
         aside = [{"ask": one.ask.key, "reason": one.reason, "question": one.ask.user} for one in settled if one.reason]
         lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in aside)
         write_text(self.room / f"aside-{what}.jsonl", lines)
-        return paid
+        return ledger(journal.paid, journal.in_doubt_usd, self.prices)
 
 
 def _sections(path: Path) -> dict[str, Any]:
     """What a ledger says of each kind of question; nothing if there is none."""
     content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise TeacherError(f"{path}: is no ledger; move it away, what was paid stands in the journals")
     return {what: paid for what, paid in content.items() if isinstance(paid, dict) and "usd" in paid}
 
 

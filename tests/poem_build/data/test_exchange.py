@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from poem_build.data.examples import read_examples
 from poem_build.data.exchange import read_answers
 from poem_build.data.hands import SPLITS
 from poem_build.errors import TeacherError
+from poem_build.teacher.journal import About, Journal
+from poem_build.teacher.protocol import Said, Usage
 from support.gemini_stand_in import poet
 
 WRITE = poet(builtin_game())
@@ -279,3 +282,28 @@ def test_questions_go_through_a_link_and_into_no_folder(tmp_path: Path) -> None:
     done = _teacher("export", tmp_path, "--out", tmp_path)
     assert done.exit_code == 1
     assert f"{tmp_path}: is a folder; give the file" in done.stderr
+
+
+def test_what_another_teacher_was_paid_stays_in_the_ledger(tmp_path: Path) -> None:
+    lines = [_gemini(ask) for ask in _export(tmp_path, "gemini")[:1]]
+    about = About("game", "prompt", "gemini", "gemini-2.5-flash")
+    with closing(Journal.open(tmp_path / "teacher" / "poems-gemini-gemini-2.5-flash.jsonl", about)) as journal:
+        journal.answered("key", Said("text", Usage(100, 0, 10)), 1.5, "", "gemini-2.5-flash")
+        journal.asked("other", 0.25)
+        for _ in range(2):
+            assert _told(_import(tmp_path, lines))["ledger"]["usd"] == 0  # these took nothing
+    told = json.loads((tmp_path / "teacher" / "ledger.json").read_text("utf-8"))
+    assert {name: one["answers"] for name, one in told["poems"]["models"].items()} == {
+        "unpaid": 1,
+        "gemini-2.5-flash": 1,
+    }
+    assert (told["usd"], told["poems"]["in_doubt_usd"]) == (1.5, 0.25)
+
+
+def test_a_file_in_the_ledgers_place_is_told(tmp_path: Path) -> None:
+    lines = [_gemini(ask) for ask in _export(tmp_path, "gemini")[:1]]
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "ledger.json").write_text("[]", "utf-8")
+    done = _import(tmp_path, lines)
+    assert done.exit_code == 1
+    assert "ledger.json: is no ledger; move it away" in done.stderr
