@@ -37,4 +37,6 @@ def read_taught(folder: Path, game: Game) -> tuple[dict[Split, list[Example]], d
         raise DatasetError(f"{folder / FILE}: not there or damaged; `poem-build teacher run` makes it") from error
     if told.get("game_digest") != game.deck.digest:
         raise DatasetError(f"{folder / FILE}: game_digest: written for another deck; run the teacher for this one")
-    return {split: read_examples(folder / f"{split}.jsonl", game) for split in SPLITS}, told
+    files = {split: folder / f"{split}.jsonl" for split in SPLITS}
+    empty = {split for split, path in files.items() if path.is_file() and not path.stat().st_size}  # nothing yet
+    return {split: [] if split in empty else read_examples(path, game) for split, path in files.items()}, told

@@ -14,6 +14,7 @@ from poem_build.cli.main import cli
 from poem_build.data.examples import read_examples
 from poem_build.data.exchange import read_answers
 from poem_build.data.hands import SPLITS
+from poem_build.data.taught import read_taught
 from poem_build.errors import TeacherError
 from poem_build.teacher.journal import About, Journal
 from poem_build.teacher.protocol import Said, Usage
@@ -307,3 +308,9 @@ def test_a_file_in_the_ledgers_place_is_told(tmp_path: Path) -> None:
     done = _import(tmp_path, lines)
     assert done.exit_code == 1
     assert "ledger.json: is no ledger; move it away" in done.stderr
+
+
+def test_splits_that_nobody_has_answered_yet_are_read_as_empty(tmp_path: Path) -> None:
+    assert _told(_import(tmp_path, [_gemini(ask) for ask in _export(tmp_path, "gemini")[:2]]))["poems"] == 2
+    splits, _ = read_taught(tmp_path / "teacher" / "poems", builtin_game())
+    assert {split: len(examples) for split, examples in splits.items()} == {"train": 2, "valid": 0, "test": 0}
