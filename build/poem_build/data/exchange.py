@@ -5,13 +5,13 @@ So a teacher is asked by whatever means somebody has, people with pencils among 
 """
 
 import json
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from poem.hand import Answer
 from poem.shape import encode
+from poem_build.data.fields import count, field, maybe, shown, whole
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.folder import write_text
@@ -19,12 +19,7 @@ from poem_build.teacher.chat import completion, openai_body
 from poem_build.teacher.gemini import ENDED
 from poem_build.teacher.protocol import Ask, FailedError, Said, Turn, Usage
 
-T = TypeVar("T")
 Format = Literal["gemini", "openai"]
-_KINDS: Mapping[type, str] = {str: "a text", dict: "an object", list: "a list", int: "a whole number"}
-_MOST_TOKENS = 10**9
-_repr = reprlib.Repr()
-_repr.maxstring = 200
 
 
 class Files:
@@ -78,7 +73,7 @@ def read_answers(path: Path, asks: Sequence[Ask]) -> tuple[list[tuple[Ask, Said]
             ) from error
         if key not in by_key:
             raise TeacherError(
-                f"{where}: {_repr.repr(key)} was not asked; give the --phase or --hands that was exported, "
+                f"{where}: {shown(key)} was not asked; give the --phase or --hands that was exported, "
                 "of the same --game and --recipe"
             )
         answers.append((by_key[key], said))
@@ -148,106 +143,75 @@ def _answer(entry: Any, by_hand: Mapping[str, Ask]) -> tuple[str, Said]:
     Raises `FailedError` for a line that tells of an error, `ValueError` naming the field of one that is no answer.
     """
     if not isinstance(entry, dict):
-        raise ValueError(f"{_repr.repr(entry)} is not an object")
+        raise ValueError(f"{shown(entry)} is not an object")
     if "custom_id" in entry:
         return _openai_answer(entry)
     if "pairs" in entry:
         return _own_answer(entry, by_hand)
-    key = _field(entry, "key", str)
+    key = field(entry, "key", str)
     if entry.get("error") or not ("response" in entry or "request" in entry):
         raise FailedError(f"{key}: {entry.get('error') or 'no response'}")
-    return key, _gemini_said(_field(entry, "response", dict))
+    return key, _gemini_said(field(entry, "response", dict))
 
 
 def _openai_answer(entry: Mapping[str, Any]) -> tuple[str, Said]:
-    key = _field(entry, "custom_id", str)
+    key = field(entry, "custom_id", str)
     if entry.get("error"):
         raise FailedError(f"{key}: {entry['error']}")
-    reply = _field(entry, "response", dict)
-    if "status_code" in reply and _field(reply, "status_code", int, "response.") != 200:
+    reply = field(entry, "response", dict)
+    if "status_code" in reply and field(reply, "status_code", int, "response.") != 200:
         raise FailedError(f"{key}: {reply.get('body')}")
-    body = _field(reply, "body", dict, "response.")
+    body = field(reply, "body", dict, "response.")
     where = "response.body.usage."
-    usage = _maybe(body, "usage", dict, "response.body.") or {}
-    details = _maybe(usage, "prompt_tokens_details", dict, where) or {}
-    cached = _count(details, "cached_tokens", f"{where}prompt_tokens_details.")
-    _count(usage, "completion_tokens", where)
-    if cached > _count(usage, "prompt_tokens", where):
+    usage = maybe(body, "usage", dict, "response.body.") or {}
+    details = maybe(usage, "prompt_tokens_details", dict, where) or {}
+    cached = count(details, "cached_tokens", f"{where}prompt_tokens_details.")
+    count(usage, "completion_tokens", where)
+    if cached > count(usage, "prompt_tokens", where):
         raise ValueError(f"{where}prompt_tokens: fewer than were cached")
     try:
         said = completion(body)
     except FailedError as error:
         raise FailedError(f"{key}: {error}") from error
-    return key, _whole(said, "response.body.choices.0.message.content")
+    return key, whole(said, "response.body.choices.0.message.content")
 
 
 def _own_answer(entry: Mapping[str, Any], by_hand: Mapping[str, Ask]) -> tuple[str, Said]:
     ids = []
-    for pair in _field(entry, "pairs", list):
+    for pair in field(entry, "pairs", list):
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) for one in pair)):
-            raise ValueError(f"pairs: {_repr.repr(pair)} is not a card's and a wording's id")
+            raise ValueError(f"pairs: {shown(pair)} is not a card's and a wording's id")
         ids.append((pair[0], pair[1]))
     key = _hand_key(ids)
-    text = encode(Answer(_field(entry, "title", str), _field(entry, "poem", str)))
-    return by_hand[key].key if key in by_hand else key, _whole(Said(text), "title or poem")
+    text = encode(Answer(field(entry, "title", str), field(entry, "poem", str)))
+    return by_hand[key].key if key in by_hand else key, whole(Said(text), "title or poem")
 
 
 def _gemini_said(reply: Mapping[str, Any]) -> Said:
-    usage = _maybe(reply, "usageMetadata", dict, "response.") or {}
+    usage = maybe(reply, "usageMetadata", dict, "response.") or {}
     where = "response.usageMetadata."
     prompt, cached, answer, thoughts = (
-        _count(usage, f"{kind}TokenCount", where) for kind in ("prompt", "cachedContent", "candidates", "thoughts")
+        count(usage, f"{kind}TokenCount", where) for kind in ("prompt", "cachedContent", "candidates", "thoughts")
     )
     if cached > prompt:
         raise ValueError(f"{where}promptTokenCount: fewer than were cached")
     tokens = Usage(prompt - cached, cached, answer + thoughts)
-    candidates = _maybe(reply, "candidates", list, "response.") or []
+    candidates = maybe(reply, "candidates", list, "response.") or []
     if not candidates:
         return Said("", tokens, "safety")
     where = "response.candidates.0."
     if not isinstance(candidates[0], dict):
-        raise ValueError(f"response.candidates.0: {_repr.repr(candidates[0])} is not an object")
-    parts = _maybe(_maybe(candidates[0], "content", dict, where) or {}, "parts", list, f"{where}content.") or []
+        raise ValueError(f"response.candidates.0: {shown(candidates[0])} is not an object")
+    parts = maybe(maybe(candidates[0], "content", dict, where) or {}, "parts", list, f"{where}content.") or []
     where += "content.parts."
     texts = []
     for n, part in enumerate(parts):
         if not isinstance(part, dict):
-            raise ValueError(f"{where}{n}: {_repr.repr(part)} is not an object")
-        text = _field(part, "text", str, f"{where}{n}.") if "text" in part else ""
+            raise ValueError(f"{where}{n}: {shown(part)} is not an object")
+        text = field(part, "text", str, f"{where}{n}.") if "text" in part else ""
         texts.append("" if part.get("thought") else text)
     ended = ENDED.get(str(candidates[0].get("finishReason")), "stop")
-    return _whole(Said("".join(texts), tokens, ended), f"{where}text")
-
-
-def _field(entry: Mapping[str, Any], name: str, kind: type[T], above: str = "") -> T:
-    """What stands there. Raises `ValueError` naming it where it is missing or of another kind."""
-    if name not in entry:
-        raise ValueError(f"{above}{name}: missing")
-    value = entry[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{above}{name}: {_repr.repr(value)} is not {_KINDS[kind]}")
-    return value
-
-
-def _maybe(entry: Mapping[str, Any], name: str, kind: type[T], above: str) -> T | None:
-    """The same, where nothing or null may stand."""
-    return None if entry.get(name) is None else _field(entry, name, kind, above)
-
-
-def _count(usage: Mapping[str, Any], name: str, above: str) -> int:
-    found = _maybe(usage, name, int, above) or 0
-    if not 0 <= found <= _MOST_TOKENS:
-        raise ValueError(f"{above}{name}: {_repr.repr(found)} is no number of tokens")
-    return found
-
-
-def _whole(said: Said, field: str) -> Said:
-    """The same. Raises `ValueError` for a text that no file can hold."""
-    try:
-        said.text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{field}: character {error.start + 1} is half of one") from error
-    return said
+    return whole(Said("".join(texts), tokens, ended), f"{where}text")
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """A game → questions for what the composer needs of its deck, and answers → sentences that it can use.
 
-A question is a card's wordings, each of which gets what it is worth and a sentence on each of four threads; or some
-titles, each of which gets its thread and two frames: an opening, two turns and a closing.
+A question is a card's wordings, each of which gets its worth and a sentence on each of four threads; or some titles,
+each of which gets its thread and two frames: an opening, two turns and a closing.
 """
 
 import json
@@ -28,8 +28,7 @@ CHARACTERS = 1100
 """Of an answer for a card, its JSON included."""
 MAX_TOKENS = 3072
 _NEARLY_THE_SAME = 0.6
-# Characters that a text may have, 「。」 included, and the four lines of a frame together: with five cards' sentences
-# these make a poem of 180 to 240.
+# Characters with 「。」, of a text and of a frame's four lines: five cards' sentences with one make 180 to 240.
 _BODY = range(27, 35)
 _LINES = (range(6, 19), range(5, 15), range(5, 15), range(16, 37))
 _FRAME = range(45, 67)
@@ -178,8 +177,7 @@ def _wrong_titles(written: Written, titles: Sequence[str]) -> Iterator[str]:
 def _wrong_frame(frame: Sequence[str], title: str) -> Iterator[str]:
     if len(frame) != len(_LINES):
         yield f"{title}: frames: an opening, two turns and a closing, got {len(frame)} lines"
-        return
-    for text, length in zip(frame, _LINES, strict=True):
+    for text, length in zip(frame, _LINES, strict=False):
         yield from _wrong_text(text, length, 2 if text is frame[-1] else 1)
     if (together := sum(map(len, frame))) not in _FRAME:
         yield f"「{frame[0]}」: its four lines have {together} characters, not {_FRAME.start} to {_FRAME.stop - 1}"
@@ -224,12 +222,7 @@ def _prompt(name: str) -> str:
 
 
 def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _card_schema(wordings: Sequence[Wording]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What `eval/report.json` holds: the verdict with its reasons, every figure with its interval, where it comes from.
 
-Pages, the history and the phases of the teacher read this; `format` goes up when a field changes its
-meaning. What has not been measured is an empty list or null, never a zero.
+`format` goes up when a field changes its meaning. What has not been measured is an empty list or null, never a zero.
 """
 
 from pathlib import Path
