@@ -244,7 +244,7 @@ async def too_long(call: Call) -> None:
 
 async def endless(call: Call) -> None:
     await call.head()
-    await call.text('{"title":"' + "あ" * 40_000, size=200)
+    await call.text('{"title":"' + "あ" * 40_000, size=1000)
     await call.end()
     await call.end()
 
