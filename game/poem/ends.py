@@ -15,14 +15,14 @@ from random import Random
 from poem.sentences import Frame
 from poem.store import Motif, store
 
-# Of the ends so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
+# Of the frames so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
 # most, and what it is worth that a title calls for the thread, where 1 is that all it names is shown again.
 _KEPT = 16
 _CHANCE = 0.4
 _CALLED = 0.5
 
 _TOLD, _OF_KIND = 0.5, 0.25
-"""What a name counts for that shows by a word of its kind alone, and one whose ends are of its kind and do not."""
+"""What a name counts for that shows by a word of its kind alone, and one whose frames are of its kind and do not."""
 
 _FOREIGN = 0.5
 """What a frame loses that shows things of the title's kind and none that it names: a park in place of a flower."""
@@ -41,7 +41,7 @@ _ADDRESS = re.compile("東京都|[道府県市郡]|区(?!生活|画)|丁目")
 
 
 @dataclass(frozen=True, slots=True)
-class _Ends:
+class _Candidate:
     title: str
     frame: Frame
     answer: float
@@ -49,13 +49,13 @@ class _Ends:
 
 def most_answering(titles: Sequence[str], thread: str, rng: Random) -> list[tuple[str, Frame]]:
     """Titles, each with a frame on the thread: some of those that answer best."""
-    ends = [one for title in titles for one in _answering(title, thread)]
-    best = nlargest(_KEPT, ends, key=lambda one: one.answer + _CHANCE * rng.random())
+    found = [one for title in titles for one in _answering(title, thread)]
+    best = nlargest(_KEPT, found, key=lambda one: one.answer + _CHANCE * rng.random())
     return [(one.title, one.frame) for one in best]
 
 
 @lru_cache(maxsize=_TITLES_KEPT)
-def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
+def _answering(title: str, thread: str) -> tuple[_Candidate, ...]:
     """Those of its kinds, or of none in particular; the most answering ones."""
     known = store().threads[thread]
     called = _CALLED * any(word in title for word in known.words)
@@ -63,12 +63,12 @@ def _answering(title: str, thread: str) -> tuple[_Ends, ...]:
     kana = (word for motif in motifs for word in motif.words if word in title and _KANA.fullmatch(word))
     named = [*_named(title), *dict.fromkeys(kana)]
     written = [(motif, frame) for motif in motifs if thread in motif.frames for frame in motif.frames[thread].each]
-    ends = [_Ends(title, frame, called + _answer(title, named, motif, frame)) for motif, frame in written]
-    if not ends:
+    found = [_Candidate(title, frame, called + _answer(title, named, motif, frame)) for motif, frame in written]
+    if not found:
         plain = Motif(known.words, False, {})
         pairs = (Frame(o, (), c) for o, c in product(known.openings, known.closings))
-        ends = [_Ends(title, frame, called + _answer(title, named, plain, frame)) for frame in pairs]
-    return tuple(nlargest(_KEPT, ends, key=lambda one: one.answer))
+        found = [_Candidate(title, frame, called + _answer(title, named, plain, frame)) for frame in pairs]
+    return tuple(nlargest(_KEPT, found, key=lambda one: one.answer))
 
 
 def _answer(title: str, named: Sequence[str], motif: Motif, frame: Frame) -> float:

@@ -14,12 +14,11 @@ from poem_build.data.poems import CHARACTERS, poem_asks
 from poem_build.errors import GateError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.money import Price, Prices, expected
-from poem_build.teacher.protocol import Play, Usage
+from poem_build.teacher.protocol import HOUR, Play, Usage
 
 PHASES = (100, 500, 5_000, 50_000)
 GATES = (0.2, 0.5, 0.7)
 """What the student's mean score must be of the teacher's after each phase, for the next to begin."""
-_HOUR = 3600
 _SHARES: tuple[tuple[Split, float], ...] = (("train", 0.8), ("valid", 0.1), ("test", 0.1))
 
 
@@ -56,7 +55,7 @@ def phase_of(hands: int) -> int:
 def estimate(hands: int, one: Usage, price: Price, per_minute: float, *, batch: bool = False) -> Estimate:
     """What the hands take if each is like that one and none is asked twice; what is cached is kept all the while."""
     seconds = hands * 60 / per_minute
-    stored = max(one.stored, one.cached * seconds / _HOUR)
+    stored = max(one.stored, one.cached * seconds / HOUR)
     usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands, stored)
     return Estimate(hands, usage, price.of(usage, batch=batch), seconds)
 
@@ -69,7 +68,7 @@ def sample_usage(game: Game, spec: Teaching, *, batch: bool = False) -> Usage:
     if spec.name != "gemini" or not spec.cache_ttl_s or batch:
         return usage
     kept = round(usage.prompt * len(ask.system) / (len(ask.system) + len(ask.user)))
-    return Usage(usage.prompt - kept, kept, usage.output, kept * spec.cache_ttl_s / _HOUR)
+    return Usage(usage.prompt - kept, kept, usage.output, kept * spec.cache_ttl_s / HOUR)
 
 
 def table_of(one: Usage, price: Price, prices: Prices, per_minute: float, *, batch: bool = False) -> str:

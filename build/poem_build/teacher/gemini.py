@@ -10,7 +10,7 @@ import httpx
 from poem_build.client import async_client
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
-from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
+from poem_build.teacher.protocol import HOUR, Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
 from poem_build.teacher.wire import again, lost, seconds_of
 
 # https://ai.google.dev/api/generate-content#FinishReason; what else there is says no more than that it ended.
@@ -24,7 +24,6 @@ ENDED: Mapping[str, Ended] = {
 }
 _RENEW = 0.5
 """The kept prompt is renewed when so much of its time is over."""
-_HOUR = 3600
 _PATIENCE = 6
 KEY = "GEMINI_API_KEY"
 ADDRESS = "GEMINI_BASE_URL"
@@ -144,7 +143,7 @@ class Gemini:
                     await self._call(caches.update(name=kept.name, config=config))
                 else:
                     return kept.name
-                self._stored += kept.tokens * (now + ttl - kept.until) / _HOUR
+                self._stored += kept.tokens * (now + ttl - kept.until) / HOUR
                 kept.until = now + ttl
                 return kept.name
             except (TeacherError, FailedError, LostError) as error:  # too short a prompt to be kept, say, or gone

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from poem_build.errors import TeacherError
-from poem_build.teacher.protocol import Ask, Turn, Usage
+from poem_build.teacher.protocol import HOUR, Ask, Turn, Usage
 
 PRICES = Path(__file__).resolve().parents[2] / "prices.toml"
 _MILLION = 1e6
-_HOUR = 3600
 _KINDS = {"prompt": "prompt", "cached": "cached", "output": "output", "stored": "cached_hour"}
 """What is paid for, and the name of its price."""
 _TOKENS_A_CHARACTER = 0.8
@@ -52,7 +51,7 @@ class Price(_Entry):
         """
         said = [f"{turn.text}{turn.verdict}" for turn in turns]
         size = len("".join([ask.system, ask.user, str(dict(ask.schema)), *said]).encode())
-        stored = len(ask.system.encode()) * kept_s / _HOUR
+        stored = len(ask.system.encode()) * kept_s / HOUR
         return self.of(Usage(prompt=size, output=max_tokens, stored=stored), batch=batch)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol
 from poem.hand import Hand
 
 Ended = Literal["stop", "length", "safety"]
+HOUR = 3600
+"""Seconds; what a teacher keeps for us is paid by the hour."""
 
 
 @dataclass(frozen=True, slots=True)

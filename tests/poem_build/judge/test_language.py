@@ -13,9 +13,8 @@ SENTENCES = [s for text in [*builtin_game().sentences.all(), *store().all()] for
 
 
 def test_what_was_written_by_hand_is_whole() -> None:
-    """But for some turns that leave their verb out, 「輪は、街から空へ。」: so end most sentences that were cut."""
     whole = sum(map(is_whole, SENTENCES))
-    assert whole / len(SENTENCES) >= 0.985
+    assert whole / len(SENTENCES) >= 0.99
 
 
 def test_of_sentences_cut_anywhere_many_are_seen() -> None:
