@@ -68,7 +68,7 @@ class _Work:
         who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
         if self.what == "words":
             asks = Words(self.chosen.game).asks()
-            usage = expected_words(asks)
+            usage = expected_words(asks, spec, batch=self.batch)
             row = Estimate(len(asks), usage, price.of(usage, batch=self.batch), len(asks) * 60 / spec.per_minute)
             return f"{who}\n{row.told(prices.yen_per_dollar)}"
         one = sample_usage(self.chosen.game, spec, batch=self.batch)
@@ -127,8 +127,15 @@ def _work(chosen: Chosen, what: str, phase: int | None, hands: int | None, batch
         spec = spec.model_copy(update={"max_tokens": max(spec.max_tokens, MAX_TOKENS)})
     if what != "poems":
         return _Work(chosen, what, hands or TABLE_HANDS, (spec, prices, price), None, batch)
-    number = hands or PHASES[phase or 0]
+    number = _number(phase, hands)
     return _Work(chosen, what, number, (spec, prices, price), phase_of(number), batch)
+
+
+def _number(phase: int | None, hands: int | None) -> int:
+    """How many hands are meant. Raises `UsageError` if both options say it."""
+    if phase is not None and hands is not None:
+        raise click.UsageError(f"--phase {phase} and --hands {hands} both say how many hands; give one of them")
+    return hands or PHASES[phase or 0]
 
 
 def _terms(chosen: Chosen, name: str | None, model: str | None, list_path: Path) -> tuple[Teaching, Prices, Price]:
@@ -168,7 +175,7 @@ def export_command(
 ) -> None:
     """Write the questions to TARGET in a batch format, to be answered by whatever means there are."""
     course = _of_files(chosen, model)
-    splits = lessons.splits_of(course, hands or PHASES[phase or 0])
+    splits = lessons.splits_of(course, _number(phase, hands))
     asks = [ask for some, size in splits.values() for ask in islice(some, size)]
     count = write_asks(target, asks, course.spec, form)
     click.echo(json.dumps({"asks": count, "path": str(target)}) if as_json else f"{target}: {count} questions")
@@ -181,7 +188,7 @@ def export_command(
 def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | None, hands: int | None) -> None:
     """Take the answers in SOURCE (Gemini's or OpenAI's batch output, or pairs, title and poem a line), all checked."""
     course = _of_files(chosen, None)
-    done, failed = lessons.take_poems(course, hands or PHASES[phase or 0], source)
+    done, failed = lessons.take_poems(course, _number(phase, hands), source)
     for line in failed:
         click.echo(f"Warning: {line}", err=True)
     _print(done, course.poems, as_json)
@@ -200,7 +207,7 @@ def costs_command(
     spec, prices, _ = _terms(chosen, "gemini", model, list_path)
     one = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 0}))
     kept = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 1}))
-    found = costs_table.ways(prices, spec.model, one, kept, hands or PHASES[phase or 0], epochs)
+    found = costs_table.ways(prices, spec.model, one, kept, _number(phase, hands), epochs)
     click.echo(json.dumps([asdict(way) for way in found]) if as_json else costs_table.render(found, prices))
 
 

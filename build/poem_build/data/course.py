@@ -59,14 +59,13 @@ class Course:
         about = About(self.game.deck.digest, digest_of(prompt)[:12], self.teacher.name, self.teacher.model)
         return Journal.open(self.room / f"{name}.jsonl", about)
 
-    def asking(self, journal: Journal, read: Callable[[Ask, str], T]) -> Asking[T]:
-        """The teacher, to be asked with this journal."""
+    def asking(self, journal: Journal, read: Callable[[Ask, str], T], beside: Sequence[Journal] = ()) -> Asking[T]:
+        """The teacher, to be asked with this journal; what journals beside it have answered is not asked."""
         spec = self.spec
         spent = sum(usd for _, usd, _ in journal.paid) + journal.in_doubt_usd
-        kept_s = spec.cache_ttl_s if self.teacher.name == "gemini" and not self.batch else 0
-        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, kept_s)
+        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, spec.kept_s(batch=self.batch))
         pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
-        return Asking(self.teacher, journal, Purse(self.most_usd, spent), pace, terms, read)
+        return Asking(self.teacher, journal, Purse(self.most_usd, spent), pace, terms, read, beside)
 
     async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
         """As many answers as are wanted, or all, with a bar on a terminal."""

@@ -12,19 +12,22 @@ from poem.hand import Answer
 from poem.table import Entry
 from poem_build.data.course import Course
 from poem_build.data.examples import Example
-from poem_build.data.exchange import read_answers
+from poem_build.data.exchange import Files, read_answers
 from poem_build.data.groups import groups_of
 from poem_build.data.hands import Split
 from poem_build.data.phases import sizes
 from poem_build.data.poems import instructions, poem_asks, read_poem, read_table_poem
 from poem_build.data.sampler import Sampler, check_quotas, coverage
 from poem_build.data.taught import write_taught
+from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Quotas
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
 from poem_build.teacher.journal import Journal
 from poem_build.teacher.protocol import Ask, Play
 
+POEMS = "poems"
+"""What questions for poems are called in the names of journals."""
 TABLE = "table.json"
 TABLE_KINDS = {"concentrated": 0.3, "balanced": 0.5, "extreme": 0.2}
 """Of the hands of a table made beforehand: 300, 500 and 200 of a thousand."""
@@ -57,12 +60,14 @@ def splits_of(course: Course, hands: int) -> dict[Split, tuple[Iterator[Ask], in
 async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Taught:
     """Have the poems of so many hands written, 8:1:1, and leave them as splits.
 
-    Raises what the teacher and its journal refuse; what was answered until then is kept.
+    What was imported is not asked again. Raises what the teacher and its journal refuse; what was answered until then
+    is kept.
     """
     splits = splits_of(course, hands)
-    with closing(course.journal("poems", instructions(course.game))) as journal:
+    with closing(course.journal(POEMS, instructions(course.game))) as journal:
         journal.note("begins", hands=hands, **note)
-        asking = course.asking(journal, read_poem)
+        imported = [other for other in journal.others(POEMS) if other.name == f"{POEMS}-{Files.name}"]
+        asking = course.asking(journal, read_poem, imported)
         settled = await course.settle_groups(asking, splits)
         return _leave(course, journal, settled, asking.asked, note)
 
@@ -70,12 +75,17 @@ async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Ta
 def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str]]:
     """Take the answers of a file to so many hands, and leave them as splits; the lines that tell of errors.
 
-    Raises `TeacherError` for a line that is no answer, or one to what was not asked.
+    Hands that the file leaves out keep what any teacher has answered. Raises `TeacherError` for a line that is no
+    answer, one to what was not asked, or errors alone.
     """
     asks = {split: list(islice(endless, size)) for split, (endless, size) in splits_of(course, hands).items()}
     answers, failed = read_answers(path, [ask for some in asks.values() for ask in some])
-    with closing(course.journal("poems", instructions(course.game))) as journal:
-        asking = course.asking(journal, read_poem)
+    if not answers:
+        raise TeacherError(
+            f"{failed[0]}; all {len(failed)} lines are errors, so nothing was taken: have them asked again"
+        )
+    with closing(course.journal(POEMS, instructions(course.game))) as journal:
+        asking = course.asking(journal, read_poem, list(journal.others(POEMS)))
         taken = 0
         for ask, said in answers:
             if (said.text, said.ended) not in [(one.text, one.ended) for one in journal.story(ask.key).answers]:
@@ -93,7 +103,7 @@ def _leave(
     note: Mapping[str, Any],
 ) -> Taught:
     game = course.game
-    paid = course.close("poems", journal, [one for some in settled.values() for one in some])
+    paid = course.close(POEMS, journal, [one for some in settled.values() for one in some])
     groups, _ = groups_of(game.deck, course.folder)
     splits = {split: _examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]

@@ -64,11 +64,7 @@ def sample_usage(game: Game, spec: Teaching, *, batch: bool = False) -> Usage:
     """The tokens of one poem, by a hand of the game; what the teacher keeps for us is cached, but not for a batch."""
     rng = Random("a sample")
     ask = next(poem_asks(game, [Play(deal(game.deck, rng), draw_candidates(game.deck, rng))], 0))
-    usage = expected(ask, CHARACTERS)
-    if spec.name != "gemini" or not spec.cache_ttl_s or batch:
-        return usage
-    kept = round(usage.prompt * len(ask.system) / (len(ask.system) + len(ask.user)))
-    return Usage(usage.prompt - kept, kept, usage.output, kept * spec.cache_ttl_s / HOUR)
+    return expected(ask, CHARACTERS, spec.kept_s(batch=batch))
 
 
 def table_of(one: Usage, price: Price, prices: Prices, per_minute: float, *, batch: bool = False) -> str:

@@ -5,6 +5,7 @@ each of which gets its thread and two frames: an opening, two turns and a closin
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from poem.sentences import STATIONS
 from poem.store import store
 from poem_build.data.near import Near
 from poem_build.data.poems import PROMPTS
+from poem_build.recipe.teaching import Teaching
 from poem_build.store.digest import digest_of
 from poem_build.teacher.asking import AnswerError
 from poem_build.teacher.money import expected
@@ -137,10 +139,16 @@ class Words:
         self._near.add(text, text)
 
 
-def expected_words(asks: Sequence[Ask]) -> Usage:
-    """The tokens that all the questions will take."""
-    each = [expected(ask, CHARACTERS) for ask in asks]
-    return Usage(prompt=sum(one.prompt for one in each), output=sum(one.output for one in each))
+def expected_words(asks: Sequence[Ask], spec: Teaching, *, batch: bool = False) -> Usage:
+    """The tokens that all the questions will take; a prompt that the teacher keeps is kept while it is asked with."""
+    alike, kept_s = Counter(ask.system for ask in asks), spec.kept_s(batch=batch)
+    each = [expected(ask, CHARACTERS, kept_s and max(kept_s / alike[ask.system], 60 / spec.per_minute)) for ask in asks]
+    return Usage(
+        prompt=sum(one.prompt for one in each),
+        cached=sum(one.cached for one in each),
+        output=sum(one.output for one in each),
+        stored=sum(one.stored for one in each),
+    )
 
 
 def _wrong_card(written: Written, card: Card, wordings: Sequence[Wording]) -> Iterator[str]:

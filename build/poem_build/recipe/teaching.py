@@ -58,3 +58,7 @@ class Teaching(Section):
     """How long Gemini keeps the fixed prompt for us, renewed before it ends; 0: it is sent each time."""
     seed: int = 0
     quotas: Quotas = Quotas()
+
+    def kept_s(self, *, batch: bool) -> int:
+        """How long the teacher is asked to keep a fixed prompt, in seconds; 0 if it is sent each time."""
+        return self.cache_ttl_s if self.name == "gemini" and not batch else 0

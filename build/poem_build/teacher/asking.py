@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
@@ -48,12 +48,23 @@ class Terms:
 
 
 class Asking(Generic[T]):
-    """A teacher, a journal and a purse. `read` makes an answer of a text, or raises `AnswerError`."""
+    """A teacher, a journal and a purse. `read` makes an answer of a text, or raises `AnswerError`.
+
+    `beside` are journals whose answers count where the teacher's own has none.
+    """
 
     def __init__(
-        self, teacher: Teacher, journal: Journal, purse: Purse, pace: Pace, terms: Terms, read: Callable[[Ask, str], T]
+        self,
+        teacher: Teacher,
+        journal: Journal,
+        purse: Purse,
+        pace: Pace,
+        terms: Terms,
+        read: Callable[[Ask, str], T],
+        beside: Sequence[Journal] = (),
     ) -> None:
         self.teacher, self.journal, self.purse, self.terms = teacher, journal, purse, terms
+        self._beside = beside
         self._pace, self._read = pace, read
         self._kept_since: dict[str, float] = {}
         """When money for keeping a fixed prompt was last put aside."""
@@ -61,11 +72,15 @@ class Asking(Generic[T]):
         """Questions that went out now, what the journal had aside."""
 
     def known(self, ask: Ask) -> Settled[T] | None:
-        """What the journal has of the question, if that settles it."""
+        """What the journals have of the question, if that settles it."""
         answers = self.journal.story(ask.key).answers
         verdict = ""
         for said in answers:
             answer, verdict = self._judge(ask, said)
+            if answer is not None:
+                return Settled(ask, answer)
+        for said in (said for other in self._beside for said in other.story(ask.key).answers):
+            answer, _ = self._judge(ask, said)
             if answer is not None:
                 return Settled(ask, answer)
         return Settled(ask, None, verdict) if len(answers) >= self.terms.tries else None

@@ -98,6 +98,11 @@ class Journal:
         return self._stories.setdefault(key, Story())
 
     @property
+    def name(self) -> str:
+        """The file's, without its end: what is asked for, and who is asked."""
+        return self._path.stem
+
+    @property
     def in_doubt_usd(self) -> float:
         """What questions that were never answered may have cost."""
         return sum(story.waiting_usd + story.lost_usd for story in self._stories.values())

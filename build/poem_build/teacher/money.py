@@ -111,10 +111,12 @@ def price_of(prices: Prices, model: str, path: Path) -> Price:
     return prices.models[model]
 
 
-def expected(ask: Ask, answer_characters: int) -> Usage:
-    """The tokens that a question will take, by the number of its characters."""
-    asked = len(ask.system) + len(ask.user)
-    return Usage(prompt=round(asked * _TOKENS_A_CHARACTER), output=round(answer_characters * _TOKENS_A_CHARACTER))
+def expected(ask: Ask, answer_characters: int, kept_s: float = 0) -> Usage:
+    """The tokens that a question will take, by its characters, with the fixed prompt kept for so long, or sent."""
+    system, user, output = (round(n * _TOKENS_A_CHARACTER) for n in (len(ask.system), len(ask.user), answer_characters))
+    if not kept_s:
+        return Usage(prompt=system + user, output=output)
+    return Usage(prompt=user, cached=system, output=output, stored=system * kept_s / HOUR)
 
 
 class Purse:

@@ -115,6 +115,7 @@ def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: 
             "OPENAI_API_KEY: not set",
         ),
         (["--teacher", "openai"], {}, "--model: 'gemini-2.5-flash' is none of openai's; name the one"),
+        (["--phase", "2"], {}, "--phase 2 and --hands 10 both say how many hands; give one of them"),
         (["--hands", "5001"], {}, "phase 3 needs the report on phase 2"),
         (["--teacher", "composer", "--batch"], {}, "--batch: composer has no batches here"),
     ],
@@ -127,7 +128,7 @@ def test_what_cannot_be_begun_is_one_line(
     prices.write_text(listed + 'prompt = 1\ncached = 1\noutput = 1\nsource = "a test"\ndated = "2026"\n', "utf-8")
     given = ["--recipe", fast, "--out", tmp_path / "out", "--hands", 10]
     done = _run(*given, "--prices", prices, *options, **environ)
-    assert done.exit_code == (2 if "Invalid value" in message else 1)
+    assert done.exit_code == (2 if "Invalid value" in message or "both say" in message else 1)
     assert message in done.output
     assert "Traceback" not in done.output
 

@@ -212,19 +212,30 @@ def test_a_line_that_no_journal_can_hold_is_refused_before_the_first_is_taken(tm
 
 
 def test_an_error_is_told_with_its_question_in_one_short_line(tmp_path: Path) -> None:
-    asks = _export(tmp_path, "openai")[:4]
+    *asks, good = _export(tmp_path, "openai")[:5]
     lines = [
         {"custom_id": ask["custom_id"], "response": {"status_code": 200, "body": {}}, "error": None} for ask in asks
     ]
     lines[1]["error"] = "broken\noff"
     lines[2]["response"] = {"status_code": 400, "body": "long " * 1000}
     lines[3]["response"]["body"] = {"choices": [{"message": {"content": [{"text": "a list"}]}}]}
-    done = _import(tmp_path, lines)
-    assert _told(done)["asked"] == 0
+    done = _import(tmp_path, [*lines, _openai(good)])
+    assert _told(done)["asked"] == 1
     told = done.stderr.splitlines()
     assert [line.split(": ")[3] for line in told] == [line["custom_id"] for line in lines]
     assert told[1].endswith(": broken off")
     assert max(map(len, told)) < 500
+
+
+def test_a_file_of_errors_alone_is_refused_and_what_was_there_stays(tmp_path: Path) -> None:
+    first, second = _export(tmp_path, "gemini")[:2]
+    assert _told(_import(tmp_path, [_gemini(first)]))["poems"] == 1
+    done = _import(tmp_path, [{"key": second["key"], "error": {"code": 13, "message": "internal"}}])
+    assert done.exit_code == 1
+    assert "line 1: " in done.stderr
+    assert "all 1 lines are errors, so nothing was taken" in done.stderr
+    splits, _ = read_taught(tmp_path / "teacher" / "poems", builtin_game())
+    assert sum(map(len, splits.values())) == 1
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", " \r\n\n"])
@@ -299,6 +310,15 @@ def test_what_another_teacher_was_paid_stays_in_the_ledger(tmp_path: Path) -> No
         "gemini-2.5-flash": 1,
     }
     assert (told["usd"], told["poems"]["in_doubt_usd"]) == (1.5, 0.25)
+
+
+def test_what_is_imported_joins_what_another_teacher_wrote_and_is_not_asked_of_it(tmp_path: Path) -> None:
+    asks = _export(tmp_path, "gemini")
+    assert _told(_import(tmp_path, [_gemini(ask) for ask in asks[:3]]))["poems"] == 3
+    run = _told(_teacher("run", "--teacher", "composer", "--out", tmp_path))
+    assert (run["poems"], run["asked"]) == (60, 57)
+    one_more = _told(_import(tmp_path, [_gemini(asks[3])]))
+    assert (one_more["poems"], one_more["asked"]) == (60, 1)
 
 
 def test_a_file_in_the_ledgers_place_is_told(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from poem.game import load_game
 from poem.hand import deal, draw_candidates
 from poem.rules import check
 from poem_build.cli.main import cli
-from poem_build.data.words import THREADS, Words
+from poem_build.data.words import THREADS, Words, expected_words
+from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.asking import AnswerError
 from poem_build.teacher.protocol import Ask
 from support.gemini_stand_in import KEY, GeminiStandIn, gemini
@@ -233,3 +234,15 @@ def test_the_built_in_game_has_its_words(tmp_path: Path, server: GeminiStandIn) 
     done = CliRunner().invoke(cli, command)
     assert done.exit_code == 1
     assert "the built-in game has its words; give the folder of yours" in done.output
+
+
+def test_what_words_take_counts_a_kept_prompt_once_and_its_storage(folder: Path) -> None:
+    asks = Words(load_game(folder)).asks()
+    sent, kept, batch = (
+        expected_words(asks, Teaching(name="gemini", cache_ttl_s=ttl), batch=batch)
+        for ttl, batch in [(0, False), (3600, False), (3600, True)]
+    )
+    assert kept.prompt + kept.cached == sent.prompt
+    prompts = {ask.system for ask in asks}
+    assert kept.stored == pytest.approx(sum(round(len(prompt) * 0.8) for prompt in prompts))  # an hour each
+    assert batch == sent
