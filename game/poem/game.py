@@ -89,7 +89,8 @@ def load_game(folder: Path) -> Game:
     instructions = _instructions(folder / "system.txt")
     deck = Deck(with_terms(cards, terms), phrases)
     poems = tuple(_poems(folder / "poems.jsonl", deck, warnings))
-    content = [deck.digest, terms, values, instructions, [[p.hand.ids(), p.answer.poem, p.held_out] for p in poems]]
+    by_hand = [[p.hand.ids(), p.answer.title, p.answer.poem, p.held_out] for p in poems]
+    content = [deck.digest, terms, values, instructions, by_hand]
     written = {_spelt(path.relative_to(folder)): path for path in (folder / "sentences").rglob("*.json")}
     content += [[name, read_json(path)] for name, path in sorted(written.items())]
     return Game(

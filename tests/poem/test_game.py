@@ -71,6 +71,15 @@ def test_the_digest_follows_what_the_files_say_and_not_how_they_are_written(fold
         before = after
 
 
+def test_the_digest_follows_each_field_of_a_poem_by_hand(folder: Path) -> None:
+    digests = set()
+    other = builtin_game().poems[1].answer
+    for change in ({}, {"title": other.title}, {"poem": other.poem}, {"held_out": True}):
+        (folder / "poems.jsonl").write_text(_line(**change), "utf-8")
+        digests.add(load_game(folder).digest)
+    assert len(digests) == 4
+
+
 def _line(**change: Any) -> str:
     poem = builtin_game().poems[0]
     entry = {"pairs": poem.hand.ids(), "title": poem.answer.title, "poem": poem.answer.poem, "held_out": False}
