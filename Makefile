@@ -41,7 +41,7 @@ up:
 	@$(DOCKER_STACK) up $(STACK_ARGS)
 
 image:
-	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(UNMERGED),--unmerged) $(TEACHER_ARGS)
+	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(UNMERGED),--unmerged) $(if $(KEEP),--keep) $(TEACHER_ARGS)
 
 rollback:
 	@$(DOCKER_STACK) rollback

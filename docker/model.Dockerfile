@@ -30,6 +30,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # TORCH_INDEX chooses the variant: PyTorch's index for the CPU, the one for CUDA, or the package index (CUDA too).
 FROM ${PYTHON_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG EXTRAS=build,teacher
 LABEL org.opencontainers.image.title="mansion-poem-build" \
       org.opencontainers.image.description="From the cards to a model that Ollama serves" \
       org.opencontainers.image.licenses="MIT"
@@ -43,7 +44,7 @@ RUN --mount=type=cache,target=/tmp/.cache/pip \
     torch="$(grep '^torch==' constraints.txt)" \
  && pip install --no-deps --index-url "${TORCH_INDEX}" "$torch"
 RUN --mount=type=cache,target=/tmp/.cache/pip --mount=type=bind,from=llama,target=/from-llama \
-    pip install --constraint constraints.txt --find-links /from-llama/wheels ".[build,teacher]" \
+    pip install --constraint constraints.txt --find-links /from-llama/wheels ".[${EXTRAS}]" \
  && pip uninstall --yes mansion-poem
 COPY game game
 COPY build build

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from poem.game import builtin_game
 from poem_build.ship import containers, sbom
-from poem_build.ship.stack import whole
+from poem_build.ship.made import whole
 from support.process import ROOT
 from support.stack import Built
 

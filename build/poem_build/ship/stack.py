@@ -12,30 +12,29 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from poem.errors import PoemError
 from poem.game import BUILT_IN, load_game
 from poem_build.errors import ArtifactError, BuildError, StackError
-from poem_build.models.files import ADAPTER_FILE, model_digest
+from poem_build.models.files import model_digest
 from poem_build.recipe.names import tag
 from poem_build.ship import containers, teaching
 from poem_build.ship.address import address_of, check_port, wait_for_page
 from poem_build.ship.containers import ROOT, Compose
+from poem_build.ship.made import UNMERGED, as_arguments, folder_of, whole
 from poem_build.ship.teaching import Asked
-from poem_build.store.digest import sha256
-from poem_build.store.folder import MANIFEST, changed_file, digest_of_files
 
 REPOSITORY = "mansion-poem-model"
 PREVIOUS = f"{REPOSITORY}:previous"
 TAG_LABEL = "mansion-poem.tag"
-STAGES_OF_IMAGE = ("dataset", "gguf", "modelfile", "verify")
-"""What an image is made from; a recipe whose `verify` is whole has passed its gates."""
 _PROVENANCE = "/usr/share/mansion-poem"
-_REMEDY = "`poem-build run` makes it"
-UNMERGED = "--unmerged"
+_MEMORY = 2 << 30
+"""What compose.yaml gives the model."""
+_BESIDE_WEIGHTS = 3 << 29
+"""For the server, the context and a batch's logits: 0.5 GB is usual, three times that for a large vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Choice:
 
     recipe: str
     game: Path | None = None
+    limited: bool = False
+    """Whether somebody has said how much memory the model may have."""
 
     @property
     def tag(self) -> str:
@@ -59,7 +60,13 @@ class Choice:
     def env(self) -> dict[str, str]:
         """The choice as compose.yaml asks for it."""
         game = {"GAME": str(self.game), "GAME_NAME": self.game_name, "POEM_GAME": "/game"} if self.game else {}
-        return {"RECIPE": self.recipe, **game}
+        return {"RECIPE": self.recipe, **game, **self._memory}
+
+    @property
+    def _memory(self) -> dict[str, str]:
+        """What a model's container may have, where the model that lies there needs more than compose.yaml gives."""
+        needed = _BESIDE_WEIGHTS + sum(path.stat().st_size for path in (folder_of(self.tag) / "gguf").glob("*.gguf"))
+        return {"MODEL_MEMORY": str(needed)} if needed > _MEMORY and not self.limited else {}
 
     @property
     def options(self) -> list[str]:
@@ -71,7 +78,7 @@ def chosen(recipe: str | None, game: Path | None, gpu: str = "", stack: str = ""
     """What the command line says, or else .env."""
     said = Compose(gpu, stack, {"RECIPE": recipe} if recipe else {}).config()["x-mansion-poem"]
     folder = game or (Path(said["game"]) if said["game-name"] else None)
-    return Choice(said["recipe"], folder.absolute() if folder else None)
+    return Choice(said["recipe"], folder.absolute() if folder else None, bool(said["memory"]))
 
 
 def up(recipe: str | None, game: Path | None, gpu: str, stack: str) -> None:
@@ -94,13 +101,23 @@ def up(recipe: str | None, game: Path | None, gpu: str, stack: str) -> None:
 
 
 def image(
-    recipe: str | None, game: Path | None, gpu: str, stack: str, how: Sequence[str] = (), asked: Asked | None = None
+    recipe: str | None,
+    game: Path | None,
+    gpu: str,
+    stack: str,
+    how: Sequence[str] = (),
+    asked: Asked | None = None,
+    *,
+    keep: bool = False,
 ) -> None:
     """Bring the recipe's artifacts up to date, by options of `poem-build run`, and make the image with the model.
 
-    A teacher that is asked writes first: the game's words, poems to learn from, and a table; all is packed at the end.
+    With `keep` they are taken as they lie, wherever they were made. A teacher that is asked writes first: the game's
+    words, poems to learn from, and a table; all is packed at the end.
     """
-    if not containers.reachable():
+    if keep and asked:
+        raise StackError("KEEP: takes what lies there, and TEACHER has it made anew; leave one of them out")
+    if not keep and not containers.reachable():
         choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
         containers.poem_build(["run", *choice.options, *how, *_taught(choice, asked)])
@@ -113,8 +130,9 @@ def image(
     more = [*how, *_taught(choice, asked)]
     if gpu == "nvidia":
         more += ["--device", "cuda"]  # asked for by name: one that cannot be used is an error
-    _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), more)
-    made = whole(choice.tag)
+    if not keep:
+        _makefolder_of(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), more)
+    made = whole(choice.tag, unmerged=UNMERGED in more)
     compose, config = settled(choice, gpu, stack)
     name = config["services"][compose.holder]["image"]
     before = containers.image(name)
@@ -147,45 +165,11 @@ def rollback() -> None:
     _say(f"{target} is {_short(previous['Id'])} again; `docker compose up --detach` serves it")
 
 
-def whole(tagged: str, *, unmerged: bool = False) -> dict[str, dict[str, Any]]:
-    """The manifests of the artifacts that an image is made from, in the folder of that name.
-
-    Raises `ArtifactError` for one that is not there, damaged, made from another than lies beside it, or wrongly merged.
-    """
-    out = ROOT / "artifacts" / tagged
-    found = {stage: _manifest(out / stage) for stage in STAGES_OF_IMAGE}
-    for stage, one in found.items():
-        for role, patterns in one["reads"].items():
-            if role in found and digest_of_files(found[role]["files"], patterns) != one["key"]["inputs"][role]:
-                raise ArtifactError(f"{out / stage}: made from another {role} than the one beside it; {_REMEDY}")
-    if unmerged and ADAPTER_FILE not in found["gguf"]["files"]:
-        raise ArtifactError(f"{out}: its adapter is merged; `poem-build run {UNMERGED}` leaves it beside its base")
-    return found
-
-
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
-        changed = changed_file(folder, manifest["files"], sha256)
-        inputs = manifest["key"]["inputs"]
-        if not all(role in inputs for role in manifest["reads"]):
-            raise ValueError("of another version")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder}: not there, unfinished or of another version; {_REMEDY}") from error
-    if changed:
-        raise ArtifactError(f"{folder}: {changed} is missing or was changed; {_REMEDY}")
-    return manifest
-
-
 def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
     """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
     env: dict[str, str] = {}
     try:
-        gguf = model_digest(whole(choice.tag)["gguf"]["files"])
-        fields = json.loads((ROOT / "artifacts" / choice.tag / "modelfile" / "create.json").read_text("utf-8"))
-        origin = json.loads((ROOT / "artifacts" / choice.tag / "gguf" / "origin.json").read_text("utf-8"))
-        env = {"MODEL_FROM": "artifacts", "MODEL_GGUF": gguf, "MODEL_GAME_DIGEST": origin["game_digest"]}
-        env |= {"MODEL_LICENCE": str(fields["license"]).splitlines()[0], "MODEL_VERDICT": verdict(choice.tag)}
+        env = as_arguments(choice.tag)
     except ArtifactError as error:
         env = {"MODEL_FROM": "trained"}
         if containers.image(f"{REPOSITORY}:{choice.tag}") is None:
@@ -196,19 +180,9 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
     return compose, compose.config()
 
 
-def verdict(tagged: str) -> str:
-    """What the gates said of the model, as its image's label has it; empty where nothing was said."""
-    try:
-        found = json.loads((ROOT / "artifacts" / tagged / "gguf" / "verdict.json").read_text("utf-8"))
-        forced = "; ".join(found["forced"])
-        return "; ".join(filter(None, (str(found["verdict"]), forced and f"forced: {forced}")))
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
 def _carried(game: Path, tag: str) -> str:
     """The game's folder as an image build can see it: copied beside the artifacts, told from the checkout on."""
-    copy = ROOT / "artifacts" / tag / "game"
+    copy = folder_of(tag) / "game"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(game, copy)
     return str(copy.relative_to(ROOT))
@@ -222,7 +196,7 @@ def _taught(choice: Choice, asked: Asked | None) -> list[str]:
     return teaching.teach(choice.options, choice.tag, asked, own_game=choice.game is not None)
 
 
-def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
+def _makefolder_of(choice: Choice, gpu: str, more: list[str]) -> None:
     """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
     if (ROOT / ".venv" / ".ready").is_file() and not gpu:
         containers.poem_build(["run", *choice.options, *more])
@@ -236,7 +210,7 @@ def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
     who = ["--user", f"{os.getuid()}:{os.getgid()}"]
     inside = choice
     if choice.game:  # under its own name, of which everything that is made has a part
-        inside = Choice(choice.recipe, Path("/games") / choice.game.name)
+        inside = replace(choice, game=Path("/games") / choice.game.name)
         who += ["--volume", f"{choice.game}:{inside.game}:ro"]
     Compose("nvidia" if gpu == "nvidia" else "").show(
         *("--profile", "build", "run", "--rm", *who, "build", "run", *inside.options, *more)
@@ -277,6 +251,7 @@ def main() -> None:
         command.add_argument("--stack", default="", help="embedded: without Ollama")
         if name == "image":
             command.add_argument("--base", help="another base: a folder, a GGUF file or owner/name@revision")
+            command.add_argument("--keep", action="store_true", help="the artifacts as they lie: nothing is made anew")
             command.add_argument(UNMERGED, action="store_true", help="the adapter beside a base that games share")
             teaching.add_options(command)
     commands.add_parser("rollback", help=rollback.__doc__)
@@ -287,7 +262,8 @@ def main() -> None:
                 up(given.recipe, given.game, given.gpu, given.stack)
             case "image":
                 how = [*(["--base", given.base] if given.base else []), *([UNMERGED] if given.unmerged else [])]
-                image(given.recipe, given.game, given.gpu, given.stack, how, teaching.asked(given))
+                asked = teaching.asked(given)
+                image(given.recipe, given.game, given.gpu, given.stack, how, asked, keep=given.keep)
             case "rollback":
                 rollback()
     except (BuildError, PoemError, subprocess.CalledProcessError) as error:

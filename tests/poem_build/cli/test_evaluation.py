@@ -20,7 +20,7 @@ from poem_build.evaluation.people import write_chosen
 from poem_build.evaluation.report import Evaluation, Judged, read_evaluation, write_evaluation
 from poem_build.models.files import SERVED
 from poem_build.models.standing import read_standing
-from poem_build.ship import stack
+from poem_build.ship import made
 from poem_build.store.artifact import Artifact
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
@@ -154,7 +154,7 @@ def _assert_that_what_fell_is_registered_by_force_alone(folder: Path, choice: tu
     assert all(one.startswith("eval: regression: ") for one in forced)
     told = httpx.post(f"{host}/api/show", json={"model": "mansion-poem:mini"}).json()["model_info"]
     assert told["mansion_poem.forced"] == "; ".join(forced)
-    assert stack.verdict(str(folder / "out")).endswith(f"forced: {'; '.join(forced)}")
+    assert made.verdict(str(folder / "out")).endswith(f"forced: {'; '.join(forced)}")
     assert asyncio.run(_ready(gguf / SERVED))["forced"] == "; ".join(forced)
     httpx.request("DELETE", f"{host}/api/delete", json={"model": "mansion-poem:mini"}).raise_for_status()
 

@@ -9,8 +9,9 @@ import pytest
 
 from poem_build.errors import ArtifactError, StackError
 from poem_build.models.files import ADAPTER_FILE, SERVED
-from poem_build.ship import address, stack
+from poem_build.ship import address, made, stack
 from poem_build.ship.containers import Compose
+from poem_build.ship.teaching import Asked
 from poem_build.store.digest import sha256
 from poem_build.store.folder import MANIFEST
 
@@ -61,17 +62,36 @@ def test_the_pages_address_can_be_opened(host: str, url: str) -> None:
 def test_a_merged_model_that_lies_there_is_no_unmerged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(stack, "ROOT", tmp_path)
-    for stage in stack.STAGES_OF_IMAGE:
+    monkeypatch.setattr(made, "ROOT", tmp_path)
+    for stage in made.STAGES_OF_IMAGE:
         folder = tmp_path / "artifacts" / "mini" / stage
         folder.mkdir(parents=True)
         for name in files if stage == "gguf" else ():
             (folder / name).write_bytes(b"GGUF")
         there = {path.name: sha256(path) for path in folder.iterdir()}
         (folder / MANIFEST).write_text(json.dumps({"files": there, "key": {"inputs": {}}, "reads": {}}), "utf-8")
-    assert stack.whole("mini")["gguf"]["files"].keys() == {*files}
+    assert made.whole("mini")["gguf"]["files"].keys() == {*files}
     if ADAPTER_FILE in files:
-        assert stack.whole("mini", unmerged=True) == stack.whole("mini")
+        assert made.whole("mini", unmerged=True) == made.whole("mini")
     else:
         with pytest.raises(ArtifactError, match=r"mini: its adapter is merged; `poem-build run --unmerged` leaves it"):
-            stack.whole("mini", unmerged=True)
+            made.whole("mini", unmerged=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "limited", "memory"), [(5 << 30, False, 13 << 29), (5 << 30, True, None), (1 << 20, False, None)]
+)
+def test_a_large_model_may_have_what_it_needs_unless_somebody_said_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, limited: bool, memory: int | None
+) -> None:
+    monkeypatch.setattr(made, "ROOT", tmp_path)
+    gguf = tmp_path / "artifacts" / "mini" / "gguf" / SERVED
+    gguf.parent.mkdir(parents=True)
+    with gguf.open("wb") as file:
+        file.truncate(size)
+    assert stack.Choice("mini", limited=limited).env.get("MODEL_MEMORY") == (str(memory) if memory else None)
+
+
+def test_what_lies_there_is_not_taken_and_made_anew_by_a_teacher_at_once() -> None:
+    with pytest.raises(StackError, match=r"^KEEP: takes what lies there, and TEACHER has it made anew"):
+        stack.image("mini", None, "", "", asked=Asked("composer", 0, 10, None), keep=True)
