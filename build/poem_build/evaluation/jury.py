@@ -156,7 +156,7 @@ async def settled(
     try:
         stories = [journal.story(ask.key) for ask in asks]
         paid = sum(juror.price.of(said.usage) for story in stories for said in story.answers)
-        purse = Purse(most, paid + sum(story.waiting_usd + story.lost_usd for story in stories))
+        purse = Purse(most, paid + sum(story.in_doubt_usd for story in stories))
         terms = Terms(juror.price, spec.tries, spec.max_tokens, spec.at_once)
         asking = Asking(teacher, journal, purse, Pace(spec.per_minute), terms, questions.read)
         with bar(f"{juror.name} judges", len(asks)) as advance:

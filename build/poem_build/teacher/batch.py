@@ -87,6 +87,9 @@ async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) ->
     notes = asking.journal.notes
     fetched = {note["name"] for note in notes if note["note"] == "fetched"}
     for note in [note for note in notes if note["note"] == "batch" and note["name"] not in fetched]:
+        if all(asking.journal.story(key).waiting_usd is None for key in note["keys"]):  # a death came before the note
+            asking.journal.note("fetched", name=note["name"], answers=0)
+            continue
         job = await _find(gemini, note["name"])
         while job is not None and str(job.state and job.state.value) in _RUNNING:
             job = await _look_again(gemini, job)
@@ -114,18 +117,21 @@ async def _look_again(gemini: Gemini, job: Any) -> Any:
 
 
 def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: Any | None) -> int:
-    """Every answer into the journal; an error for one, or for all, costs nothing. How many answers there were."""
+    """Every answer into the journal; an error for one, or for all, costs nothing. How many answers there were.
+
+    What a process took before it was killed is not taken again.
+    """
     answers = (job and job.dest and job.dest.inlined_responses) or []
     named = {str((one.metadata or {}).get("key", "")): one for one in answers}
     if len(named) < len(answers):  # no keys came back: they stand in the order in which they were asked
         named = dict(zip(keys, answers, strict=False))
-    taken = 0
     for key in keys:
+        if asking.journal.story(key).waiting_usd is None:
+            continue
         one = named.get(key)
         if one is None or one.error or one.response is None:
             told = one.error.message if one is not None and one.error else "no answer"
             asking.journal.failed(key, f"batch: {told}")
         else:
             asking.purse.spent += asking.take(key, asks.get(key), said_of(one.response), batch=True)
-            taken += 1
-    return taken
+    return sum(one.response is not None and not one.error for one in answers)

@@ -43,10 +43,15 @@ class Story:
     answers: list[Said] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     """What was said about each; empty where it was taken."""
-    waiting_usd: float = 0.0
-    """What the question that is out now may cost at the most; 0 when none is."""
+    waiting_usd: float | None = None
+    """What the question that is out now may cost at the most; None when none is."""
     lost_usd: float = 0.0
     """What questions may have cost that went out and were never answered."""
+
+    @property
+    def in_doubt_usd(self) -> float:
+        """What may have been paid for no answer."""
+        return (self.waiting_usd or 0.0) + self.lost_usd
 
 
 class Journal:
@@ -105,7 +110,7 @@ class Journal:
     @property
     def in_doubt_usd(self) -> float:
         """What questions that were never answered may have cost."""
-        return sum(story.waiting_usd + story.lost_usd for story in self._stories.values())
+        return sum(story.in_doubt_usd for story in self._stories.values())
 
     def asked(self, key: str, most_usd: float) -> None:
         """A question goes out, and costs so much at the most."""
@@ -185,13 +190,13 @@ class Journal:
     def _take(self, entry: Mapping[str, Any]) -> None:
         if key := entry.get("asked"):
             story = self.story(key)
-            story.lost_usd += story.waiting_usd
+            story.lost_usd = story.in_doubt_usd
             story.waiting_usd = entry["most_usd"]
         elif key := entry.get("failed"):
-            self.story(key).waiting_usd = 0.0
+            self.story(key).waiting_usd = None
         elif key := entry.get("answered"):
             usage, story = Usage(**entry["tokens"]), self.story(key)
-            story.waiting_usd = 0.0
+            story.waiting_usd = None
             story.answers.append(Said(entry["text"], usage, entry["ended"]))
             story.verdicts.append(entry["verdict"])
             self.paid.append((entry["model"], entry["usd"], usage))

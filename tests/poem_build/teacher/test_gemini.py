@@ -282,3 +282,27 @@ async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
     settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(5))
     assert all(one.answer for one in settled)
     assert (asked, len(server.batches)) == (0, 1)
+
+
+@pytest.mark.parametrize("taken", [3, 6])
+async def test_what_was_taken_of_a_batch_before_a_death_is_not_taken_and_paid_again(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+    await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
+    _cut_to_answers(tmp_path, taken)
+    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
+    assert all(one.answer for one in settled)
+    assert (asked, len(server.batches)) == (0, 1)
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
+    assert (paid["models"]["gemini-2.5-flash"]["answers"], paid["in_doubt_usd"]) == (6, 0)
+    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
+
+
+def _cut_to_answers(room: Path, count: int) -> None:
+    """The journal as a process leaves it that is killed after so many answers."""
+    (path,) = room.glob("poems-*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    first = next(n for n, line in enumerate(lines) if line.startswith(b'{"answered"'))
+    path.write_bytes(b"".join(lines[: first + count]))
