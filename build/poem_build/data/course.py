@@ -62,10 +62,9 @@ class Course:
     def asking(self, journal: Journal, read: Callable[[Ask, str], T], beside: Sequence[Journal] = ()) -> Asking[T]:
         """The teacher, to be asked with this journal; what journals beside it have answered is not asked."""
         spec = self.spec
-        spent = sum(usd for _, usd, _ in journal.paid) + journal.in_doubt_usd
         terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, spec.kept_s(batch=self.batch))
         pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
-        return Asking(self.teacher, journal, Purse(self.most_usd, spent), pace, terms, read, beside)
+        return Asking(self.teacher, journal, Purse(self.most_usd, journal.spent_usd), pace, terms, read, beside)
 
     async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
         """As many answers as are wanted, or all, with a bar on a terminal."""

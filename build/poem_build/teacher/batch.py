@@ -97,6 +97,7 @@ async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) ->
         asking.journal.note("fetched", name=note["name"], answers=answered)
         if job is not None and not answered:
             raise TeacherError(f"gemini: batch {job.name} ended as {job.state.value} without an answer; run it again")
+    asking.purse.spent = asking.journal.spent_usd
 
 
 async def _find(gemini: Gemini, name: str) -> Any | None:
@@ -133,5 +134,5 @@ def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: 
             told = one.error.message if one is not None and one.error else "no answer"
             asking.journal.failed(key, f"batch: {told}")
         else:
-            asking.purse.spent += asking.take(key, asks.get(key), said_of(one.response), batch=True)
+            asking.take(key, asks.get(key), said_of(one.response), batch=True)
     return sum(one.response is not None and not one.error for one in answers)

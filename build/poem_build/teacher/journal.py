@@ -112,6 +112,11 @@ class Journal:
         """What questions that were never answered may have cost."""
         return sum(story.in_doubt_usd for story in self._stories.values())
 
+    @property
+    def spent_usd(self) -> float:
+        """What was paid, and what may have been."""
+        return sum(usd for _, usd, _ in self.paid) + self.in_doubt_usd
+
     def asked(self, key: str, most_usd: float) -> None:
         """A question goes out, and costs so much at the most."""
         self._append({"asked": key, "most_usd": most_usd})

@@ -300,6 +300,19 @@ async def test_what_was_taken_of_a_batch_before_a_death_is_not_taken_and_paid_ag
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
 
 
+async def test_what_a_batch_cost_takes_the_place_of_what_it_might_have_cost(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+    asks, course = some_asks(8), course_of(server.url, tmp_path, batch=True)
+    most = sum(course.price.most(ask, (), course.spec.max_tokens, batch=True) for ask in asks[:5])
+    await _settle(course, asks[:5])
+    _cut_to_answers(tmp_path, 0)
+    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True, most_usd=most), asks)
+    assert all(one.answer for one in settled)
+    assert asked == 3
+
+
 def _cut_to_answers(room: Path, count: int) -> None:
     """The journal as a process leaves it that is killed after so many answers."""
     (path,) = room.glob("poems-*.jsonl")
