@@ -23,7 +23,7 @@ from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
 from poem_build.teacher.batch import settle_in_batches
 from poem_build.teacher.journal import About, Journal
-from poem_build.teacher.money import Price, Prices, Purse, ledger
+from poem_build.teacher.money import FREE, Price, Prices, Purse, ledger
 from poem_build.teacher.pace import Pace
 from poem_build.teacher.protocol import Ask, Teacher
 
@@ -60,8 +60,13 @@ class Course:
         return Journal.open(self.room / f"{name}.jsonl", about)
 
     def asking(self, journal: Journal, read: Callable[[Ask, str], T], beside: Sequence[Journal] = ()) -> Asking[T]:
-        """The teacher, to be asked with this journal; what journals beside it have answered is not asked."""
+        """The teacher, to be asked with this journal.
+
+        What journals beside it have answered is not asked, nor what the same teacher was paid for with another recipe.
+        """
         spec = self.spec
+        if self.price is not FREE:
+            beside = [*beside, *journal.elsewhere(journal.name)]
         terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, spec.kept_s(batch=self.batch))
         pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
         return Asking(self.teacher, journal, Purse(self.most_usd, journal.spent_usd), pace, terms, read, beside)

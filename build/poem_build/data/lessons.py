@@ -60,14 +60,15 @@ def splits_of(course: Course, hands: int) -> dict[Split, tuple[Iterator[Ask], in
 async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Taught:
     """Have the poems of so many hands written, 8:1:1, and leave them as splits.
 
-    What was imported is not asked again. Raises what the teacher and its journal refuse; what was answered until then
-    is kept.
+    What was imported, or paid for with another recipe, is not asked again. Raises what the teacher and its journal
+    refuse; what was answered until then is kept.
     """
     splits = splits_of(course, hands)
     with closing(course.journal(POEMS, instructions(course.game))) as journal:
         journal.note("begins", hands=hands, **note)
-        imported = [other for other in journal.others(POEMS) if other.name == f"{POEMS}-{Files.name}"]
-        asking = course.asking(journal, read_poem, imported)
+        by_file = f"{POEMS}-{Files.name}"
+        imported = [other for other in journal.others(POEMS) if other.name == by_file]
+        asking = course.asking(journal, read_poem, [*imported, *journal.elsewhere(by_file)])
         settled = await course.settle_groups(asking, splits)
         return _leave(course, journal, settled, asking.asked, note)
 

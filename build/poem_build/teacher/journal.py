@@ -93,10 +93,27 @@ class Journal:
         """
         for path in sorted(self._path.parent.glob(f"{what}-*.jsonl")):
             if path != self._path:
-                other, content = type(self)(path, self._about), path.read_bytes()
-                for entry in other._lines(content[: content.rfind(b"\n") + 1]):  # the last line may be half written
-                    other._take(entry)
-                yield other
+                yield self._standing(path)[0]
+
+    def elsewhere(self, name: str) -> Iterator[Self]:
+        """The journals of that name that lie with other recipes' artifacts, if written for this game and prompt.
+
+        As they stand; raises `TeacherError` for a damaged one.
+        """
+        room = self._path.parent
+        for path in sorted(room.parent.parent.glob(f"*/{room.name}/{name}.jsonl")):
+            if path.parent != room:
+                other, about = self._standing(path)
+                if (about.get("game"), about.get("prompt")) == (self._about.game, self._about.prompt):
+                    yield other
+
+    def _standing(self, path: Path) -> tuple[Self, dict[str, Any]]:
+        """A journal that is only looked at, and its first line."""
+        other, content = type(self)(path, self._about), path.read_bytes()
+        lines = list(other._lines(content[: content.rfind(b"\n") + 1]))  # the last line may be half written
+        for entry in lines:
+            other._take(entry)
+        return other, lines[0] if lines else {}
 
     def story(self, key: str) -> Story:
         """What is known of a question; an empty story if it was never asked."""

@@ -79,6 +79,9 @@ def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_
     about = json.loads((made.path / "dataset.json").read_text("utf-8"))
     assert about["teacher"] == "gemini"
     assert about["cost_usd"] == told["ledger"]["usd"]
+    other = _run("--recipe", fast, "--out", tmp_path / "another recipe's", "--hands", 30, "--json", **_environ(server))
+    again = json.loads(other.stdout.splitlines()[-1])
+    assert (again["poems"], again["asked"], again["ledger"]["usd"]) == (30, 0, 0)
     assert KEY not in "".join(path.read_text("utf-8") for path in out.rglob("*.json*"))
 
 
