@@ -26,7 +26,7 @@ VERSION = 1
 BY_HAND = "hand"
 """The source of a poem that was written by hand."""
 SAME_CARDS_MAX = 64
-"""As many are looked at when only the cards fit; those with the most wordings of the hand come first."""
+"""As many are looked at, that of the very hand always among them; those with the most of its wordings come first."""
 
 _SCHEMA = """
 CREATE TABLE poems (
@@ -108,8 +108,11 @@ class Table:
         if not all(self._digests.get(pair.card.id) == card_digest(pair.card) for pair in hand.pairs):
             return
         only = f" AND source = '{BY_HAND}'" if by_hand else ""
-        query = f"SELECT pairs, title, poem FROM poems WHERE cards_id = ?{only} LIMIT {SAME_CARDS_MAX}"
-        rows = self._db.execute(query, (_cards_id(hand),)).fetchall()
+        query = (
+            f"SELECT pairs, title, poem FROM poems WHERE cards_id = ?{only} "
+            f"ORDER BY pattern_id <> ? LIMIT {SAME_CARDS_MAX}"
+        )
+        rows = self._db.execute(query, (_cards_id(hand), pattern_key(hand))).fetchall()
         picked = {wording for _, wording in hand.ids()}
         rows.sort(key=lambda row: -sum(wording in picked for _, wording in json.loads(row[0])))
         for _, title, poem in rows:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice, product, repeat
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from poem.deck import Card, Deck
 from poem.errors import TableError
 from poem.game import builtin_game
 from poem.hand import Answer, Hand, Pair, deal, draw_candidates
-from poem.table import Entry, Table, export_table, import_entries, write_table
+from poem.table import SAME_CARDS_MAX, Entry, Table, export_table, import_entries, write_table
 
 GAME = builtin_game()
 DECK = GAME.deck
@@ -72,6 +73,17 @@ def test_the_nearest_wordings_answer_first(tmp_path: Path) -> None:
     nearest = Hand((*hands[0].pairs[:1], *hands[1].pairs[1:4], *hands[2].pairs[4:]))
     assert next(table.find(nearest)) == answers[1]
     assert list(table.find(mixed))[-1] == answers[0]
+    table.close()
+
+
+def test_the_very_hand_answers_first_however_many_have_its_cards(tmp_path: Path) -> None:
+    cards = [pair.card for pair in entry(3).hand.pairs]
+    picks = islice(product(*(card.poems for card in cards)), SAME_CARDS_MAX + 6)
+    hands = [Hand(tuple(map(Pair, cards, wordings))) for wordings in picks]
+    answers = [compose(GAME, hand, draw_candidates(DECK, Random(n)), n).answer for n, hand in enumerate(hands)]
+    write_table(tmp_path / "t", map(Entry, hands, answers, repeat("composed")), DECK)
+    table = Table.open(tmp_path / "t")
+    assert [next(table.find(hand)) for hand in hands] == answers
     table.close()
 
 
