@@ -44,6 +44,8 @@ def supervise(work: Work, listening: socket.socket, count: int) -> None:
         process = context.Process(target=work, args=([listening],))
         process.start()
         processes.append(process)
+        if stopping:  # the signal came too early for `stop` to see this one
+            process.terminate()
 
     def stop(_: int, __: FrameType | None) -> None:
         nonlocal stopping
@@ -54,7 +56,8 @@ def supervise(work: Work, listening: socket.socket, count: int) -> None:
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, stop)
     for _ in range(count):
-        start()
+        if not stopping:
+            start()
     while processes:
         wait([process.sentinel for process in processes])
         for process in [process for process in processes if process.exitcode is not None]:
