@@ -151,6 +151,17 @@ def test_compose_understands_every_combination(gpu: str, stack: str, profile: st
             assert services["ollama"]["group_add"] == ["105", "44"]
 
 
+@pytest.mark.parametrize("gpu", ["", "nvidia", "amd"])
+def test_another_game_s_model_has_an_image_of_its_own(gpu: str) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    compose = Compose(gpu, env={"RENDER_GROUP": "105", "RECIPE": "tiny", "GAME_NAME": "their-game"})
+    ollama = compose.config()["services"]["ollama"]
+    tag = "tiny-their-game-rocm" if gpu == "amd" else "tiny-their-game"
+    assert ollama["image"] == f"mansion-poem-model:{tag}"
+    assert ollama["build"]["labels"]["mansion-poem.tag"] == tag
+
+
 @pytest.mark.parametrize("value", [None, "10.3.0"])
 def test_an_amd_card_may_be_given_another_s_name(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """ROCm finds no card at all where the variable is there and empty."""
