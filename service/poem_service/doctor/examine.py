@@ -41,7 +41,7 @@ async def examine(environ: Mapping[str, str], wait_s: float) -> Report:
     async with AsyncExitStack() as stack:
         visit = await _service(report, stack, settings, deck, can_start)
         if visit is not None:
-            await _model(report, visit, settings, wait_s)
+            await _model(report, visit, settings, deck, wait_s)
     return report
 
 
@@ -143,7 +143,7 @@ async def _service(
     return await stack.enter_async_context(start_service(settings)) if can_start else None
 
 
-async def _model(report: Report, visit: Visit, settings: Settings, wait_s: float) -> None:
+async def _model(report: Report, visit: Visit, settings: Settings, deck: Deck | None, wait_s: float) -> None:
     """The model, by what `/ready` tells, and two hands: the first answer counts, the second one's time."""
     try:
         ready = report.ready = await visit.settle(wait_s)
@@ -152,9 +152,9 @@ async def _model(report: Report, visit: Visit, settings: Settings, wait_s: float
             _prompt(report, ready)
             _gpu(report, ready)
             _crowd(report, ready)
-        report.played = await visit.play(1)
+        report.played = await visit.play(1, deck)
         _hand(report, report.played, ready)
-        again = await visit.play(2)
+        again = await visit.play(2, deck)
         _pace(report, await visit.ready(), again)
         report.metrics = await visit.metrics()
         _log(report, report.metrics, visit.settings)

@@ -90,8 +90,11 @@ class Visit:
     async def metrics(self) -> str:
         return (await self._get("/metrics")).decode()
 
-    async def play(self, seed: int) -> Played:
-        """The hand that the service deals for the seed, with each card's first wording, as the game plays it."""
+    async def play(self, seed: int, deck: Deck | None = None) -> Played:
+        """The hand that the service deals for the seed, with each card's first wording, as the game plays it.
+
+        The deck's cards are held to their own terms, others to those of their text.
+        """
         cards = msgspec.json.decode(await self._get(f"/api/deal?seed={seed}"))
         titles = msgspec.json.decode(await self._get("/api/catchphrases"))
         pairs = [{"conditionCard": card, "selectedPoem": card["poems"][0]} for card in cards]
@@ -108,7 +111,7 @@ class Visit:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise translate(error) from error
         seconds = time.monotonic() - started
-        hand = read_hand(body, Deck((), ()), "open")
+        hand = read_hand(body, deck or Deck((), ()), "open")
         return Played(found, source, reason, seconds, tuple(check(found, hand, titles)))
 
     async def _get(self, path: str) -> bytes:

@@ -125,12 +125,17 @@ def _pair(sent: _Pair, deck: Deck) -> Pair:
 
 
 def _card(sent: _Card, deck: Deck) -> Card:
-    """Our own card if it is sent unchanged, which spares cleaning it; otherwise what was sent, cleaned."""
+    """Our own card, which knows its terms, if that is what was sent; otherwise what was sent, cleaned.
+
+    One that is sent unchanged is spared the cleaning.
+    """
     ours = deck.by_id.get(sent.id)
     if ours is not None and _same(sent, ours):
         return ours
     poems = tuple(Wording(clean(poem.id), clean(poem.poem_text)) for poem in sent.poems)
-    return Card(clean(sent.id), clean(sent.category), clean(sent.condition_text), sent.strength, poems)
+    cleaned = Card(clean(sent.id), clean(sent.category), clean(sent.condition_text), sent.strength, poems)
+    ours = deck.by_id.get(cleaned.id)
+    return ours if ours is not None and ours == cleaned else cleaned
 
 
 def _same(sent: _Card, ours: Card) -> bool:

@@ -81,6 +81,16 @@ def test_a_stranger_s_card_is_taken_and_cleaned() -> None:
     assert card.poems[0].poem_text == "風のとおる道"
 
 
+def test_our_card_with_a_blank_too_many_is_our_own() -> None:
+    def change(pairs: list[dict[str, Any]]) -> None:
+        pairs[0]["conditionCard"]["condition_text"] += " "
+        pairs[1]["conditionCard"]["id"] += " "
+
+    hand = read_hand(body(change), DECK, "open")
+    assert hand == HAND
+    assert all(pair.card is DECK.by_id[pair.card.id] for pair in hand.pairs)
+
+
 def test_the_known_policy_knows_ids_only() -> None:
     def change(pairs: list[dict[str, Any]]) -> None:
         pairs[0]["conditionCard"] |= {"condition_text": "よそのことば", "poems": []}
