@@ -314,4 +314,7 @@ def _of_any(card: Card, wording: Wording, values: tuple[str, ...], waived: bool)
 
 @cache
 def _anything(thread: str) -> Sequence[Sentence]:
-    return tuple(s for sentences in store().threads[thread].values.values() for s in sentences)
+    """What the store says on the thread; if that is a game's own, on every thread."""
+    known = store().threads
+    told = (known[thread],) if thread in known else known.values()
+    return tuple(s for one in told for sentences in one.values.values() for s in sentences)

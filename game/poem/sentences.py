@@ -123,7 +123,10 @@ def frames(entry: Any) -> Frames:
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("frames"), list) or not entry["frames"]:
         raise ValueError("must be an object of thread and frames, a list of [opening, turn, turn, closing]")
-    return Frames(entry.get("thread"), tuple(map(_frame, entry["frames"])))
+    thread = entry.get("thread")
+    if not isinstance(thread, str | None):
+        raise ValueError(f"thread must be text or left out, got {thread!r}")
+    return Frames(thread, tuple(map(_frame, entry["frames"])))
 
 
 def _frame(lines: Any) -> Frame:

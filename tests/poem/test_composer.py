@@ -245,11 +245,23 @@ def test_a_deck_from_files_is_played(tmp_path: Path) -> None:
         assert check(compose(game, hand, game.deck.catchphrases, seed).answer, hand, game.deck.catchphrases) == []
 
 
-def test_a_game_may_have_a_thread_of_its_own() -> None:
+def _of_the_night() -> Game:
+    """The game on a thread of its own."""
     own = GAME.sentences
     titles = {title: replace(ends, thread="night") for title, ends in own.titles.items() if ends.thread == "dusk"}
     wordings = {wording: {"night": voices["dusk"]} for wording, voices in own.wordings.items()}
-    game = replace(GAME, sentences=replace(own, titles=titles, wordings=wordings, fused={}))
-    answer = compose(game, deal(DECK, Random(1)), tuple(titles), 1).answer
-    told = {sentence.text for voices in wordings.values() for sentence in voices["night"]}
+    return replace(GAME, sentences=replace(own, titles=titles, wordings=wordings, fused={}))
+
+
+def test_a_game_may_have_a_thread_of_its_own() -> None:
+    game = _of_the_night()
+    answer = compose(game, deal(DECK, Random(1)), tuple(game.sentences.titles), 1).answer
+    told = {sentence.text for voices in game.sentences.wordings.values() for sentence in voices["night"]}
     assert len(told & {s for p in paragraphs(answer.poem) for s in sentences(p)}) == 5
+
+
+def test_somebody_elses_cards_are_told_on_a_thread_of_the_game_s_own() -> None:
+    game = _of_the_night()
+    hand = _foreign(["湖畔"] * 5, ["白鳥の別荘"] * 5)
+    titles = tuple(game.sentences.titles)
+    assert check(compose(game, hand, titles, 1).answer, hand, titles) == []

@@ -127,6 +127,11 @@ def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> N
             r"titles\.json: 題: a frame is \[opening, turn, turn, closing\] or .*; correct or remove the entry",
         ),
         (
+            "sentences/titles.json",
+            '{"題": {"thread": 3, "frames": [["丘。", "庭。"]]}}',
+            r"titles\.json: 題: thread must be text or left out, got 3; correct or remove the entry",
+        ),
+        (
             "sentences/wordings/x.json",
             '{"access-01-a": {"dusk": [{"at": 7, "text": "丘。"}]}}',
             r"x\.json: access-01-a: must be an object of at \(0 to 4\) and text",
