@@ -9,6 +9,7 @@ from typing import Literal
 
 from poem_build.plan.sizes import size
 from poem_build.recipe.shape import Shape
+from poem_build.recipe.training import Method
 
 LIBRARIES = 620_000_000
 """Python with PyTorch and transformers, before there is a model."""
@@ -44,7 +45,7 @@ Place = Literal["gpu", "ram"]
 class Training:
     """How a model is trained, as far as its memory tells."""
 
-    method: str
+    method: Method
     bits: int
     number: int
     """Bytes of a number that is reckoned with: 4 in float32, 2 in bfloat16."""
@@ -143,12 +144,6 @@ def serve_need(shape: Shape, context: int, place: Place, mixture: str) -> Need:
     )
 
 
-def adapter_parameters(shape: Shape, r: int) -> int:
-    """Of A and B for every projection of the layers; experts that are one tensor together have none."""
-    adapted = shape.attention if shape.experts else (*shape.attention, *shape.feed_forward)
-    return sum(r * (matrix.rows + matrix.columns) * matrix.count for matrix in adapted)
-
-
 def frozen_bytes(shape: Shape, bits: int, number: int) -> int:
     """The weights as they are trained beside: in four or eight bits the layers' alone, the embeddings as they come.
 
@@ -166,7 +161,7 @@ def _trained(shape: Shape, how: Training, place: Place) -> dict[str, int]:
 
     All weights are trained in float32, and so is an adapter.
     """
-    trained = adapter_parameters(shape, how.r) + how.new_tokens * shape.hidden_size
+    trained = shape.adapter_parameters(how.r) + how.new_tokens * shape.hidden_size
     weights, adapter = frozen_bytes(shape, how.bits, how.number), 4 * trained
     if how.method == "full":
         trained, weights, adapter = shape.parameters, 4 * shape.parameters, 0

@@ -13,6 +13,7 @@ from poem_build.plan.sizes import Size, size, table
 from poem_build.recipe.quantize import SERVED_MIXTURE
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.shape import Shape
+from poem_build.recipe.training import BITS_OF
 
 _GIGA = 1e9
 _PASSES = {"full": 6}
@@ -132,7 +133,7 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
 def disk_of(recipe: Recipe, shape: Shape, how: Training | None) -> int:
     """Bytes of base, merged model, f16 and the quantized files, and of two checkpoints of what is trained."""
     whole = 2 * shape.parameters
-    trained = memory.adapter_parameters(shape, how.r) if how and how.method != "full" else shape.parameters
+    trained = shape.adapter_parameters(how.r) if how and how.method != "full" else shape.parameters
     nominal = sum(size(shape, kind) if kind in _TOLD else whole for kind in recipe.quantize.made)
     return whole * (3 if how else 2) + nominal + (2 * 12 * trained if how else 0)
 
@@ -143,12 +144,14 @@ _TOLD = frozenset({"F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"})
 def nearer(how: Training) -> Iterator[tuple[str, Training]]:
     """The settings that take less, one more at a time, as `[train]` says them."""
     fewer = [how.micro_batch >> n for n in range(1, how.micro_batch.bit_length())]
+    narrower = [bits for bits in BITS_OF[how.method] if bits < how.bits]
     changes: list[tuple[str, dict[str, Any]]] = [
         *((f"micro_batch = {size}", {"micro_batch": size}) for size in fewer),
         ("gradient_checkpointing = true", {"checkpointing": True}),
-        ("bits = 8", {"bits": min(how.bits, 8)}),
-        ('bits = 4, method = "qlora"', {"bits": 4, "method": "qlora"}),
+        *((f"bits = {bits}", {"bits": bits}) for bits in narrower),
     ]
+    if 4 not in BITS_OF[how.method]:
+        changes.append(('bits = 4, method = "qlora"', {"bits": 4, "method": "qlora"}))
     said: dict[str, str] = {}
     for text, change in changes:
         if (now := replace(how, **change)) != how:
@@ -166,7 +169,7 @@ def settings_that_fit(made: Plan, machine: Machine) -> str:
         return ""
     place: memory.Place = "ram" if machine.vram is None else "gpu"
     for text, how in nearer(made.how):
-        if how.bits < 16 and place == "ram" and how.method != "qlora":
+        if place == "ram" and (how.bits == 8 or how.method == "unsloth"):  # a GPU's alone
             continue
         if not machine.lacks(memory.training_needs(made.shape, how, place, machine.gpus), made.disk):
             return text

@@ -9,7 +9,7 @@ from poem_build.recipe.section import Count, Fraction, Positive, Section
 
 Method = Literal["lora", "full", "qlora", "unsloth", "dpo"]
 Bits = Literal[4, 8, 16]
-_BITS: dict[Method, tuple[Bits, ...]] = {
+BITS_OF: dict[Method, tuple[Bits, ...]] = {
     "lora": (16, 8),
     "full": (16,),
     "qlora": (4,),
@@ -71,8 +71,8 @@ class Train(Section):
     def _fits_together(self) -> "Train":
         if self.patience and not self.evaluate_every:
             raise ValueError("patience: counts looks at the validation loss; give evaluate_every too")
-        if self.bits and self.bits not in _BITS[self.method]:
-            allowed = " or ".join(map(str, _BITS[self.method]))
+        if self.bits and self.bits not in BITS_OF[self.method]:
+            allowed = " or ".join(map(str, BITS_OF[self.method]))
             raise ValueError(f"bits: {self.method} holds its weights in {allowed} bits, got {self.bits}")
         if self.packing and self.method == "dpo":
             raise ValueError("packing: dpo compares whole answers, which TRL pads; leave it out")
@@ -83,4 +83,4 @@ class Train(Section):
     @property
     def weight_bits(self) -> Bits:
         """Those given, or the method's own."""
-        return self.bits or _BITS[self.method][0]
+        return self.bits or BITS_OF[self.method][0]

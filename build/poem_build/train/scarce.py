@@ -7,7 +7,7 @@ from typing import NamedTuple
 from poem_build.errors import DeviceError
 from poem_build.models.device import Device
 from poem_build.recipe.shape import Shape
-from poem_build.recipe.training import Train
+from poem_build.recipe.training import BITS_OF, Train
 
 _TOLD = 3
 _ACTIVATIONS, _KEPT = 34, 2
@@ -46,7 +46,7 @@ def changes(spec: Train, shape: Shape, longest: int) -> list[Change]:
     size = spec.micro_batch or spec.batch
     places = size * longest * shape.hidden_size * shape.layers
     kept = _KEPT if spec.gradient_checkpointing else _ACTIVATIONS
-    trained = shape.parameters if spec.method == "full" else _adapter(shape, spec.r)
+    trained = shape.parameters if spec.method == "full" else shape.adapter_parameters(spec.r)
     found = []
     if not spec.gradient_checkpointing:
         found.append(Change("gradient_checkpointing = true", places * (_ACTIVATIONS - _KEPT)))
@@ -55,17 +55,12 @@ def changes(spec: Train, shape: Shape, longest: int) -> list[Change]:
     if spec.method == "full":
         found.append(Change('method = "lora"', shape.parameters * (_MASTER - 2)))
     elif spec.weight_bits > 4:
-        bits = spec.weight_bits // 2
-        setting = "bits = 8" if bits == 8 else 'method = "qlora", bits = 4'
-        found.append(Change(setting, shape.parameters * bits / 8))
+        narrower = [bits for bits in BITS_OF[spec.method] if bits < spec.weight_bits]
+        bits = max(narrower, default=4)
+        setting = f"bits = {bits}" if narrower else 'method = "qlora", bits = 4'
+        found.append(Change(setting, shape.parameters * (spec.weight_bits - bits) / 8))
     if spec.offload == "none":
         found.append(Change('offload = "optimizer"', trained * _MOMENTS))
     if spec.launch != "zero3":
         found.append(Change('launch = "zero3" on two GPUs', shape.parameters * spec.weight_bits / 8 / 2))
     return found[:_TOLD]
-
-
-def _adapter(shape: Shape, r: int) -> int:
-    """Parameters of an adapter on all matrices of the layers."""
-    layers = (*shape.attention, *shape.feed_forward)
-    return sum(r * (matrix.rows + matrix.columns) * matrix.count for matrix in layers)

@@ -1,9 +1,10 @@
 """What a plan reckons, beside what files and runs here are; and what it says of what does not fit."""
 
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from click.testing import CliRunner, Result
@@ -17,10 +18,10 @@ from poem_build.export.quantization import quantize_file
 from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, sizes
 from poem_build.plan.machines import MACHINES, load_machines, runs
-from poem_build.plan.plan import Machine, training_of
+from poem_build.plan.plan import Machine, nearer, training_of
 from poem_build.recipe import presets
 from poem_build.recipe.schema import load_recipe, recipe_names
-from poem_build.recipe.training import Train
+from poem_build.recipe.training import BITS_OF, Method, Train
 from support.chain import changed
 from support.tiny_gguf import write_tiny_gguf
 
@@ -103,6 +104,18 @@ def test_what_does_not_fit_ends_with_one_and_names_the_nearest_that_does() -> No
     assert "does not fit: serve takes 48.3 GB of GPU memory, 24 are there. Nearest that fits: " in bare.output
     none = _plan("--recipe", "tiny", "--vram", "0.01", "--ram", "64", "--disk", "200")
     assert none.output.endswith("GB of GPU memory, 0.01 are there. No recipe fits; a RTX 3090 would do for this one.\n")
+
+
+@pytest.mark.parametrize("method", get_args(Method))
+def test_what_is_named_as_nearest_is_taken_by_the_recipe(method: Method) -> None:
+    how = memory.Training(method, max(BITS_OF[method]), 2, 8, False, 8, False, "none", 1000, 300)
+    given: dict[str, Any] = {"method": method, "bits": how.bits, "learning_rate": 1e-4, "epochs": 1, "batch": 8}
+    given |= {"preferences": "preferences.jsonl"} if method == "dpo" else {}
+    found = list(nearer(how))
+    for text, now in found:
+        train = Train.model_validate(given | tomllib.loads(text.replace(", ", "\n")))
+        assert (train.method, train.weight_bits) == (now.method, now.bits)
+    assert found[-1][1].bits == 4
 
 
 def test_a_disk_that_is_too_small_is_told() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from poem_build.errors import DeviceError
 from poem_build.models.device import Device
+from poem_build.plan.memory import Training, training_needs
 from poem_build.recipe.schema import load_recipe
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.training import Train
@@ -45,6 +46,32 @@ def test_what_is_set_already_is_not_advised(shape: Shape) -> None:
     assert [change.setting for change in changes(tight, shape, 1000)] == ['launch = "zero3" on two GPUs']
     full = [change.setting for change in changes(_spec(method="full"), shape, 1000)]
     assert full == ["gradient_checkpointing = true", "micro_batch = 4", 'method = "lora"']
+
+
+@pytest.mark.parametrize(
+    ("method", "bits", "setting", "narrower"),
+    [
+        ("lora", 16, "bits = 8", 8),
+        ("lora", 8, 'method = "qlora", bits = 4', 4),
+        ("unsloth", 16, "bits = 4", 4),
+        ("dpo", 16, "bits = 8", 8),
+        ("dpo", 8, "bits = 4", 4),
+    ],
+)
+def test_a_width_is_advised_that_the_method_has(
+    shape: Shape, method: str, bits: int, setting: str, narrower: int
+) -> None:
+    preferences = "preferences.jsonl" if method == "dpo" else None
+    tight = _spec(method=method, bits=bits, preferences=preferences, gradient_checkpointing=True, micro_batch=1)
+    assert changes(tight, shape, 1000)[0] == (setting, shape.parameters * (bits - narrower) / 8)
+
+
+def test_experts_that_are_one_tensor_have_no_part_in_the_adapter() -> None:
+    mixture = load_recipe("mixtral-8x22b").shape
+    assert mixture is not None
+    saved = {change.setting: change.saves for change in changes(_spec(micro_batch=1), mixture, 1000)}
+    how = Training("lora", 16, 2, 8, False, 1, False, "none", 1000, 300)
+    assert saved['offload = "optimizer"'] == training_needs(mixture, how, "ram")[0].parts["optimizer"]
 
 
 def test_other_faults_pass_as_they_are(shape: Shape) -> None:
