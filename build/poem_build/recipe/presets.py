@@ -87,7 +87,11 @@ def completed(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
 
 
 def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
-    """How a model of that shape is trained, as far as the given `[train]` does not say it."""
+    """How a model of that shape is trained, as far as the given `[train]` does not say it.
+
+    Bits or a batch that are no whole number count as not given; whoever validates them tells so.
+    """
+    given = {key: value for key, value in given.items() if key not in ("bits", "batch") or isinstance(value, int)}
     size = shape.parameters / 1e9
     bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or (16 if shape.experts else _of(_BITS, size))
     method = given.get("method", "qlora" if bits == 4 else "lora")

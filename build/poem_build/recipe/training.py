@@ -38,7 +38,7 @@ class Train(Section):
     epochs: Positive
     max_steps: Positive | None = None
     """Ends the run early, its learning rate falling to zero by then."""
-    batch: Positive
+    batch: Positive = Field(strict=True)
     """Examples a step."""
     micro_batch: Positive | None = None
     """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""

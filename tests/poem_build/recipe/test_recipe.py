@@ -90,6 +90,23 @@ def test_a_recipe_that_says_its_shape_is_trained_as_its_size_asks(tmp_path: Path
         load_recipe(str(own))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('bits = "4"', "train.bits: Input should be 4, 8 or 16, got '4'"),
+        ("bits = [4]", "train.bits: Input should be 4, 8 or 16, got [4]"),
+        ('batch = "32"', "train.batch: Input should be a valid integer, got '32'"),
+    ],
+)
+def test_a_number_that_is_none_is_named_where_presets_reckon_with_it(tmp_path: Path, line: str, message: str) -> None:
+    text = (RECIPES / "qwen2.5-7b.toml").read_text("utf-8")
+    bad = tmp_path / "bad.toml"
+    bad.write_text(text.replace("[train]\n", f"[train]\n{line}\n"), "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(bad))
+    assert str(caught.value) == f"{bad}: {message}"
+
+
 def _shape(size: float, **more: int) -> Shape:
     told = {"vocab_size": 1, "hidden_size": 1000, "intermediate_size": round(size * 1e9 / 3000), "layers": 1}
     told |= {"heads": 1, "kv_heads": 1, "head_dim": 1, "context": 1, **more}
