@@ -6,7 +6,7 @@ It is content like the weights: a model that was trained on another prompt has a
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poem.outline import Stages
 from poem_build.errors import ModelFileError
@@ -41,11 +41,18 @@ class Origin(BaseModel):
 def read_origin(folder: Path) -> Origin:
     """What the folder's files were made for. Raises `ModelFileError` for a folder that does not say."""
     try:
-        return Origin.model_validate_json((folder / FILE).read_text("utf-8"))
+        return Origin.model_validate_json((folder / FILE).read_bytes())
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{folder / FILE}: is not there: nothing tells which prompt it was trained on; give what `train` or "
             "`blend` left"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise ModelFileError(
+            f"{folder / FILE}: {where}: {first['msg']}: it is of another version or damaged; give what `train` or "
+            "`blend` of this version left"
         ) from error
 
 

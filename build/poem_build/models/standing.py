@@ -35,7 +35,7 @@ class Standing(BaseModel):
 def read_standing(folder: Path) -> Standing:
     """How the folder's model stands; nothing is known of one that has no such file, or a damaged one."""
     with contextlib.suppress(OSError, ValidationError):
-        return Standing.model_validate_json((folder / FILE).read_text("utf-8"))
+        return Standing.model_validate_json((folder / FILE).read_bytes())
     return Standing()
 
 

@@ -99,14 +99,14 @@ class Artifact:
 def read_manifest(folder: Path) -> tuple[Manifest | None, str]:
     """What the folder says of itself, or None and why it says nothing that can be believed."""
     try:
-        text = (folder / MANIFEST).read_text("utf-8")
+        text = (folder / MANIFEST).read_bytes()
     except OSError:
         return None, "unfinished" if folder.is_dir() else "not made yet"
     try:
         return Manifest.model_validate_json(text), ""
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(map(str, first["loc"])) or "JSON"
         return None, f"{MANIFEST} is of another version or damaged ({where}: {first['msg']})"
 
 

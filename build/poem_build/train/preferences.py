@@ -36,6 +36,8 @@ def read_preferences(path: Path, tokenizer: Any, talk: Family) -> list[Preferenc
         lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: train.preferences: cannot be read ({error.strerror}); give another") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: train.preferences: no UTF-8 ({error.reason}); save it as such") from error
     found = [_read(path, n, line, tokenizer, talk) for n, line in enumerate(lines, 1) if line.strip()]
     if len(found) < 2:
         raise DatasetError(f"{path}: holds {len(found)} preferences; one to learn from and one to look at are needed")

@@ -98,6 +98,22 @@ def test_what_peft_would_leave_out_in_silence_is_refused(base: Path, tmp_path: P
     assert not (tmp_path / "blend").exists()
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (b'{"game": ""}', "game_digest: Field required"),
+        (b"\xff", "JSON: Invalid JSON: "),
+        (b"", "JSON: Invalid JSON: "),
+    ],
+)
+def test_an_origin_that_is_damaged_or_of_another_version_is_named(tmp_path: Path, damage: bytes, told: str) -> None:
+    (tmp_path / "origin.json").write_bytes(damage)
+    with pytest.raises(ModelFileError) as refused:
+        read_origin(tmp_path)
+    assert str(refused.value).startswith(f"{tmp_path}/origin.json: {told}")
+    assert "of another version or damaged; give what `train` or `blend` of this version left" in str(refused.value)
+
+
 def test_what_is_blended_goes_on_to_a_quantized_model(recipe_file: Path, out: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "plain.toml"
     recipe.write_text(f"{recipe_file.read_text('utf-8')}[quantize]\nimatrix = false\ncompared = []\n", "utf-8")

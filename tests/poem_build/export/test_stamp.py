@@ -40,7 +40,8 @@ def test_a_standing_lies_beside_its_model_and_nothing_lies_where_nothing_is_know
     standing = Standing(verdict="refused", forced=("eval: gate.eval_pass: few",))
     write_standing(tmp_path, standing)
     assert read_standing(tmp_path) == standing
-    (tmp_path / "verdict.json").write_text("{", "utf-8")
-    assert read_standing(tmp_path) == Standing()
+    for damaged in (b"{", b"\xff"):
+        (tmp_path / "verdict.json").write_bytes(damaged)
+        assert read_standing(tmp_path) == Standing()
     write_standing(tmp_path, Standing())
     assert not list(tmp_path.iterdir())

@@ -124,6 +124,7 @@ def test_an_input_counts_by_the_files_that_are_read_of_it(tmp_path: Path) -> Non
         ("remove", "sub/file.txt is missing or was changed"),
         ("change", "sub/file.txt is missing or was changed"),
         ("cut", "artifact.json is of another version or damaged"),
+        ("no text", "artifact.json is of another version or damaged (JSON: Invalid JSON: "),
         ("unknown key", "artifact.json is of another version or damaged (surprise: Extra inputs are not permitted)"),
         ("other report", "its report is of another version"),
         ("no manifest", "unfinished"),
@@ -141,6 +142,8 @@ def test_what_is_damaged_or_of_another_version_is_made_again_with_the_reason(
             file.write_text("r 23", "utf-8")
         case "cut":
             manifest.write_text('{"stage":', "utf-8")
+        case "no text":
+            manifest.write_bytes(b"\xff")
         case "unknown key":
             _edit(manifest, surprise=1)
         case "other report":
@@ -153,7 +156,7 @@ def test_what_is_damaged_or_of_another_version_is_made_again_with_the_reason(
     assert not made.reused
     assert made.reason.startswith(reason)
     former = [path.name for path in tmp_path.glob(".former/*")]
-    assert len(former) == (damage in {"cut", "unknown key"})  # nobody can say how long that had taken
+    assert len(former) == (damage in {"cut", "no text", "unknown key"})  # nobody can say how long that had taken
 
 
 def test_an_artifact_of_before_is_set_aside_and_not_read(tmp_path: Path) -> None:

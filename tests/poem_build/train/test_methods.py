@@ -178,6 +178,13 @@ def test_a_line_that_is_no_preference_is_named(tmp_path: Path, line: str, messag
     assert str(caught.value).startswith(f"{path}{message}")
 
 
+def test_preferences_that_are_no_utf_8_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes('{"prompt": "邸"'.encode("shift_jis"))
+    with pytest.raises(DatasetError, match=r"pairs\.jsonl: train\.preferences: no UTF-8 \(.*\); save it as such"):
+        read_preferences(path, load_tokenizer(TINY), family("chatml"))
+
+
 @pytest.mark.long
 def test_two_processes_take_the_steps_of_one(base: Path, tmp_path: Path) -> None:
     change: dict[str, Any] = {
