@@ -99,7 +99,12 @@ class Chosen:
 
 
 def work_options(command: Command) -> Command:
-    """The options of every command that works on a recipe for a game; the command is given them as `chosen`."""
+    """The options of a command that works on a recipe for a game and says how it ended: `chosen` and `as_json`."""
+    return chosen_options(json_option(command))
+
+
+def chosen_options(command: Command) -> Command:
+    """The options that say what the work is for; the command is given them as `chosen`."""
 
     def choose(
         recipe: str,
@@ -127,7 +132,6 @@ def work_options(command: Command) -> Command:
         click.option("--unmerged", is_flag=True, help="Serve the adapter beside a base that games share, not merged."),
         game_option,
         click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
-        json_option,
         debug_option,
     )(choose)
 

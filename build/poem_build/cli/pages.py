@@ -11,6 +11,7 @@ from poem_build.cli.options import (
     PATH,
     Chosen,
     choose_work,
+    chosen_options,
     debug_option,
     game_option,
     host_option,
@@ -66,11 +67,11 @@ def readings_command(
 
 
 @click.command("chat")
-@work_options
+@chosen_options
 @click.option("--engine", type=click.Choice(["auto", "ollama", "embedded"]), default="auto", show_default=True)
 @host_option
 @click.option("--seed", type=int, help="The same turns get the same answers.")
-def chat_command(chosen: Chosen, as_json: bool, engine: str, host: str, seed: int | None) -> None:
+def chat_command(chosen: Chosen, engine: str, host: str, seed: int | None) -> None:
     """Talk with the model, or deal it a hand; in a pipe, a line is a turn."""
     writer = talk.engine_for(chosen.workshop(), chosen.model, engine, ollama.address(host))
     talk.converse(

@@ -122,6 +122,10 @@ def run_command(
 
 
 def _work(chosen: Chosen, what: str, phase: int | None, hands: int | None, batch: bool, **who: Any) -> _Work:
+    if phase is not None and what != "poems":
+        raise click.UsageError(f"--phase goes with --what poems, not {what}; leave it out")
+    if hands is not None and what == "words":
+        raise click.UsageError("--hands goes with --what poems or table, not words; leave it out")
     spec, prices, price = _terms(chosen, **who)
     if what == "words":
         spec = spec.model_copy(update={"max_tokens": max(spec.max_tokens, MAX_TOKENS)})

@@ -147,6 +147,12 @@ def test_a_model_that_is_not_there_is_one_line(out: Path, recipe_file: Path, tmp
         assert (done.exit_code, done.output) == (1, told)
 
 
+def test_a_conversation_has_no_summary_to_give_as_json(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["chat", "--out", str(tmp_path), "--json"])
+    assert done.exit_code == 2
+    assert "No such option" in done.output
+
+
 class Terminal:
     """The command on a terminal of its own."""
 
