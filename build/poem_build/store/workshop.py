@@ -71,9 +71,7 @@ class Workshop:
         stage = self._makers[role]
         look = self._lying(stage) if self.as_it_lies else self._look(stage, whole=True)
         if look.artifact is None:
-            where = stage.given(self.recipe) or self.out / role
-            remedy = "`poem-build run` makes it" if where == self.out / role else "give a folder with a model"
-            raise ArtifactError(f"{where}: {stage.name}: {look.reason}; {remedy}")
+            raise self._refusal(stage, look)
         if look.artifact.manifest and not self.as_it_lies:
             stage.gate(Finished(self.recipe, look.artifact, self._known_inputs(stage)))
         return look.artifact
@@ -165,8 +163,14 @@ class Workshop:
     def _given(self, stage: Stage, folder: Path) -> Look:
         files = self._digests.folder(folder, [MANIFEST]) if folder.is_dir() else {}
         if not {"config.json", "adapter_config.json"} & files.keys():
-            return Look(None, "no model there, or `poem-build base` has not made it")
+            return Look(None, f"no {stage.makes} there, or `poem-build {stage.name}` has not made it")
         return Look(None, "", Artifact(stage.name, folder, files))
+
+    def _refusal(self, stage: Stage, look: Look) -> ArtifactError:
+        """That the stage's artifact is not to be had, and where it would come from."""
+        given = stage.given(self.recipe)
+        remedy = "give a folder with one" if given else "`poem-build run` makes it"
+        return ArtifactError(f"{given or self.out / stage.makes}: {stage.name}: {look.reason}; {remedy}")
 
     def _known_inputs(self, stage: Stage) -> dict[str, Artifact]:
         looks = {role: self._look(self._makers[role], whole=False) for role in stage.inputs}
@@ -193,7 +197,7 @@ class Workshop:
             if look.artifact:
                 return look.artifact
             if look.key is None:
-                raise ArtifactError(f"{self.out / stage.makes}: {stage.name}: {look.reason}; run it again")
+                raise self._refusal(stage, look)
             write_text(self.out / GAME, json.dumps({"game": self.game.name}, ensure_ascii=False) + "\n")
             return self._former(stage, look.key) or self._work(stage, inputs, look.key, look.reason)
 

@@ -190,7 +190,7 @@ def test_a_base_that_is_not_there_is_refused(out: Path, tmp_path: Path, recipe: 
     nowhere = workshop_of(changed(recipe, "base", path=tmp_path / "nowhere"), tmp_path)
     with pytest.raises(ArtifactError) as refused:
         nowhere.make("train")
-    told = "no model there, or `poem-build base` has not made it; give a folder with a model"
+    told = "no base there, or `poem-build base` has not made it; give a folder with one"
     assert str(refused.value) == f"{tmp_path / 'nowhere'}: base: {told}"
 
 

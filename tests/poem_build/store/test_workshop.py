@@ -291,6 +291,17 @@ def test_a_folder_of_another_game_is_refused(tmp_path: Path) -> None:
     assert str(refused.value) == f"{tmp_path}: holds the work for the built-in game, not ours; give another --out"
 
 
+def test_a_given_folder_that_holds_nothing_is_named_with_what_was_to_be_in_it(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    workshop = _workshop(tmp_path / "out", replace(FIRST, given=lambda _: given), SECOND)
+    for name in ("one", "two"):
+        with pytest.raises(ArtifactError) as refused:
+            workshop.make(name)
+        told = "no first there, or `poem-build one` has not made it; give a folder with one"
+        assert str(refused.value) == f"{given}: one: {told}"
+
+
 def test_another_game_of_the_name_makes_again_what_reads_it(tmp_path: Path) -> None:
     reader = replace(FIRST, reads_game=True)
     _workshop(tmp_path, reader).make("one")
