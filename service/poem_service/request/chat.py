@@ -17,7 +17,7 @@ from poem.prompt import render_prompt
 from poem.shape import answer_schema
 from poem_service.engine.formats import NOT_UNDERSTOOD
 from poem_service.engine.protocol import ANSWER_TOKENS_MAX, Ask, Chat, Engine, Form, Message
-from poem_service.errors import ChatError, CutError, EngineError, Reason, RefusedError, RequestError
+from poem_service.errors import AnswerError, ChatError, CutError, EngineError, Reason, RefusedError, RequestError
 from poem_service.request.answer import read_outline
 from poem_service.request.asking import OnText, draft
 from poem_service.request.intake import read_hand
@@ -175,6 +175,7 @@ class Chats:
             async with self._writer.until_stopped():
                 finish = await self._ask(asked, heard)
         except TimeoutError as error:
+            self._writer.metrics.count_chat(Reason.STOPPING)
             raise away(Reason.STOPPING) from error
         except ChatError as error:
             self._writer.metrics.count_chat(error.code)
@@ -225,10 +226,16 @@ class Chats:
 
 
 async def _outlined(game: Game, keeper: Keeper, engine: Engine, asked: ChatRequest, limit_s: float) -> Chat:
-    """The chat as its model was trained to be asked: a hand's poem by an outline, where it writes in two stages."""
+    """The chat as its model was trained to be asked: a hand's poem by an outline, where it writes in two stages.
+
+    An outline that is cut is no end of an answer: nothing of it was shown.
+    """
     if asked.hand is None or keeper.training.stages == 1:
         return asked.chat
     first = Ask.for_outline(game, asked.hand, asked.candidates, asked.chat.seed)
-    outlined = await draft(keeper, engine.write(first), limit_s, stream=first.stream)
+    try:
+        outlined = await draft(keeper, engine.write(first), limit_s, stream=first.stream)
+    except CutError as error:
+        raise AnswerError(error.reason, error.seen) from error
     ask = Ask.by_outline(game, read_outline(outlined.text, asked.candidates), asked.chat.seed)
     return replace(asked.chat, messages=tuple(ask.prompt.messages()), form=ask.schema)

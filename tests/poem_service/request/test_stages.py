@@ -186,3 +186,18 @@ async def test_a_chat_about_a_hand_is_prompted_as_the_game_s_endpoint_does_and_b
     assert [WORDS_ASKED in _user(call) for call in behaviour.asked] == [True, False] * 2
     assert {call.body["messages"][0]["content"] for call in behaviour.asked} == {"短く、静かに書く。"}
     assert check(answer, HAND, behaviour.asked[0].candidates) == []
+
+
+async def test_a_chat_whose_outline_is_cut_has_no_answer(ollama: OllamaStandIn) -> None:
+    async def cut(_: InTwoStages, call: Call) -> None:
+        await call.head()
+        await call.text('{"title": "')
+        await call.end("length")
+
+    async with ollama, serving(Settings(engine="ollama", ollama_url=ollama.url)) as (service, client):
+        ollama.behave = InTwoStages()
+        await until(service, ModelState.READY)
+        ollama.behave = InTwoStages(cut)
+        body = {"model": "mansion-poem", "messages": [], **sent(HAND)}
+        reply = await client.post("/v1/chat/completions", json=body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "incomplete")

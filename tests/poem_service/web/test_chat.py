@@ -185,6 +185,8 @@ async def test_a_stop_ends_a_chat_at_once(ollama: OllamaStandIn) -> None:
         async with asyncio.timeout(5):
             with pytest.raises(openai.InternalServerError) as stopped:
                 await asking
+        registry = service.writer.metrics.registry
+        assert registry.get_sample_value("poem_chats_total", {"end": "stopping"}) == 1
     assert stopped.value.code == "stopping"
 
 
