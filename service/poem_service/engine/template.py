@@ -18,6 +18,9 @@ from poem.prompt import Prompt
 from poem_service.engine.protocol import Message
 from poem_service.errors import EngineError, Reason, RefusedError
 
+_FAULTS = (jinja2.TemplateError, TypeError, ValueError)
+"""What a template that does not take its messages ends with."""
+
 
 class ChatTemplate:
     """Raises `jinja2.TemplateError` for text that is no template."""
@@ -37,18 +40,18 @@ class ChatTemplate:
             text = self._rendered(prompt.messages(), special)
             if prompt.system in text:
                 return text
-        except jinja2.TemplateError:
+        except _FAULTS:
             pass
         try:
             return self._rendered([{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}], special)
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except _FAULTS as error:
             raise EngineError(Reason.UPSTREAM_ERROR, f"chat template: {error}") from error
 
     def render_chat(self, messages: list[Message], **special: str) -> str:
         """The same for a client's own messages, as they are. Raises `RefusedError` for those that it does not take."""
         try:
             return self._rendered(messages, special)
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
+        except _FAULTS as error:
             raise RefusedError(Reason.UPSTREAM_ERROR, 400, f"chat template: {error}") from error
 
     def _rendered(self, messages: list[Message], special: dict[str, str]) -> str:

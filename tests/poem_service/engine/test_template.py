@@ -16,6 +16,7 @@ GEMMA_2 = (
     "{% endif %}{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{{ m['content'] }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+ADDS = "{% for m in messages %}{{ m['content'] + 1 if m['role'] == 'system' else m['content'] }}{% endfor %}"
 FORGETFUL = "{% for m in messages %}{% if m['role'] == 'user' %}[{{ m['content'] }}]{% endif %}{% endfor %}"
 BREAKS = "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'user' %}{% break %}{% endif %}{% endfor %}"
 GENERATION = (
@@ -33,6 +34,7 @@ JSON = "{{ messages[0] | tojson }}" + PLAIN
             GEMMA_2,
             "<bos><start_of_turn>user\n決まり\n\n五枚の札<end_of_turn>\n<start_of_turn>model\n",
         ),
+        (ADDS, "決まり\n\n五枚の札"),
         (FORGETFUL, "[決まり\n\n五枚の札]"),
         (BREAKS, "決まり五枚の札"),
         (GENERATION, "<system>決まり<user>五枚の札<model>"),
