@@ -141,7 +141,7 @@ def _trained(way: str, folder: Path, steps: int, batch: int) -> dict[str, Any]:
     warm = max(1, round(len(ends) * WARM))
     on_gpu = torch.cuda.is_available()
     lengths = Lengths(max(map(len, tokens)), max(len(one.answer) for one in tokens), len(tokens))
-    how = training_of(recipe.model_copy(update={"train": spec}), of_folder(setup.base), lengths, gpu=on_gpu)
+    how = training_of(recipe.model_copy(update={"train": spec}), lengths, gpu=on_gpu)
     assert how is not None  # it has a [train]
     need = training_needs(of_folder(setup.base), how, "gpu" if on_gpu else "ram")[0]
     return {

@@ -56,7 +56,7 @@ def _card(recipe: Recipe) -> str:
     if recipe.pretrain or not (shape := shape_of(recipe)):
         return "none"
     lengths = lengths_of(recipe, builtin_game())
-    how = training_of(recipe, shape, lengths, gpu=True)
+    how = training_of(recipe, lengths, gpu=True)
     needs = training_needs(shape, how, "gpu") if how else [serve_need(shape, recipe.serve.num_ctx, "gpu", "Q4_K_M")]
     needed = {one.place: one.total / 1e9 for one in needs}
     card = next(size for size in CARDS if needed["gpu"] < 0.95 * size)

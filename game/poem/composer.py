@@ -21,7 +21,7 @@ from poem.errors import CompositionError
 from poem.game import Game
 from poem.hand import Answer, Hand, Pair
 from poem.pattern import pattern_key
-from poem.rules import PHRASE
+from poem.rules import DEFINITION, DEFINITIONS_MAX, PHRASE
 from poem.sentences import Frame, Sentence, Voices
 from poem.store import Theme, store
 
@@ -35,8 +35,6 @@ _LAYOUTS = {
 }
 # 180 to 240 with the line breaks and without, whichever layout is taken.
 _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGRAPHS[1] - 1))
-_DEFINITION = "である。"
-_DEFINITIONS_MAX = 2
 
 # The best is taken of so many drafts that fit, and so many plans are tried for them on a thread. One thread alone: the
 # best of two is mostly of the one whose stations differ most, and its sentences would wear out.
@@ -124,8 +122,8 @@ def _drafts(
             if cut := len(frame.turns) > 0 and len(text) >= _FITTING.stop:
                 frame = replace(frame, turns=())
                 text = "".join(sentence.text for sentence in (*frame.lines, *body))
-            defined = text.count(_DEFINITION)
-            if len(text) in _FITTING and defined <= _DEFINITIONS_MAX and not banned.within(text):
+            defined = text.count(DEFINITION)
+            if len(text) in _FITTING and defined <= DEFINITIONS_MAX and not banned.within(text):
                 draft = _judge(title, frame, body, frozenset().union(*denied), rng)
                 found.append(replace(draft, score=draft.score - _TURNS_CUT * cut))
                 if len(found) == _DRAFTS:

@@ -51,8 +51,8 @@ _SUPERLATIVE = re.compile(
 _DENIAL = re.compile(
     "(?:遠|悪|狭|暗|寒|暑|古|低|弱|汚|臭|うるさ|騒がし)く(?:は|も)な(?:い|く)|不便(?:で|に)は?(?:ない|なく)"
 )
-_DEFINITION = "である。"
-_DEFINITIONS_MAX = 2
+DEFINITION = "である。"
+DEFINITIONS_MAX = 2
 """In a row; the third makes a list of definitions of the poem."""
 # A shorter wording is a word rather than a phrase; a poem may use words.
 PHRASE = 4
@@ -141,9 +141,9 @@ def _definitions(poem: str) -> Found:
     row = 0
     for n, text in enumerate(shape.paragraphs(poem), 1):
         for sentence in shape.sentences(text):
-            row = row + 1 if sentence.endswith(_DEFINITION) else 0
-            if row > _DEFINITIONS_MAX:
-                yield f"paragraph {n}", f"{row} sentences in a row end with 「{_DEFINITION}」"
+            row = row + 1 if sentence.endswith(DEFINITION) else 0
+            if row > DEFINITIONS_MAX:
+                yield f"paragraph {n}", f"{row} sentences in a row end with 「{DEFINITION}」"
 
 
 def _characters(poem: str) -> Found:

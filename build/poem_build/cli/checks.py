@@ -43,7 +43,7 @@ def check_stage(recipe: Recipe, game: Game, stage: str, out: Path) -> None:
     if shape is None:
         return
     machine, lengths = machine_here(out), lengths_of(recipe, game)
-    how = training_of(recipe, shape, lengths, gpu=machine.vram is not None)
+    how = training_of(recipe, lengths, gpu=machine.vram is not None)
     wanted = [one for one in needs_of(recipe, shape, how, lengths, machine) if one.stage == CHECKED[stage]]
     if lacks := machine.lacks(wanted, 0):
         raise PlanError(f"recipe {recipe.name}: {lacks[0]}; `poem-build plan` names the nearest that fits")

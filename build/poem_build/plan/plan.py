@@ -75,9 +75,9 @@ class Plan:
 
 def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machines: Machines) -> Plan:
     """The recipe's plan for the machine."""
-    how = training_of(recipe, shape, lengths, gpu=machine.vram is not None)
+    how = training_of(recipe, lengths, gpu=machine.vram is not None)
     needs = tuple(needs_of(recipe, shape, how, lengths, machine))
-    on_gpu = training_of(recipe, shape, lengths, gpu=True)
+    on_gpu = training_of(recipe, lengths, gpu=True)
     gpu_needs = memory.training_needs(shape, on_gpu, "gpu", machine.gpus) if on_gpu else []
     served = memory.serve_need(shape, recipe.serve.num_ctx, "gpu", SERVED_MIXTURE)
     tokens = lengths.example * lengths.examples * (recipe.train.epochs if recipe.train else 0)
@@ -97,7 +97,7 @@ def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machi
     )
 
 
-def training_of(recipe: Recipe, shape: Shape, lengths: Lengths, *, gpu: bool) -> Training | None:
+def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool) -> Training | None:
     """How the recipe trains; None where nothing is trained."""
     spec = recipe.train
     if spec is None:

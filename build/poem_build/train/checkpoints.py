@@ -4,10 +4,10 @@ The library writes a folder a checkpoint, file by file. Once it is done, a seal 
 SHA-256 of each of its files. Killed at any moment, a process leaves the sealed ones before.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
+from poem_build.store.digest import sha256
 from poem_build.store.folder import write_text
 
 SEALS = "seal-*.json"
@@ -48,9 +48,4 @@ def _step(seal: Path) -> int:
 
 def _digests(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): _digest(path) for path in files}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {str(path.relative_to(folder)): sha256(path) for path in files}

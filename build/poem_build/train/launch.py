@@ -38,7 +38,7 @@ class Work(BaseModel):
 
 
 def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
-    """Train in as many processes as there are GPUs. Raises `DeviceError` with the last line of one that ended badly."""
+    """Train in as many processes as there are GPUs. Raises `DeviceError` with the first error that one told."""
     setup.room.mkdir(parents=True, exist_ok=True)
     spec = setup.spec
     work = Work(

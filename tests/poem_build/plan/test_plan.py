@@ -86,7 +86,7 @@ def test_a_recipe_trains_on_the_card_that_people_train_its_like_on(
     assert shape is not None
     given = recipe.train.model_dump() if recipe.train else presets.training(shape, {})
     recipe = recipe.model_copy(update={"train": Train.model_validate(given | {"preferences": None} | change)})
-    how = training_of(recipe, shape, lengths_of(recipe, GAME), gpu=True)
+    how = training_of(recipe, lengths_of(recipe, GAME), gpu=True)
     assert how is not None
     (needed,) = (one for one in memory.training_needs(shape, how, "gpu", gpus) if one.place == "gpu")
     assert 0.4 * card < needed.total / 1e9 < 0.95 * card, dict(needed.parts)  # the rest is the allocator's
