@@ -20,7 +20,7 @@ _MARKS = "\ufeff\u200b\u2060"
 _COMMENT = re.compile(r"(?:^|\s+)#(?:\s.*)?$|\s+#.*$", re.DOTALL)
 _HOST = re.compile(r"[\w.-]{1,253}")
 _PORTS = {"": 11434, "http": 80, "https": 443}
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses to listen on, and where who listens there is met on this machine."""
 _BESIDE = (".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _USER_IN_TEXT = re.compile(r"(?<=://)[^\s\"'<>]*(?=@)")
@@ -74,7 +74,7 @@ def ollama_url(text: str) -> str:
     user, at, place = rest.rpartition("@")
     server, slash, path = place.partition("/")
     host, port = _host_and_port(server)
-    host = _ANY.get(host, host) or "127.0.0.1"
+    host = EVERY_ADDRESS.get(host, host) or "127.0.0.1"
     port = port or _PORTS[_known(scheme)]
     return _url(_known(scheme) or "http", user + at, host, port, slash + path)
 

@@ -27,6 +27,11 @@ class Prompt:
     system: str
     user: str
 
+    @property
+    def text(self) -> str:
+        """Both parts, one under the other."""
+        return f"{self.system}\n\n{self.user}"
+
     def messages(self) -> list[dict[str, str]]:
         """The prompt in the ChatML message shape."""
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user}]

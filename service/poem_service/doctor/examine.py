@@ -17,13 +17,12 @@ from poem_service.doctor.report import Report, State
 from poem_service.doctor.visit import Played, StrangerError, Visit, find_service, start_service
 from poem_service.errors import EngineError, Reason, SettingsError
 from poem_service.game import game_of
-from poem_service.record.remedies import REMEDIES
+from poem_service.record.remedies import AGAIN, NOTICES, REMEDIES
 from poem_service.settings import Settings
 from poem_service.variables import VARIABLES
 
 SLOW_S = 20.0
 """A poem that takes longer keeps a queue of players waiting."""
-START_AGAIN = "サービスを起動し直してください（持ち出し版なら stop のあと start）。"
 
 
 async def examine(environ: Mapping[str, str], wait_s: float) -> Report:
@@ -32,7 +31,7 @@ async def examine(environ: Mapping[str, str], wait_s: float) -> Report:
     try:
         settings = Settings.from_env(environ)
     except SettingsError as error:
-        report.add("settings", State.BAD, str(error), f"この値を直して、{START_AGAIN}")
+        report.add("settings", State.BAD, str(error), f"この値を直して、{AGAIN}")
         return report
     _settings(report, environ, settings)
     game = _game(report, settings)
@@ -133,7 +132,7 @@ async def _service(
             return visit
     except (EngineError, StrangerError) as error:
         seen = f"{settings.port} 番ポートで、ほかのプログラムが答えているか、サービスが固まっています（{error}）"
-        report.add("service", State.BAD, seen, f"そのプログラムを止めるか、POEM_PORT を変えて、{START_AGAIN}")
+        report.add("service", State.BAD, seen, f"そのプログラムを止めるか、POEM_PORT を変えて、{AGAIN}")
     else:
         if not can_start:
             report.add("service", State.BAD, "動いていません", "上の × を直してから、起動してください。")
@@ -196,8 +195,7 @@ def _prompt(report: Report, ready: Mapping[str, Any]) -> None:
 
 def _gpu(report: Report, ready: Mapping[str, Any]) -> None:
     if ready["gpu_lost"]:
-        remedy = "GPU のドライバーを確かめて、起動しなおしてください。CPU のままでも遊べますが、遅くなります。"
-        report.add("gpu", State.BAD, "GPU を使う設定ですが、モデルは CPU で動いています", remedy)
+        report.add("gpu", State.BAD, *NOTICES["gpu_lost"])
         return
     share = ready["vram_share"]
     seen = (
@@ -212,9 +210,7 @@ def _gpu(report: Report, ready: Mapping[str, Any]) -> None:
 
 def _crowd(report: Report, ready: Mapping[str, Any]) -> None:
     if ready["queues_inside"]:
-        seen = "相手は、頼まれた数だけ同時には書いていません（順番待ちが相手の中でできています）"
-        remedy = "POEM_MAX_ACTIVE を小さくするか、Ollama の OLLAMA_NUM_PARALLEL を同じ数にしてください。"
-        report.add("crowd", State.NOTE, seen, remedy)
+        report.add("crowd", State.NOTE, *NOTICES["queues_inside"])
 
 
 def _hand(report: Report, played: Played, ready: Mapping[str, Any]) -> None:
@@ -249,7 +245,7 @@ def _log(report: Report, metrics: str, settings: Settings) -> None:
     lost = re.search(r"(?m)^poem_log_rows_lost_total (\d+)", metrics)
     if lost and int(lost[1]):
         seen = f"{where} に書き込めず、{lost[1]} 篇が残っていません"
-        report.add("log", State.BAD, seen, f"POEM_LOG_DB を、書き込める場所（容器の中なら /data）にして、{START_AGAIN}")
+        report.add("log", State.BAD, seen, f"POEM_LOG_DB を、書き込める場所（容器の中なら /data）にして、{AGAIN}")
     else:
         report.add("log", State.OK, f"{where} に残しています")
 

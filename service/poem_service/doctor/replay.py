@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poem.hand import Answer, Hand
-from poem_service.errors import Reason, RequestError, ServiceError, SettingsError
+from poem_service.doctor.visit import NOT_WAITED_FOR
+from poem_service.errors import RequestError, ServiceError, SettingsError
 from poem_service.record.outcome import Outcome
 from poem_service.record.sqlite_store import files_of
 from poem_service.request.intake import read_hand
@@ -20,7 +21,6 @@ from poem_service.service import Service
 from poem_service.settings import Settings
 
 LOOK_S = 0.1
-NOT_WAITED_FOR = frozenset({None, Reason.NO_ENGINE, Reason.MODEL_MISSING, Reason.TOO_SLOW, Reason.BELOW_COMPOSER})
 _QUERY = """
 SELECT created_at, selected_cards, generated_poem, llm_provider, llm_model, prompt_text, seed
 FROM generation_logs JOIN requests ON log_id = id WHERE request_id = ? ORDER BY id DESC LIMIT 1
@@ -82,13 +82,13 @@ async def _again(settings: Settings, logged: Logged, wait_s: float) -> tuple[Out
         hand = _hand(service, logged)
         await service.start()
         until = time.monotonic() + wait_s
-        while service.keeper.obstacle(time.monotonic()) not in NOT_WAITED_FOR and time.monotonic() < until:
+        while service.keeper.obstacle(time.monotonic()) not in NOT_WAITED_FOR | {None} and time.monotonic() < until:
             await asyncio.sleep(LOOK_S)
         outcome = await service.writer.write(hand, seed=logged.seed)
     finally:
         await service.stop()
     prompt = outcome.prompt
-    return outcome, logged.prompt is None or prompt is None or f"{prompt.system}\n\n{prompt.user}" == logged.prompt
+    return outcome, logged.prompt is None or prompt is None or prompt.text == logged.prompt
 
 
 def _hand(service: Service, logged: Logged) -> Hand:

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from poem.deck import Deck
+from poem.environment import EVERY_ADDRESS
 from poem.hand import Answer
 from poem.rules import Violation, check
 from poem_service.app import build_app
@@ -27,7 +28,6 @@ PROBE_S = 5.0
 CLIENT_PATIENCE_S = 90.0
 """The game gives up then."""
 LOOK_S = 0.5
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 NOT_WAITED_FOR = frozenset({Reason.NO_ENGINE, Reason.MODEL_MISSING, Reason.TOO_SLOW})
 """What waiting does not mend."""
 

@@ -43,7 +43,7 @@ class ChatTemplate:
         except _FAULTS:
             pass
         try:
-            return self._rendered([{"role": "user", "content": f"{prompt.system}\n\n{prompt.user}"}], special)
+            return self._rendered([{"role": "user", "content": prompt.text}], special)
         except _FAULTS as error:
             raise EngineError(Reason.UPSTREAM_ERROR, f"chat template: {error}") from error
 

@@ -143,7 +143,7 @@ def _row(at: datetime, outcome: Outcome) -> Row:
         outcome.source == "model",
         outcome.engine or outcome.source,
         outcome.model,
-        f"{prompt.system}\n\n{prompt.user}" if prompt else None,
+        prompt.text if prompt else None,
         outcome.reasoning,
         outcome.seed,
     )

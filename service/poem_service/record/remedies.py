@@ -1,8 +1,11 @@
-"""Why the model does not answer → what that means and what to do about it, for the person at the stand."""
+"""Why the model does not answer, or what is not well though it does → what that means and what to do about it.
+
+For the person at the stand.
+"""
 
 from poem_service.errors import Reason
 
-_AGAIN = "サービスを起動し直してください（持ち出し版なら stop のあと start）。"
+AGAIN = "サービスを起動し直してください（持ち出し版なら stop のあと start）。"
 
 REMEDIES: dict[Reason, tuple[str, str]] = {
     Reason.STARTING: ("サービスがモデルを探しています", "一分ほど待ってから、もう一度調べてください。"),
@@ -12,7 +15,7 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
     ),
     Reason.UNREACHABLE: (
         "モデルを動かす相手につながりません",
-        f"Ollama が動いているか、OLLAMA_HOST（POEM_ENGINE=openai なら POEM_OPENAI_URL）が正しいかを確かめ、{_AGAIN}",
+        f"Ollama が動いているか、OLLAMA_HOST（POEM_ENGINE=openai なら POEM_OPENAI_URL）が正しいかを確かめ、{AGAIN}",
     ),
     Reason.MODEL_MISSING: (
         "モデルが見つからないか、壊れています",
@@ -33,7 +36,7 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
     ),
     Reason.BREAKER_OPEN: (
         "失敗が続いたので、モデルを休ませています",
-        f"一分ほど待ってから、もう一度調べてください。続くときは、{_AGAIN}",
+        f"一分ほど待ってから、もう一度調べてください。続くときは、{AGAIN}",
     ),
     Reason.QUALITY: (
         "モデルの詩が決まりを守らないことが続いたので、モデルを休ませています",
@@ -52,13 +55,13 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
     ),
     Reason.UPSTREAM_ERROR: (
         "モデルがエラーを返しました",
-        f"{_AGAIN}続くときは、Ollama など、モデルを動かす相手のログを見てください。",
+        f"{AGAIN}続くときは、Ollama など、モデルを動かす相手のログを見てください。",
     ),
     Reason.TIMEOUT: (
         "モデルの返事が途中で止まりました",
-        f"ほかのプログラムを閉じてください。続くときは、{_AGAIN}",
+        f"ほかのプログラムを閉じてください。続くときは、{AGAIN}",
     ),
-    Reason.LOST: ("モデルとの接続が切れました", f"続くときは、{_AGAIN}"),
+    Reason.LOST: ("モデルとの接続が切れました", f"続くときは、{AGAIN}"),
     Reason.INCOMPLETE: ("モデルが最後まで書きませんでした", "続くときは、モデルを作り直してください。"),
     Reason.MALFORMED: ("モデルの返事が詩の形をしていません", "続くときは、モデルを作り直してください。"),
     Reason.RULES: (
@@ -66,3 +69,20 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
         "続くときは、モデルの出来を poem-build eval で確かめてください。",
     ),
 }
+
+NOTICES: dict[str, tuple[str, str]] = {
+    "prompt_differs": (
+        "モデルは別の版のプロンプトで学んでいます",
+        "モデルとサービスを同じ版のものにそろえてください。",
+    ),
+    "game_differs": ("モデルは別のゲームの札で学んでいます", "このゲームでモデルを作り直してください。"),
+    "gpu_lost": (
+        "GPU を使う設定ですが、モデルは CPU で動いています",
+        "GPU のドライバーを確かめて、起動し直してください。CPU のままでも遊べますが、遅くなります。",
+    ),
+    "queues_inside": (
+        "モデルを動かす相手が、頼まれた数だけ同時には書いていません",
+        "POEM_MAX_ACTIVE を小さくするか、Ollama の OLLAMA_NUM_PARALLEL を同じ数にしてください。",
+    ),
+}
+"""By what `/ready` tells."""

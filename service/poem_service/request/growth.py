@@ -23,11 +23,9 @@ class Growth:
         self._rest += piece
         if not self._inside:
             if _THOUGHTS.match(self._rest):
-                _, end, self._rest = (
-                    self._rest.rpartition("</think>") if "</think>" in self._rest else ("", "", self._rest)
-                )
-                if not end:
+                if _THOUGHTS_END not in self._rest:
                     return ""
+                self._rest = self._rest.rpartition(_THOUGHTS_END)[2]
             found = _START.search(self._rest)
             if found is None:
                 return ""

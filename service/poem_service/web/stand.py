@@ -13,7 +13,7 @@ from typing import Any
 from poem.hand import Hand, Pair
 from poem_service.errors import Reason
 from poem_service.record.outcome import Outcome
-from poem_service.record.remedies import REMEDIES
+from poem_service.record.remedies import NOTICES, REMEDIES
 from poem_service.service import Service
 from poem_service.web.page import inline_digests
 from poem_service.web.ready import readiness
@@ -99,7 +99,7 @@ def _notices(service: Service) -> Iterable[Notice]:
             yield Notice(f"{engine['engine']}：{meaning}", remedy)
     for name, notice in NOTICES.items():
         if ready[name]:
-            yield notice
+            yield Notice(*notice)
     if service.generation_log is not None and service.generation_log.lost:
         lost = f"記録に残せなかった詩が {service.generation_log.lost} 篇あります"
         yield Notice(lost, "POEM_LOG_DB の置き場所の空きを確かめてください。")
@@ -113,22 +113,6 @@ def _engines(engines: list[dict[str, Any]]) -> dict[str, str]:
         how = "書いています" if one["reason"] is None else REMEDIES[Reason(one["reason"])][0]
         told[one["engine"]] = f"{how}、{one['queue']} 人、起動から {one['poems']} 篇{share}"
     return told
-
-
-NOTICES = {
-    "prompt_differs": Notice(
-        "モデルは別の版のプロンプトで学んでいます", "モデルとサービスを同じ版のものにそろえてください。"
-    ),
-    "game_differs": Notice("モデルは別のゲームの札で学んでいます", "このゲームでモデルを作り直してください。"),
-    "gpu_lost": Notice(
-        "GPU を使う設定ですが、モデルは CPU で動いています", "GPU のドライバーを確かめて、起動し直してください。"
-    ),
-    "queues_inside": Notice(
-        "モデルを動かす相手が、頼まれた数だけ同時には書いていません",
-        "POEM_MAX_ACTIVE を小さくするか、Ollama の OLLAMA_NUM_PARALLEL を同じ数にしてください。",
-    ),
-}
-"""By what `/ready` tells."""
 
 
 def _row(*cells: object) -> str:
