@@ -61,6 +61,8 @@ class GeminiStandIn:
     """How often a batch is still running when it is looked at."""
     spoil: Callable[[int], dict[str, Any] | None] = lambda n: None
     """An error for the nth answer of a batch."""
+    keyless: bool = False
+    """Whether a batch's answers come back without their keys."""
     slow_s: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -165,7 +167,7 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
             for n, one in enumerate(requests):
                 error = state.spoil(n)
                 answer = {"error": error} if error else {"response": state.generate(one["request"], Fault())}
-                answers.append(answer | ({"metadata": one["metadata"]} if "metadata" in one else {}))
+                answers.append(answer | ({} if state.keyless else {"metadata": one["metadata"]}))
             display = body["batch"].get("displayName", "")
             state.batches[name] = {"name": name, "answers": answers, "polls": 0, "display": display}
             self._send(200, self._told(state.batches[name]))

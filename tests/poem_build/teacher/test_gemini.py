@@ -245,6 +245,17 @@ async def test_a_batch_that_half_failed_is_asked_for_the_rest(
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_answers_without_keys_stand_in_the_order_of_their_questions(
+    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+    server.keyless = True
+    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(count))
+    assert all(one.answer for one in settled)
+    assert (asked, len(server.batches)) == (count, 1)
+
+
 async def test_groups_go_out_in_the_same_batch_and_what_is_put_aside_is_replaced(
     server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
