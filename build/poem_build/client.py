@@ -1,4 +1,4 @@
-"""A server's address → an HTTP client of it.
+"""A server's address → an HTTP client of it; and what it says in an error → one line of ours.
 
 On the way to this machine, or to one beside it, stands no proxy of the environment; to any other, as NO_PROXY says.
 """
@@ -10,6 +10,9 @@ from poem.environment import is_near
 
 if TYPE_CHECKING:
     import httpx
+
+_SHOWN = 200
+"""Characters of what a server says that stand in an error."""
 
 
 def client(url: str, timeout_s: float) -> "httpx.Client":
@@ -25,3 +28,8 @@ def async_client(url: str, timeout_s: float, headers: Mapping[str, str] | None =
 
     transport = httpx.AsyncHTTPTransport() if url and is_near(url) else None
     return httpx.AsyncClient(headers=headers, timeout=timeout_s, transport=transport)
+
+
+def told(text: str, key: str) -> str:
+    """What a server says, in one short line; our key, which some repeat, is taken out before anything is cut off."""
+    return " ".join((text.replace(key, "…") if key else text)[:_SHOWN].split())

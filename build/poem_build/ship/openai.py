@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from poem.environment import meant
-from poem_build.client import client
+from poem_build.client import client, told
 from poem_build.data.formats import Shape
 from poem_build.errors import PublishError
 from poem_build.ship.tuning import State
@@ -63,7 +63,7 @@ class OpenAITuning:
         try:
             with client(self._url, _TIMEOUT_S) as there:
                 reply = there.request(method, url, headers={"Authorization": f"Bearer {self._key}"}, **what)
-            told = dict(reply.json())
+            found = dict(reply.json())
         except (httpx.HTTPError, OSError) as error:
             raise PublishError(
                 f"openai: {url}: {type(error).__name__}; run it again, a job that was started goes on"
@@ -73,9 +73,7 @@ class OpenAITuning:
                 f"openai: {url}: status {reply.status_code}, and no JSON; is the address right?"
             ) from error
         if reply.is_error:
-            said = told.get("error")
-            why = " ".join(str(said.get("message") if isinstance(said, dict) else said)[:200].split()).replace(
-                self._key, "…"
-            )
+            said = found.get("error")
+            why = told(str(said.get("message") if isinstance(said, dict) else said), self._key)
             raise PublishError(f"openai: {url}: status {reply.status_code}: {why}; check address, model and key")
-        return told
+        return found

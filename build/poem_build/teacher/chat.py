@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from poem_build.client import async_client
+from poem_build.client import async_client, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage
@@ -18,8 +18,8 @@ class _Http:
 
     name: ClassVar[str]
 
-    def __init__(self, spec: Teaching, model: str, address: str, headers: Mapping[str, str]) -> None:
-        self.model, self._asked_model, self._spec = model, model, spec
+    def __init__(self, spec: Teaching, model: str, address: str, key: str, headers: Mapping[str, str]) -> None:
+        self.model, self._asked_model, self._spec, self._key = model, model, spec, key
         self._address = address.rstrip("/")
         self._client = async_client(address, spec.timeout_s, headers)
 
@@ -38,8 +38,8 @@ class _Http:
         if reply.status_code >= 500:
             raise FailedError(f"status {reply.status_code}")
         if reply.status_code >= 400:
-            told = " ".join(reply.text[:200].split())
-            raise TeacherError(f"{self.name}: {url}: status {reply.status_code}: {told}; check address, model and key")
+            said = told(reply.text, self._key)
+            raise TeacherError(f"{self.name}: {url}: status {reply.status_code}: {said}; check address, model and key")
         try:
             return dict(reply.json())
         except ValueError:
@@ -52,7 +52,7 @@ class OpenAI(_Http):
     name = "openai"
 
     def __init__(self, spec: Teaching, key: str, address: str) -> None:
-        super().__init__(spec, spec.model, address, {"Authorization": f"Bearer {key}"} if key else {})
+        super().__init__(spec, spec.model, address, key, {"Authorization": f"Bearer {key}"} if key else {})
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""
@@ -80,7 +80,7 @@ class Anthropic(_Http):
     name = "anthropic"
 
     def __init__(self, spec: Teaching, key: str, address: str) -> None:
-        super().__init__(spec, spec.model, address, {"x-api-key": key, "anthropic-version": "2023-06-01"})
+        super().__init__(spec, spec.model, address, key, {"x-api-key": key, "anthropic-version": "2023-06-01"})
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""

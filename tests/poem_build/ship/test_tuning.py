@@ -89,6 +89,13 @@ def test_a_job_that_fails_says_why_and_is_forgotten(there: Tuner, dataset: Path,
     assert not _tuned(_service(name, there), dataset)[2]
 
 
+def test_a_key_that_the_line_would_end_in_is_not_shown_in_part(there: Tuner, dataset: Path) -> None:
+    wrong = "w" * 190
+    with pytest.raises(PublishError, match=r"Incorrect API key: Bearer …; check") as caught:
+        _tuned(_service(OPENAI, there, wrong), dataset)
+    assert "www" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", [OPENAI, GOOGLE])
 def test_a_key_that_is_refused_is_not_shown_and_stands_in_no_file(there: Tuner, dataset: Path, name: str) -> None:
     wrong = "another-key-9876543210"

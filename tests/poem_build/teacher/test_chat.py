@@ -139,6 +139,17 @@ async def test_what_goes_wrong_is_one_of_four_kinds(
     assert getattr(caught.value, "seconds", 7) == 7
 
 
+@pytest.mark.parametrize("make", [_openai, _anthropic])
+async def test_a_key_that_the_server_repeats_is_not_shown(make: Any) -> None:
+    for before in ("", "x" * 196):  # whole, and where the line ends
+        with serving((401, {}, f"{before}a-key")) as (url, _):
+            teacher = make(url)
+            with pytest.raises(TeacherError, match=f"status 401: {before}…; check") as caught:
+                await teacher.say(ASK, [])
+            await teacher.close()
+        assert "a-ke" not in str(caught.value)
+
+
 async def test_a_server_that_is_not_there_costs_nothing() -> None:
     teacher = _openai("http://127.0.0.1:9")
     with pytest.raises(FailedError, match="no connection"):
