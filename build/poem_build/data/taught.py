@@ -33,7 +33,7 @@ def read_taught(folder: Path, game: Game) -> tuple[dict[Split, list[Example]], d
     """
     try:
         told = dict(json.loads((folder / FILE).read_text("utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DatasetError(f"{folder / FILE}: not there or damaged; `poem-build teacher run` makes it") from error
     if told.get("game_digest") != game.deck.digest:
         raise DatasetError(f"{folder / FILE}: game_digest: written for another deck; run the teacher for this one")

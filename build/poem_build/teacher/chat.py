@@ -42,8 +42,8 @@ class _Http:
             raise TeacherError(f"{self.name}: {url}: status {reply.status_code}: {said}; check address, model and key")
         try:
             return dict(reply.json())
-        except ValueError:
-            raise FailedError("the answer is no JSON") from None
+        except (ValueError, TypeError):
+            raise FailedError("the answer is no JSON object") from None
 
 
 class OpenAI(_Http):

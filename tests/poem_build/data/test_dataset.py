@@ -17,7 +17,7 @@ from poem_build.data.corpus import corpus
 from poem_build.data.examples import Example, write_examples
 from poem_build.data.examples import read_examples as read_of
 from poem_build.data.hands import SPLITS, hands, split_of
-from poem_build.data.taught import write_taught
+from poem_build.data.taught import read_taught, write_taught
 from poem_build.errors import DatasetError
 from poem_build.recipe.schema import Recipe
 from poem_build.store.digest import sha256
@@ -97,6 +97,13 @@ def test_a_teachers_few_poems_come_first_and_the_composer_fills_up_all_but_the_t
         assert len({pattern_key(one.hand) for some in read.values() for one in some}) == sum(sizes)
         report = json.loads((made.path / "dataset.json").read_text("utf-8"))
         assert (report["teacher"], report["cost_usd"], report["filled"]) == ("gemini", 0.5, sum(sizes) - 6)
+
+
+@pytest.mark.parametrize("text", ["null", "3", "[1]", "{"])
+def test_a_teachers_folder_whose_word_is_no_object_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "teacher.json").write_text(text, "utf-8")
+    with pytest.raises(DatasetError, match=r"teacher\.json: not there or damaged; `poem-build teacher run` makes it"):
+        read_taught(tmp_path, GAME)
 
 
 def _small_deck(wordings: int) -> Deck:

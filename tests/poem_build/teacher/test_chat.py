@@ -123,7 +123,7 @@ async def test_why_it_ended_is_understood(make: Any, reply: Reply, ended: str) -
     [
         ((429, {"Retry-After": "7"}, {}), BusyError, "429"),
         ((503, {}, {}), FailedError, "status 503"),
-        ((200, {}, "no json"), FailedError, "no JSON"),
+        *(((200, {}, text), FailedError, "no JSON object") for text in ("no json", "null", "3", "[1]")),
         ((401, {}, {"error": "wrong key"}), TeacherError, "status 401: .*wrong key.*check address, model and key"),
     ],
 )
