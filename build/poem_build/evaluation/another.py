@@ -40,7 +40,9 @@ def seen_as(report: EvalReport, writer: str, model: str, sheets: Sequence[Sheet]
     figures = [
         called(one)
         for one in report.figures
-        if one.writer and not one.writer.endswith(FREE) and not one.name.endswith(("_composer", ".composer"))
+        if one.writer
+        and (one.writer == writer or not one.writer.endswith(FREE))
+        and not one.name.endswith(("_composer", ".composer"))
     ]
     ours = next(sheet for sheet in sheets if sheet.writer == writer)
     return report.model_copy(

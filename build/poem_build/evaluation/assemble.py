@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from poem_build.data.dataset import DatasetReport
-from poem_build.evaluation.gates import EvalReport, below_composer, red_lines
+from poem_build.evaluation.gates import LINES, EvalReport, below_composer, red_lines
 from poem_build.evaluation.history import REGRESSION, changes
 from poem_build.evaluation.report import (
     Evaluation,
@@ -83,10 +83,11 @@ def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *,
 
 
 def measured_outcome(recipe: Recipe, report: EvalReport) -> Outcome:
-    """The verdict on a writer who is no trained model: by those gates alone whose figure it has."""
+    """The verdict on a writer who is no trained model: by those gates alone whose figure it has, one at the least."""
     found = outcome(recipe, report, cut_short=False)
     asked = [one for one in found.reasons if one.seen != "not measured"]
-    return found.model_copy(update={"reasons": asked, "passed": not any(one.refuses for one in asked)})
+    measured = found.passed or any(one.gate in LINES for one in asked)
+    return found.model_copy(update={"reasons": asked, "passed": measured and not any(one.refuses for one in asked)})
 
 
 def _regressions(report: EvalReport, former: Former | None) -> Iterator[Reason]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from poem_build.evaluation import assemble, bootstrap, gates, matrix, measures
+from poem_build.evaluation.another import seen_as
+from poem_build.evaluation.answers import Sheet
 from poem_build.evaluation.gates import COUNTED
 from poem_build.evaluation.matrix import LOST, TIED, WON, Contest, Reading
 from poem_build.evaluation.report import Figure, Judged, Matrix
@@ -91,3 +93,17 @@ def test_a_judge_that_goes_by_the_order_or_cannot_be_read_is_named(recipe: Recip
         ("judge", "openai:m goes by the order: answers for the poem that stood first", "95%"),
         ("judge", "gemini:g answers what nobody can read", "100 of 100 answers"),
     ]
+
+
+@pytest.mark.parametrize("passed", [18, 10])
+def test_a_writer_that_is_asked_without_the_schema_is_judged_by_its_own_figures(recipe: Recipe, passed: int) -> None:
+    figures = [one.model_copy(update={"writer": "model/free"}) for one in _figures(passed)[:1]]
+    seen = seen_as(eval_report([*_figures(), *figures]), "model/free", "tiny", [Sheet("model/free", [], [])])
+    told = assemble.measured_outcome(recipe, seen)
+    assert [(one.gate, one.holds) for one in told.reasons] == [("eval_pass", passed == 18)]
+    assert told.passed == (passed == 18)
+
+
+def test_a_writer_of_whom_nothing_was_measured_does_not_go_on_stage(recipe: Recipe) -> None:
+    told = assemble.measured_outcome(recipe, eval_report([], judges=[Judged(name="openai:m", asked=9, unread=9)]))
+    assert (told.passed, [one.gate for one in told.reasons]) == (False, ["judge"])
