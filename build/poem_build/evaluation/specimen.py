@@ -18,10 +18,11 @@ COUNT = 20
 def specimens(sheet: Sheet, beside: Sequence[Sheet]) -> list[Specimen]:
     """The writer's answers to the first hands, good or bad, each beside another's poem where there is one."""
     found = []
-    others = [{id(example): (one.writer, answer) for example, _, answer in one.delivered} for one in beside]
+    others = [{_asked(example): (one.writer, answer) for example, _, answer in one.delivered} for one in beside]
     for trial, rows in zip_longest(sheet.trials[:COUNT], sheet.tries[:COUNT]):
         if rows:
-            there = next((other[id(trial.example)] for other in others if id(trial.example) in other), None)
+            asked = _asked(trial.example)
+            there = next((other[asked] for other in others if asked in other), None)
             found.append(_specimen(trial.example, rows, there))
     return found
 
@@ -47,6 +48,11 @@ def broken(answer: Answer, example: Example) -> list[Broken]:
         for start, end in places or [(None, None)]:
             found.append(Broken(rule=violation.rule, part=part, found=violation.found, start=start, end=end))
     return list(dict.fromkeys(found))  # a word that comes twice was found twice, each time at both places
+
+
+def _asked(example: Example) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """What two writers' answers to the same hand have in common, whether they were just given or read again."""
+    return tuple(example.hand.ids()), example.candidates
 
 
 def _specimen(example: Example, rows: Sequence[Row], there: tuple[str, Answer] | None) -> Specimen:

@@ -8,6 +8,7 @@ from poem.game import builtin_game
 from poem.hand import Answer, Hand, Pair
 from poem_build.data.examples import Example
 from poem_build.evaluation import concealment, counted, diversity, meaning, specimen
+from poem_build.evaluation.another import sheets_of
 from poem_build.evaluation.answers import Sheet
 from poem_build.evaluation.hands import Trial
 
@@ -114,3 +115,6 @@ def test_specimens_stand_beside_their_hands_and_another_s_poem(sheets: list[Shee
     assert [one.card_id for one in found[0].hand] == [p.card.id for p in sheets[0].trials[0].example.hand.pairs]
     assert (found[0].beside_writer, found[0].beside) == ("hand", sheets[1].delivered[0][2].poem)
     assert (found[-1].beside_writer, found[-1].broken) == ("", [])
+    rows = [row for sheet in sheets for tries in sheet.tries for row in tries]
+    composer, hand = sheets_of(rows, GAME)
+    assert specimen.specimens(composer, [hand]) == found
