@@ -25,6 +25,7 @@ from poem_build.judge.protocol import MALFORMED
 from poem_build.judge.rules import Rules
 from poem_build.progress import progress
 from poem_build.store.digest import digest_of
+from poem_build.store.folder import write_text
 
 
 class Row(Figures):
@@ -94,9 +95,8 @@ def play(name: str, writer: Writer, trials: Sequence[Trial], room: Path) -> Shee
     room.mkdir(parents=True, exist_ok=True)
     path = room / f"answers-{digest_of(name)[:12]}.jsonl"
     known = _read(path)
-    with path.open("w", encoding="utf-8") as file:
-        for rows in known[: len(trials)]:
-            file.write(_line(rows))
+    write_text(path, "".join(map(_line, known[: len(trials)])))  # a torn line goes, what was whole is never away
+    with path.open("a", encoding="utf-8") as file:
         for n, trial in enumerate(progress(trials, f"{name} writes")):
             if n < len(known):
                 continue
@@ -161,7 +161,7 @@ def _line(rows: Sequence[Row]) -> str:
 def _read(path: Path) -> list[list[Row]]:
     """The whole lines of what was answered before; a torn one and what follows it are asked for again."""
     found: list[list[Row]] = []
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
             found.append([Row.model_validate(row) for row in json.loads(line)])
         except (ValueError, ValidationError):

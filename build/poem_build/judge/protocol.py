@@ -82,4 +82,4 @@ def write_verdicts(path: Path, verdicts: Iterable[Verdict]) -> None:
 
 def read_verdicts(path: Path) -> list[Verdict]:
     """The verdicts of a file that was written so."""
-    return [Verdict.model_validate_json(line) for line in path.read_text("utf-8").splitlines()]
+    return [Verdict.model_validate_json(line) for line in path.read_bytes().splitlines()]

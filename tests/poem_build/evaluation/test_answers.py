@@ -74,6 +74,25 @@ def test_what_was_answered_before_a_death_is_not_asked_again(there: list[Trial],
     assert play("model", Scripted([]), three, tmp_path).tries == sheet.tries
 
 
+def test_answers_are_on_disk_all_the_while_and_whole_whatever_stands_in_them(
+    there: list[Trial], tmp_path: Path
+) -> None:
+    odd = "朝。\u2028夜。\u2029昼。\u0085"
+    with pytest.raises(KeyboardInterrupt):
+        play("model", Scripted([odd, odd, None], tries=1), there[:3], tmp_path)
+    (file,) = tmp_path.iterdir()
+    kept = file.read_bytes()
+
+    class Looking(Scripted):
+        def write(self, trial: Trial, seed: int) -> Reply | None:
+            assert file.read_bytes() == kept
+            return super().write(trial, seed)
+
+    writer = Looking([odd], tries=1)
+    sheet = play("model", writer, there[:3], tmp_path)
+    assert (writer.texts, [row.text for row in sheet.first]) == ([], [odd] * 3)
+
+
 def test_a_table_gives_what_it_holds_and_nothing_for_other_hands(there: list[Trial], tmp_path: Path) -> None:
     entry = Entry(there[1].example.hand, there[1].example.answer, "composed")
     write_table(tmp_path / "table.sqlite", [entry], GAME.deck)

@@ -14,7 +14,7 @@ from poem_build.data.examples import Example, read_examples
 from poem_build.engine.protocol import Question, Reply
 from poem_build.judge import delivery
 from poem_build.judge.delivery import Delivered, Sentences
-from poem_build.judge.protocol import Verdict
+from poem_build.judge.protocol import Verdict, read_verdicts, write_verdicts
 from poem_build.judge.rules import Rules, ask
 from poem_build.recipe.schema import Recipe
 from poem_service.watch.ladder import ATTEMPTS_MAX
@@ -97,3 +97,17 @@ def test_two_broken_sentences_in_a_hundred_are_refused(recipe: Recipe, whole: in
     told = Delivered(hands=20, by_try=[20, 0, 0], sentences=delivery.sentences([WHOLE] * whole + [CUT] * (100 - whole)))
     line = delivery.whole_sentences(told, changed(recipe, "gate", whole_sentences=0.99).gate)
     assert (line.key, line.holds) == ("whole_sentences", holds)
+
+
+def test_verdicts_are_read_as_they_were_written_whatever_stands_in_the_answers(tmp_path: Path) -> None:
+    verdict = Verdict(
+        judge="rules",
+        asked="m",
+        pairs=[],
+        candidates=[],
+        text="朝。\u2028夜。\u2029昼。\u0085",
+        ended="stop",
+        broken=["malformed"],
+    )
+    write_verdicts(tmp_path / "answers.jsonl", [verdict, verdict])
+    assert read_verdicts(tmp_path / "answers.jsonl") == [verdict, verdict]
