@@ -179,12 +179,11 @@ def _seen(evaluation: Evaluation, reason: Reason) -> Figure | None:
 
 
 def _rows(evaluation: Evaluation) -> Iterator[Row]:
-    there = {one.now.name: one for one in changes(evaluation.figures, evaluation.former)}
+    there = {one.now: one for one in changes(evaluation.figures, evaluation.former)}
     asked = {reason.gate: words.asked(reason.asked) for reason in evaluation.verdict.reasons}
     for figure in evaluation.figures:
         if figure.writer == MODEL:
-            change = there.get(figure.name)
-            yield Row(figure, change if change and change.now == figure else None, asked.get(figure.gate, ""))
+            yield Row(figure, there.get(figure), asked.get(figure.gate, ""))
 
 
 def _grouped(rows: Sequence[Row]) -> Iterator[tuple[str, Sequence[Row]]]:

@@ -79,13 +79,13 @@ def trend(kept: Sequence[Evaluation]) -> Iterator[Plot]:
 
 def _beside(evaluation: Evaluation) -> Iterator[Plot]:
     """The model's shares, those of the former build beside them."""
-    there = {one.now.name: one.former for one in changes(evaluation.figures, evaluation.former)}
+    there = {one.now: one.former for one in changes(evaluation.figures, evaluation.former)}
     ours = [one for one in evaluation.figures if one.writer == MODEL and one.unit == "share" and one.low >= 0]
     if not ours:
         return
     series = [Dots("このビルド", NOW, [_dot(one) for one in ours])]
     if there:
-        series.append(Dots("前のビルド", FORMER, [_dot(there.get(one.name)) for one in ours], hollow=True))
+        series.append(Dots("前のビルド", FORMER, [_dot(there.get(one)) for one in ours], hollow=True))
     svg = dot_plot("beside", [words.short(one) for one in ours], series, whole=True)
     yield Plot("beside", "割合", "点は値、線は95%の区間。" + _best(ours), svg, _legend(series))
 

@@ -8,11 +8,13 @@ import pytest
 
 from poem_build.evaluation.history import REGRESSION, changes, choice
 from poem_build.evaluation.report import Broken, Evaluation, Reason
-from poem_build.report import evaluation_page, evaluation_table
+from poem_build.report import evaluation_page, evaluation_table, words
 from poem_build.report.evaluation_page import Piece, paragraphs, render, verdict
+from poem_build.report.plots import plots
 from support.axe import faults
 from support.browser import CHROMIUM, browsing
-from support.evaluations import an_evaluation
+from support.evaluations import an_evaluation, share
+from support.tables import Tables
 
 HOSTILE = "</script><img src=https://evil.example/a onerror=alert(1)>「\u202e{{ 7*7 }}&amp;"
 
@@ -92,6 +94,22 @@ def test_a_planted_fall_turns_the_page_red_and_says_what_fell(fallen: Evaluation
     assert told in page
     assert page.index(told) < page.index("判定のわけ")
     assert f"否 舞台には、前のビルドを。\n{told}" in evaluation_table.render(fallen)
+
+
+def test_each_judges_former_value_stands_beside_its_own_figure() -> None:
+    def judged(report: Evaluation, first: float, second: float) -> Evaluation:
+        more = [
+            share("conceal.judge", value).model_copy(update={"what": f"named by {judge}"})
+            for judge, value in (("one", first), ("another", second))
+        ]
+        return report.model_copy(update={"figures": [*report.figures, *more]})
+
+    former = judged(an_evaluation(), 0.11, 0.33)
+    now = judged(an_evaluation("b" * 64, former=former), 0.22, 0.44)
+    rows = [row for row in Tables(render(now, [])).rows["数字の表"] if row[0] == words.FIGURES["conceal.judge"]]
+    assert [[cell.split()[0] for cell in row[1:3]] for row in rows] == [["22.0%", "11.0%"], ["44.0%", "33.0%"]]
+    other = judged(an_evaluation("b" * 64, former=judged(an_evaluation(), 0.12, 0.33)), 0.22, 0.44)
+    assert plots(now)[0].svg != plots(other)[0].svg
 
 
 def test_what_is_broken_is_marked_where_it_stands(former: Evaluation) -> None:
