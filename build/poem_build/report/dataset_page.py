@@ -29,14 +29,17 @@ img { max-width: 100% }
 <table>{% for one in problems[:shown] %}<tr><td>{{ one.kind }}<td>{{ one.where }}<td>{{ one.what }}</tr>{% endfor %}
 </table>
 <h2>Variety</h2>
+{% if variety %}
 <p>{{ variety.poems }} poems; {{ "%.1f" | format(100 * variety.distinct_openings) }} % of their openings differ;
 distinct 2, 3 and 4 characters: {{ variety.distinct.values() | join(", ") }}.</p>
+{% else %}
+<p>No poem could be read.</p>{% endif %}
 {% for name, picture in pictures.items() %}<h3>{{ name }}</h3><img alt="{{ name }}"
 src="data:image/svg+xml;base64,{{ picture }}">{% endfor %}
-<h3>Openings, endings and phrases that come most often</h3>
+{% if variety %}<h3>Openings, endings and phrases that come most often</h3>
 <table><tr><th>openings<th>endings<th>phrases</tr><tr>
 {% for some in (variety.openings, variety.endings, variety.tics) %}<td>{% for text, n in some.items() %}
-{{ n }} {{ text }}<br>{% endfor %}{% endfor %}</tr></table>
+{{ n }} {{ text }}<br>{% endfor %}{% endfor %}</tr></table>{% endif %}
 </html>
 """
 

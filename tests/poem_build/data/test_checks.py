@@ -99,6 +99,16 @@ def test_what_is_wrong_with_a_line_is_told_and_the_command_fails(
     assert f"{train}: line 1: {kind}: " in done.output
 
 
+def test_a_data_set_without_a_line_that_can_be_read_has_a_page_too(tmp_path: Path) -> None:
+    path, report = tmp_path / "train.jsonl", tmp_path / "report"
+    path.write_text('{"messages": []}\n', "utf-8")
+    done = CliRunner().invoke(cli, ["dataset", "check", str(path), "--report", str(report)])
+    assert f"{path}: line 1: malformed: " in done.output
+    page = (report / "report.html").read_text("utf-8")
+    assert "<p>No poem could be read.</p>" in page
+    assert page.count("data:image/svg+xml;base64,") == 1  # the problems
+
+
 def test_personal_data_in_an_answer_is_found(files: tuple[Path, Path]) -> None:
     train, _ = files
     lines = train.read_text("utf-8").splitlines()
