@@ -67,7 +67,7 @@ class Course:
         spec = self.spec
         if self.price is not FREE:
             beside = [*beside, *journal.elsewhere(journal.name)]
-        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.at_once, spec.kept_s(batch=self.batch))
+        terms = Terms(self.price, spec.tries, spec.max_tokens, spec.kept_s(batch=self.batch))
         pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
         return Asking(self.teacher, journal, Purse(self.most_usd, journal.spent_usd), pace, terms, read, beside)
 

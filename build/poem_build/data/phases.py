@@ -19,7 +19,7 @@ from poem_build.teacher.protocol import HOUR, Play, Usage
 PHASES = (100, 500, 5_000, 50_000)
 GATES = (0.2, 0.5, 0.7)
 """What the student's mean score must be of the teacher's after each phase, for the next to begin."""
-_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.8), ("valid", 0.1), ("test", 0.1))
+_HELD_OUT: dict[Split, float] = {"valid": 0.1, "test": 0.1}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Estimate:
 
 def sizes(hands: int) -> dict[Split, int]:
     """Hands of each split, 8:1:1."""
-    rest = {split: round(hands * share) for split, share in _SHARES[1:]}
+    rest = {split: round(hands * share) for split, share in _HELD_OUT.items()}
     return {"train": hands - sum(rest.values()), **rest}
 
 

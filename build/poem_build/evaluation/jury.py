@@ -157,7 +157,7 @@ async def settled(
         stories = [journal.story(ask.key) for ask in asks]
         paid = sum(juror.price.of(said.usage) for story in stories for said in story.answers)
         purse = Purse(most, paid + sum(story.in_doubt_usd for story in stories))
-        terms = Terms(juror.price, spec.tries, spec.max_tokens, spec.at_once)
+        terms = Terms(juror.price, spec.tries, spec.max_tokens)
         asking = Asking(teacher, journal, purse, Pace(spec.per_minute), terms, questions.read)
         with bar(f"{juror.name} judges", len(asks)) as advance:
 

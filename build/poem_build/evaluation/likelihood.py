@@ -11,12 +11,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from poem.game import Game
 from poem_build.data.examples import Example
 from poem_build.data.hands import hands
-from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models.family import Family
 from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_model, load_tokenizer
@@ -24,14 +21,6 @@ from poem_build.models.tokens import Tokens
 from poem_build.progress import progress
 
 PLAIN = Path(__file__).with_name("plain.txt")
-
-
-class Swap(BaseModel):
-    """By how many nats a right poem becomes less likely under another hand's cards, and in what share of hands."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    difference: Interval
-    share_lower: float
 
 
 @dataclass
@@ -44,12 +33,6 @@ class Likely:
     by_hand_tokens: list[float] = field(default_factory=list)
     swapped: list[float] = field(default_factory=list)
     """By how much each right poem is less likely under another hand's cards."""
-
-    @property
-    def swap(self) -> Swap:
-        """The same in figures; likelier under its own hand's cards is above 0."""
-        lower = sum(difference > 0 for difference in self.swapped)
-        return Swap(difference=mean_interval(self.swapped), share_lower=round(lower / len(self.swapped), 3))
 
 
 def ask(

@@ -1,15 +1,11 @@
-"""What a judge is: an example and a reply in, a verdict on that hand out; and how verdicts are kept."""
+"""The verdict on the answer to one hand: what it tells, how many make a score, and how they are kept."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
-
-from poem_build.data.examples import Example
-from poem_build.engine.protocol import Reply
 
 FILE = "answers.jsonl"
 MALFORMED = "malformed"
@@ -34,17 +30,6 @@ class Verdict(BaseModel):
     def passed(self) -> bool:
         """Whether nothing was found."""
         return not self.broken
-
-
-class Judge(Protocol):
-    """Whoever finds fault with answers."""
-
-    @property
-    def name(self) -> str:
-        """As verdicts tell it."""
-
-    def judge(self, example: Example, reply: Reply, asked: str) -> Verdict:
-        """The verdict on one answer."""
 
 
 class Score(BaseModel):

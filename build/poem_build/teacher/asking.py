@@ -42,7 +42,6 @@ class Terms:
     price: Price
     tries: int
     max_tokens: int
-    at_once: int
     kept_s: float = 0
     """How long the teacher is asked to keep a fixed prompt; it asks again when half of that is over."""
 
