@@ -81,7 +81,7 @@ class Tally:
 
 
 class Sampler:
-    """Hands for one split of a deck. `kinds` are the shares of the three kinds, those of the quotas otherwise."""
+    """Hands for one split of a deck, or of any where `split` is None, balanced by the quotas."""
 
     def __init__(self, deck: Deck, groups: Mapping[str, Group], quotas: Quotas, split: Split | None, seed: int) -> None:
         self._deck, self._groups, self._quotas, self._split = deck, groups, quotas, split

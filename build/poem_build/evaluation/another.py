@@ -70,7 +70,10 @@ def short_report(game: Game, verdicts: Sequence[Verdict], device: str) -> EvalRe
 def local_report(
     game: Game, trials: Sequence[Trial], wanted: Mapping[str, Writer], device: str, there: Sequence[Sheet] = ()
 ) -> EvalReport:
-    """What rules and counting say of the sheets that are there and of those who need no model; of the first in full."""
+    """A report by rules and counting alone on the sheets given and on `wanted`, who need no model.
+
+    The poems shown are the first one's.
+    """
     with tempfile.TemporaryDirectory() as room:
         sheets = [*there, *(play(name, writer, trials, Path(room)) for name, writer in wanted.items())]
     measured = [measures.measure(sheet, game) for sheet in sheets]

@@ -88,8 +88,8 @@ def damaged(folder: Path) -> list[str]:
 def before(folder: Path, gguf: str, hands_version: str) -> Evaluation | None:
     """The last report on another build whose hands were drawn in the same way.
 
-    One that passed before one that did not, or a fall that was refused would be the next one's measure; then one on
-    the very same hands.
+    Prefers one that passed, or a refused fall would become the next build's measure; among those, one on the very same
+    hands; then the newest.
     """
     number = hands_version.partition("-")[0]
     others = [one for one in history(folder) if one.provenance.gguf != gguf]

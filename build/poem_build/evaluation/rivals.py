@@ -54,7 +54,7 @@ class Round:
     rivals: tuple[Rival, ...]
     """Each text once."""
     asked: int
-    """None where a model of two stages gave no outline to ask by."""
+    """0 where a model of two stages gave no outline to ask by."""
     unfinished: int
     """Answers that never ended: where they stop is not the model's word, so nothing is learnt from them."""
 

@@ -1,7 +1,7 @@
 """Held-out hands → how the model is served: which answers end and keep the rules, how fast, and at what memory.
 
-Asked of Ollama under the schema and without it, and of the service with its embedded engine. Refused is what cannot be
-measured, and a model whose sentences break; what else it has to reach stands in the gates of `verify` and `eval`.
+Asked of Ollama under the schema and without it, and of the service with its embedded engine. The stage refuses a model
+that cannot be measured, or whose sentences break; the other limits are the gates of `verify` and `eval`.
 """
 
 import json
