@@ -1,6 +1,5 @@
 """A game's folder → a draft of `values.json`: what each wording is worth, as far as its words tell."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from poem.deck import Wording
 from poem.files import read_json
 from poem.game import Game
 from poem.store import store
-from poem_build.store.folder import write_text
+from poem_build.data.entries import add_entries
 
 VALUES = "values.json"
 _MOST = 2
@@ -49,9 +48,7 @@ def draft_values(folder: Path, game: Game, lemmas: Lemmas) -> Drafted:
                 new[wording.id] = found
             else:
                 unknown.append(wording.id)
-    if new:
-        lines = [f" {_json(key)}: {_json(value)}" for key, value in {**there, **new}.items()]
-        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    add_entries(path, new)
     return Drafted(len(there), len(new) - by_lemmas, by_lemmas, unknown)
 
 
@@ -68,7 +65,3 @@ def _by_lemmas(wording: Wording, roots: dict[str, frozenset[str]], lemmas: Lemma
 def _kin(one: str, other: str) -> bool:
     """Whether two different lemmas are written with the same kanji."""
     return one != other and any("一" <= letter <= "鿿" and letter in other for letter in one)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)

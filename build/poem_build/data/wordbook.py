@@ -1,18 +1,16 @@
 """Sentences that a teacher wrote → files in a game's folder, for a person to mend; what stands there is kept."""
 
-import json
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poem.files import read_json
 from poem.game import Game
 from poem_build.data.course import Course
+from poem_build.data.entries import add_entries
+from poem_build.data.values import VALUES
 from poem_build.data.words import Words, Written
 from poem_build.errors import TeacherError
-from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
 from poem_build.teacher.money import ledger
 
@@ -70,22 +68,8 @@ def lay_down(folder: Path, game: Game, written: list[Written]) -> None:
     values = {key: some for one in written for key, some in one.values.items()}
     titles = {key: entry for one in written for key, entry in one.titles.items()}
     wordings = {key: entry for one in written for key, entry in one.wordings.items()}
-    _add(folder / "values.json", values)
-    _add(folder / "sentences" / "titles.json", titles)
+    add_entries(folder / VALUES, values)
+    add_entries(folder / "sentences" / "titles.json", titles)
     for n, cards in enumerate(game.deck.categories.values(), 1):
         mine = {w.id: wordings[w.id] for card in cards for w in card.poems if w.id in wordings}
-        _add(folder / "sentences" / "wordings" / f"category-{n}.json", mine)
-
-
-def _add(path: Path, entries: Mapping[str, Any]) -> None:
-    """Add entries that are not there to a JSON object in a file."""
-    there = read_json(path) if path.is_file() else {}
-    new = {key: value for key, value in entries.items() if key not in there}
-    if new:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [f" {_json(key)}: {_json(value)}" for key, value in {**there, **new}.items()]
-        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+        add_entries(folder / "sentences" / "wordings" / f"category-{n}.json", mine)
