@@ -17,7 +17,7 @@ Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 # In 1,000 parts of all hands; what is left is for training.
 _HELD_OUT: dict[Split, int] = {"test": 50, "valid": 25}
-_EXHAUSTED = 20_000
+EXHAUSTED = 20_000
 """Deals in a row that bring no new hand of the split, after which the deck is taken to have no more."""
 
 
@@ -45,11 +45,17 @@ def hands(deck: Deck, split: Split, rng: Random) -> Iterator[Hand]:
             seen.add(key)
             idle = 0
             yield hand
-        elif (idle := idle + 1) > _EXHAUSTED:
+        elif (idle := idle + 1) > EXHAUSTED:
             if not seen:
-                raise DatasetError(f"the deck deals no hand that is for {split}; give it more cards or wordings")
+                raise no_hand(split)
             seen.clear()
             idle = 0
+
+
+def no_hand(split: Split | None) -> DatasetError:
+    """What is wrong with a deck that has none for the split, or none at all."""
+    of = f" that is for {split}" if split else ""
+    return DatasetError(f"the deck deals no hand{of}; give it more cards or wordings")
 
 
 def candidates_with(title: str, deck: Deck, rng: Random) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from poem.deck import CANDIDATES, Card, Deck
 from poem.hand import PAIRS, Hand, Pair, deal_cards
 from poem.pattern import pattern_key
 from poem_build.data.groups import GROUPS, Group
-from poem_build.data.hands import Split, split_of
+from poem_build.data.hands import EXHAUSTED, Split, no_hand, split_of
 from poem_build.errors import DatasetError
 from poem_build.recipe.teaching import Quotas
 from poem_build.teacher.protocol import Play
@@ -30,8 +30,6 @@ _EXTREME = 2
 """Cards of strength -4 and worse."""
 _CHOICE = 24
 """Hands of the split of which the best is taken."""
-_EXHAUSTED = 20_000
-"""Deals in a row that bring no new hand of the split, after which the deck is taken to have no more."""
 # What counts how much when hands of one kind are compared.
 _GRADE, _GROUP, _SEEN = 1.0, 1.0, 0.4
 _RARE = 0.9
@@ -98,13 +96,13 @@ class Sampler:
             tally.add(hand, self._groups, titles)
             yield Play(hand, titles)
         if not seen:
-            raise DatasetError(f"the deck deals no hand that is for {self._split}; give it more cards or wordings")
+            raise no_hand(self._split)
 
     def _choice(self, seen: Container[str], tally: Tally) -> dict[str, Hand]:
         """Some new hands of the split by their keys, as the game deals them; none when it has no more."""
         found: dict[str, Hand] = {}
         idle = 0
-        while len(found) < _CHOICE and idle < _EXHAUSTED:
+        while len(found) < _CHOICE and idle < EXHAUSTED:
             hand = self._deal(tally)
             key = pattern_key(hand)
             if key in seen or key in found or (self._split and split_of(hand) != self._split):
