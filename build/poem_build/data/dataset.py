@@ -84,8 +84,8 @@ def run(job: Job) -> DatasetReport:
         unwritten=unwritten,
         filled=sum(map(len, written.values())) - taught if spec.taught else 0,
     )
-    origin = Origin(game=game.name, game_digest=game.deck.digest, prompt_version=game.prompt_in(spec.stages))
-    origin = origin.model_copy(update={"stages": spec.stages})
+    version = game.prompt_in(spec.stages)
+    origin = Origin(game=game.name, game_digest=game.deck.digest, prompt_version=version, stages=spec.stages)
     write_origin(job.folder, origin)
     files = {split: sha256(job.folder / f"{split}.jsonl") for split in SPLITS}
     content = origin.model_dump(include={"game", "game_digest", "prompt_version"}) | report.model_dump()

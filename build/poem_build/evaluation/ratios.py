@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from poem_build.evaluation import bootstrap
+from poem_build.evaluation.gates import COUNTED
 from poem_build.evaluation.hands import TEACHER
 from poem_build.evaluation.jury import Heard
 from poem_build.evaluation.likelihood import Likely
@@ -60,12 +61,12 @@ def above_composer(points: Points) -> list[Figure]:
 def over_composer(duels: Sequence[Duel]) -> list[Figure]:
     """The duels with the composer that the model won, by the first language model that judged."""
     met = [one for one in duels if (one.first, one.second, one.aspect) == (MODEL, COMPOSER, "overall")]
-    return [one.share.model_copy(update={"name": "duel.composer"}) for one in met if one.judge != "counted"][:1]
+    return [one.share.model_copy(update={"name": "duel.composer"}) for one in met if one.judge != COUNTED][:1]
 
 
 def teacher_ratio(heard: Sequence[Heard], counted: Points) -> Ratio | None:
     """The student's mean points over the teacher's, by the first judge that gave any, else by those counted."""
-    for judge, points in [*((one.judge, one.points) for one in heard), ("counted", counted)]:
+    for judge, points in [*((one.judge, one.points) for one in heard), (COUNTED, counted)]:
         pairs = zip(points.get(MODEL, ()), points.get(TEACHER, ()), strict=False)
         both = [(mine, theirs) for mine, theirs in pairs if mine is not None and theirs is not None]
         if any(theirs for _, theirs in both):

@@ -20,7 +20,7 @@ from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
 from poem_build.evaluation.jury import Heard, Jury
 from poem_build.evaluation.report import MODEL, Figure, Judged
 from poem_build.evaluation.specimen import specimens
-from poem_build.evaluation.writers import ADAPTER, BASE, COMPOSER, FREE, Place
+from poem_build.evaluation.writers import ADAPTER, BASE, COMPOSER, F16_NAME, FREE, Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
 from poem_build.models.device import device_of
@@ -69,7 +69,7 @@ def stage(asked: Asked) -> Stage:
         "dataset": ("*.jsonl",),
     }
     more = {"adapter": ALL} if ADAPTER in plain else {}
-    more |= {"f16": (F16,)} if plain & {"f16", *MIXTURES} else {}
+    more |= {"f16": (F16,)} if plain & {F16_NAME, *MIXTURES} else {}
     return Stage(
         name="eval",
         summary="Judge the finished model on held-out hands, beside other writers.",

@@ -11,12 +11,12 @@ from poem_build.models.converter import gguf, quiet
 from poem_build.models.files import SERVED
 from poem_build.models.mixture import file_type, readable
 from poem_build.models.origin import Origin, read_origin, write_origin
+from poem_build.recipe.quantize import SERVED_MIXTURE
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, sections
 
 _WHOLE = ("F32", "F16", "BF16")
-_KIND = "Q4_K_M"
 
 
 class AdoptReport(Report):
@@ -36,15 +36,15 @@ def run(job: Job) -> AdoptReport:
     assert given is not None
     kind = file_type(given)
     origin = write_origin(job.folder, read_origin(job.path("merged")))
-    if kind == _KIND:
+    if kind == SERVED_MIXTURE:
         rewrite(given, target, job.recipe, origin)
     elif kind in _WHOLE:
         whole = job.folder / "whole.gguf"
         rewrite(given, whole, job.recipe, origin)
-        quantize_file(whole, target, "Q4_K_M")
+        quantize_file(whole, target, SERVED_MIXTURE)
         whole.unlink()
     else:
-        raise ModelFileError(f"{given}: is {kind}; give one in {_KIND}, which is taken as it is, or in F16")
+        raise ModelFileError(f"{given}: is {kind}; give one in {SERVED_MIXTURE}, which is taken as it is, or in F16")
     return AdoptReport(kind=kind, tensors=dict(tensor_types(target)), bytes=target.stat().st_size)
 
 

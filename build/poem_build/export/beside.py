@@ -12,8 +12,8 @@ from poem_build.errors import ModelFileError
 from poem_build.export import edits, parity, shared
 from poem_build.export.edits import Product
 from poem_build.export.gguf import completed, introduce, translated
-from poem_build.export.quantization import K_QUANTS, tensor_types
-from poem_build.export.quantized import QuantizeReport, gate
+from poem_build.export.quantization import tensor_types
+from poem_build.export.quantized import QuantizeReport, gate, not_k_quants
 from poem_build.models import architectures, family
 from poem_build.models.converter import VERSION, adapters, converter, gguf, quiet
 from poem_build.models.files import ADAPTER_FILE, SERVED
@@ -41,7 +41,7 @@ def run(job: Job) -> QuantizeReport:
     return QuantizeReport(
         tensors=dict(found),
         imatrix=None,
-        not_k_quants=sum(n for kind, n in found.items() if kind not in {*K_QUANTS, "F32"}),
+        not_k_quants=not_k_quants(found),
         bytes={kind: path.stat().st_size for kind, path in files.items()}
         | {"adapter": (job.folder / ADAPTER_FILE).stat().st_size},
     )

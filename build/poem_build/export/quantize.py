@@ -6,7 +6,7 @@ from poem_build.data.chats import read_chats
 from poem_build.errors import ModelFileError
 from poem_build.export import imatrix
 from poem_build.export.quantization import K_QUANTS, quantize_file, tensor_types
-from poem_build.export.quantized import QuantizeReport, Weighed, gate
+from poem_build.export.quantized import QuantizeReport, Weighed, gate, not_k_quants
 from poem_build.models import family
 from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, QUANTIZED, SERVED
@@ -31,12 +31,11 @@ def run(job: Job) -> QuantizeReport:
         quantize_file(source, target, kind, job.folder / IMATRIX if weighed else None)
         sizes[kind] = target.stat().st_size
     found = tensor_types(job.folder / SERVED)
-    matrices = {kind: n for kind, n in found.items() if kind != "F32"}
     write_origin(job.folder, read_origin(job.path("f16")))
     return QuantizeReport(
         tensors=dict(found),
         imatrix=weighed,
-        not_k_quants=sum(n for kind, n in matrices.items() if kind not in K_QUANTS),
+        not_k_quants=not_k_quants(found),
         bytes=sizes,
     )
 

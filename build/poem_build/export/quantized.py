@@ -1,5 +1,6 @@
 """What became of the served file, whichever stage made it → figures, and what they have to hold."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -30,6 +31,11 @@ class QuantizeReport(Report):
     not_k_quants: int
     """Matrices that no K-quant could take and that stayed larger."""
     bytes: dict[str, int]
+
+
+def not_k_quants(found: Mapping[str, int]) -> int:
+    """How many matrices of a file did not become K-quants, by its tensors' types; what is no matrix is F32."""
+    return sum(n for kind, n in found.items() if kind not in {*K_QUANTS, "F32"})
 
 
 def red_lines(report: QuantizeReport, asked: Gate) -> list[RedLine]:

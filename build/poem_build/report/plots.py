@@ -1,6 +1,5 @@
 """The figures of a report → its pictures, each with what it shows in a sentence."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -225,7 +224,7 @@ def _scores(evaluation: Evaluation) -> Iterator[Plot]:
     scores = [one for one in evaluation.matrix.scores if one.aspect == "overall"] if evaluation.matrix else []
     if not scores:
         return
-    names = [name for name, _ in Counter(one.writer for one in scores).items()]
+    names = list(dict.fromkeys(one.writer for one in scores))
     judges = list(dict.fromkeys(one.judge for one in scores))
     series = []
     for judge, colour in zip(judges, (NOW, FORMER, GOOD, THIRD, LINE), strict=False):

@@ -113,12 +113,13 @@ class Gemini:
 
     async def patiently(self, call: Callable[[], Any]) -> Any:
         """What the call gives, tried again while Gemini is busy or out of order. Raises `TeacherError` in the end."""
-        for n in range(_PATIENCE):
+        for n in range(1, _PATIENCE + 1):
             try:
                 return await self._call(call())
             except (BusyError, FailedError, LostError) as error:
                 told = str(error)
-                await asyncio.sleep(getattr(error, "seconds", None) or min(2**n, 60))
+                if n < _PATIENCE:
+                    await asyncio.sleep(getattr(error, "seconds", None) or min(2 ** (n - 1), 60))
         raise TeacherError(
             f"gemini: {told}, {_PATIENCE} times in a row; what is in the journal is kept, try again later"
         )
