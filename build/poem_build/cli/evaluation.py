@@ -19,7 +19,7 @@ from poem_build.evaluation import jury, writers
 from poem_build.evaluation.hands import BY_HAND, TEACHER
 from poem_build.evaluation.jury import Juror, Jury
 from poem_build.evaluation.report import FILE, MODEL, Evaluation, read_evaluation
-from poem_build.evaluation.stage import Asked
+from poem_build.evaluation.stage import Wishes
 from poem_build.evaluation.writers import COMPOSER, Place
 from poem_build.recipe.teaching import TeacherName
 from poem_build.report import evaluation_page, evaluation_table
@@ -67,7 +67,7 @@ def _command(
     if len(set(judges)) < len(judges):
         raise TeacherError(f"--judge {max(judges, key=judges.count)}: is there twice; give each once")
     jurors = tuple(juror_of(chosen, one, prices, list_path, address(host)) for one in judges)
-    asked = Asked(hands, _names(names), Jury(jurors, judge_hands, most), Place.of(address(host)))
+    asked = Wishes(hands, _names(names), Jury(jurors, judge_hands, most), Place.of(address(host)))
     for line in _plan(chosen, asked, prices) or ["no --judge: nobody is paid"] * dry_run:
         click.echo(line, err=not dry_run)
     if not dry_run:
@@ -108,7 +108,7 @@ def juror_of(chosen: Chosen, text: str, prices: Prices, list_path: Path, host: s
     return Juror(spec, price, partial(teacher_of, spec, chosen.game, host, os.environ))
 
 
-def _plan(chosen: Chosen, asked: Asked, prices: Prices) -> Sequence[str]:
+def _plan(chosen: Chosen, asked: Wishes, prices: Prices) -> Sequence[str]:
     """What each judge is asked, and what that costs if none of it was asked before."""
     by_hand = [BY_HAND] if any(poem.held_out for poem in chosen.game.poems) else []
     teacher = [TEACHER] if chosen.recipe.dataset.taught else []
@@ -122,7 +122,7 @@ def _plan(chosen: Chosen, asked: Asked, prices: Prices) -> Sequence[str]:
     return found
 
 
-def _evaluate(chosen: Chosen, asked: Asked, as_json: bool) -> None:
+def _evaluate(chosen: Chosen, asked: Wishes, as_json: bool) -> None:
     """Make the report and tell of it, also of one that is refused."""
     workshop = Workshop(chosen.recipe, chosen.game, chosen.out, pipeline.evaluating(chosen.recipe, asked))
     try:

@@ -61,7 +61,7 @@ def stages(recipe: Recipe) -> Sequence[Stage]:
     return tuple(others.get(one.name, one) for one in STAGES)
 
 
-def evaluating(recipe: Recipe, asked: stage.Asked) -> Sequence[Stage]:
+def evaluating(recipe: Recipe, asked: stage.Wishes) -> Sequence[Stage]:
     """The same, where more is asked of `eval` than the recipe does."""
     return (*stages(recipe)[:-1], stage.stage(asked))
 

@@ -21,7 +21,7 @@ from poem_build.engine.protocol import Reply
 from poem_build.errors import WriterError
 from poem_build.evaluation import writers
 from poem_build.evaluation.hands import Trial
-from poem_build.evaluation.writers import Asked, Place, Writer
+from poem_build.evaluation.writers import EngineWriter, Place, Writer
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.protocol import MALFORMED
 from poem_build.judge.rules import Rules, by_outline, question
@@ -121,7 +121,7 @@ def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Pa
     with closing(Journal.open(path, of)) as journal:
         found = []
         for example in progress(list(islice(examples(game), wanted)), f"{of.teacher} writes"):
-            if isinstance(writer, Asked) and writer.stages == 2:
+            if isinstance(writer, EngineWriter) and writer.stages == 2:
                 outline = _outline(writer, example, journal, of.teacher)
                 if outline is None:
                     found.append(Round(example, (), 0, 0))
@@ -137,7 +137,7 @@ def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Pa
         return found
 
 
-def _outline(writer: Asked, example: Example, journal: Journal, whose: str) -> Outline | None:
+def _outline(writer: EngineWriter, example: Example, journal: Journal, whose: str) -> Outline | None:
     """The first that is one, and has a title of the hand's; None if none is in as many tries as the service has."""
     key, first = pattern_key(example.hand), replace(example, stages=2)
     said = journal.story(f"{key} outline").answers

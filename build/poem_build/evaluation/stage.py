@@ -40,7 +40,7 @@ UNRANKED = (MODEL + FREE, BASE + FREE)
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wishes:
     """What a command asks beyond the recipe: fewer hands, more writers, judges."""
 
     hands: int | None = None
@@ -49,7 +49,7 @@ class Asked:
     place: Place = field(default_factory=Place)
 
 
-def stage(asked: Asked) -> Stage:
+def stage(asked: Wishes) -> Stage:
     """The stage that answers so."""
 
     def settings(recipe: Recipe) -> Mapping[str, Any]:
@@ -106,10 +106,10 @@ def gate(finished: Finished) -> None:
     refuse(lines, finished.artifact.path / FILE, cut_short=cut_short)
 
 
-STAGE = stage(Asked())
+STAGE = stage(Wishes())
 
 
-def run(job: Job, asked: Asked) -> EvalReport:
+def run(job: Job, asked: Wishes) -> EvalReport:
     """Have every writer write, and everything judged; all answers are kept."""
     there = hands.trials(job.game, asked.hands or job.recipe.gate.eval_hands, _taught(job))
     sheets = _written(job, asked, there)
@@ -165,7 +165,7 @@ def _taught(job: Job) -> list[Example]:
     return read_examples(job.path("dataset", "test.jsonl"), job.game)
 
 
-def _written(job: Job, asked: Asked, there: Sequence[Trial]) -> list[Sheet]:
+def _written(job: Job, asked: Wishes, there: Sequence[Trial]) -> list[Sheet]:
     given = {name for trial in there for name in trial.given}
     names = [MODEL, *UNRANKED, COMPOSER, *(name for name in (BY_HAND, TEACHER) if name in given), *asked.writers]
     sheets = []

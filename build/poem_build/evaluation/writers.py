@@ -78,7 +78,7 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class EngineWriter:
     """An engine that is asked as the service asks, or without the schema."""
 
     engine: Engine
@@ -243,7 +243,7 @@ def opened(name: str, job: Job, place: Place) -> Iterator[Writer]:
     else:
         constrained = not name.endswith(FREE) and plain != ADAPTER
         with _engine(plain, what, job, place) as engine:
-            yield Asked(engine, job.game, constrained, stages(name, job, place))
+            yield EngineWriter(engine, job.game, constrained, stages(name, job, place))
 
 
 def stages(name: str, job: Job, place: Place) -> Stages:

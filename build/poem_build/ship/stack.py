@@ -25,7 +25,7 @@ from poem_build.ship import containers, teaching
 from poem_build.ship.address import address_of, check_port, wait_for_page
 from poem_build.ship.containers import ROOT, Compose
 from poem_build.ship.made import UNMERGED, as_arguments, folder_of, whole
-from poem_build.ship.teaching import Asked
+from poem_build.ship.teaching import TeacherChoice
 
 REPOSITORY = "mansion-poem-model"
 PREVIOUS = f"{REPOSITORY}:previous"
@@ -106,7 +106,7 @@ def image(
     gpu: str,
     stack: str,
     how: Sequence[str] = (),
-    asked: Asked | None = None,
+    asked: TeacherChoice | None = None,
     *,
     keep: bool = False,
 ) -> None:
@@ -131,7 +131,7 @@ def image(
     if gpu == "nvidia":
         more += ["--device", "cuda"]  # asked for by name: one that cannot be used is an error
     if not keep:
-        _makefolder_of(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), more)
+        _make_artifacts(choice, gpu or ("nvidia" if containers.nvidia_ready() else ""), more)
     made = whole(choice.tag, unmerged=UNMERGED in more)
     compose, config = settled(choice, gpu, stack)
     name = config["services"][compose.holder]["image"]
@@ -188,7 +188,7 @@ def _carried(game: Path, tag: str) -> str:
     return str(copy.relative_to(ROOT))
 
 
-def _taught(choice: Choice, asked: Asked | None) -> list[str]:
+def _taught(choice: Choice, asked: TeacherChoice | None) -> list[str]:
     """What makes `poem-build run` learn from a teacher, after that has written."""
     if asked is None:
         return []
@@ -196,7 +196,7 @@ def _taught(choice: Choice, asked: Asked | None) -> list[str]:
     return teaching.teach(choice.options, choice.tag, asked, own_game=choice.game is not None)
 
 
-def _makefolder_of(choice: Choice, gpu: str, more: list[str]) -> None:
+def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
     """By .venv where there is one, else taken as they lie if whole, else by the build image; a GPU means the image."""
     if (ROOT / ".venv" / ".ready").is_file() and not gpu:
         containers.poem_build(["run", *choice.options, *more])

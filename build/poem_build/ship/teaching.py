@@ -14,7 +14,7 @@ TABLE = "table.json"
 
 
 @dataclass(frozen=True)
-class Asked:
+class TeacherChoice:
     """Who is to write, for which phase, how large a table, and for how many yen each of the three at the most."""
 
     teacher: str
@@ -28,7 +28,7 @@ class Asked:
         return ["--teacher", self.teacher, *([] if self.max_cost is None else ["--max-cost", str(self.max_cost)])]
 
 
-def teach(choice: list[str], tagged: str, asked: Asked, *, own_game: bool) -> list[str]:
+def teach(choice: list[str], tagged: str, asked: TeacherChoice, *, own_game: bool) -> list[str]:
     """Have the teacher write what is missing; what makes `poem-build run` learn from it.
 
     Words come first, since tables and poems of the composer draw on them. Raises `StackError` where the command does.
@@ -60,6 +60,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-cost", type=float, help="yen for words, poems and table each")
 
 
-def asked(given: argparse.Namespace) -> Asked | None:
+def asked(given: argparse.Namespace) -> TeacherChoice | None:
     """What was said of a teacher; None for nothing."""
-    return Asked(given.teacher, given.phase, given.table, given.max_cost) if given.teacher else None
+    return TeacherChoice(given.teacher, given.phase, given.table, given.max_cost) if given.teacher else None

@@ -15,7 +15,7 @@ from poem_build.errors import WriterError
 from poem_build.evaluation import measures, writers
 from poem_build.evaluation.answers import Sheet, play, read_rows, write_rows
 from poem_build.evaluation.hands import Trial
-from poem_build.evaluation.writers import Asked, Tabled
+from poem_build.evaluation.writers import EngineWriter, Tabled
 from poem_build.judge.protocol import MALFORMED
 from support.judges import judges
 
@@ -106,12 +106,12 @@ def test_a_table_gives_what_it_holds_and_nothing_for_other_hands(there: list[Tri
 def test_any_server_in_the_openai_shape_writes(there: list[Trial], tmp_path: Path) -> None:
     with judges(lambda _, question: encode(there[0].example.answer)) as bench:
         for constrained in (True, False):
-            writer = Asked(OpenAI(f"{bench.url}/v1", "m", ""), GAME, constrained)
+            writer = EngineWriter(OpenAI(f"{bench.url}/v1", "m", ""), GAME, constrained)
             sheet = play(f"openai:m {constrained}", writer, there[:1], tmp_path)
             assert [row.passed for row in sheet.first] == [True]
             assert (sheet.first[0].prompt_tokens, sheet.first[0].tokens) == (100, 10)
     with pytest.raises(WriterError, match=r"/v1/chat/completions: .*; check address, model and key"):
-        play("gone", Asked(OpenAI(f"{bench.url}/v1", "m", "key"), GAME, True), there[:1], tmp_path)
+        play("gone", EngineWriter(OpenAI(f"{bench.url}/v1", "m", "key"), GAME, True), there[:1], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from poem_build.evaluation.hands import Trial, trials
 from poem_build.evaluation.jury import Juror
 from poem_build.evaluation.preferences import Outcomes
 from poem_build.evaluation.rivals import Rival, Round
-from poem_build.evaluation.writers import Asked
+from poem_build.evaluation.writers import EngineWriter
 from poem_build.models.family import family
 from poem_build.models.load import load_tokenizer
 from poem_build.recipe.schema import RECIPES
@@ -184,7 +184,7 @@ class InTwoStages:
 
 def test_of_two_stages_the_poems_of_one_outline_are_compared_under_the_prompt_that_has_it(tmp_path: Path) -> None:
     engine = InTwoStages()
-    writer = Asked(engine, GAME, constrained=True, stages=2)
+    writer = EngineWriter(engine, GAME, constrained=True, stages=2)
     rounds = rivals.play(writer, GAME, ABOUT, 2, 5, tmp_path)
     assert [(len(one.keepers), len(one.breakers), one.unfinished) for one in rounds] == [(2, 2, 1)] * 2
     assert [one.outline for one in engine.questions] == ([True] * 2 + [False] * 5) * 2
@@ -204,7 +204,7 @@ def test_of_two_stages_the_poems_of_one_outline_are_compared_under_the_prompt_th
 
 def test_a_hand_that_gets_no_outline_in_three_tries_is_left_out_and_counted(tmp_path: Path) -> None:
     engine, hands = Silent(), 2
-    writer = Asked(engine, GAME, constrained=False, stages=2)
+    writer = EngineWriter(engine, GAME, constrained=False, stages=2)
     rounds = [each for _ in range(2) for each in rivals.play(writer, GAME, ABOUT, hands, 5, tmp_path)]
     assert [(one.rivals, one.asked) for one in rounds] == [((), 0)] * 4
     assert len(set(engine.seeds)) == len(engine.seeds) == hands * 3

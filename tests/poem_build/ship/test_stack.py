@@ -11,7 +11,7 @@ from poem_build.errors import ArtifactError, StackError
 from poem_build.models.files import ADAPTER_FILE, SERVED
 from poem_build.ship import address, made, stack
 from poem_build.ship.containers import Compose
-from poem_build.ship.teaching import Asked
+from poem_build.ship.teaching import TeacherChoice
 from poem_build.store.digest import sha256
 from poem_build.store.folder import MANIFEST
 
@@ -94,4 +94,4 @@ def test_a_large_model_may_have_what_it_needs_unless_somebody_said_otherwise(
 
 def test_what_lies_there_is_not_taken_and_made_anew_by_a_teacher_at_once() -> None:
     with pytest.raises(StackError, match=r"^KEEP: takes what lies there, and TEACHER has it made anew"):
-        stack.image("mini", None, "", "", asked=Asked("composer", 0, 10, None), keep=True)
+        stack.image("mini", None, "", "", asked=TeacherChoice("composer", 0, 10, None), keep=True)

@@ -15,7 +15,7 @@ from poem.table import Table
 from poem_build.data import table
 from poem_build.errors import StackError
 from poem_build.ship import containers
-from poem_build.ship.teaching import TABLE, Asked, add_options, asked, pack, room, teach
+from poem_build.ship.teaching import TABLE, TeacherChoice, add_options, asked, pack, room, teach
 from support.gemini_stand_in import KEY, gemini, poet
 from support.scribe import scribe
 
@@ -46,7 +46,7 @@ def _whats(calls: Path) -> list[str]:
 
 
 def test_words_come_first_then_poems_and_a_table(calls: Path) -> None:
-    told = teach(CHOICE, "tiny-game", Asked("gemini", 1, 300, 50.0), own_game=True)
+    told = teach(CHOICE, "tiny-game", TeacherChoice("gemini", 1, 300, 50.0), own_game=True)
     assert told == ["--taught", "artifacts/tiny-game/teacher/poems"]
     common = ["teacher", "run", *CHOICE, "--teacher", "gemini", "--max-cost", "50.0"]
     assert [json.loads(line) for line in calls.read_text("utf-8").splitlines()] == [
@@ -58,13 +58,13 @@ def test_words_come_first_then_poems_and_a_table(calls: Path) -> None:
 
 @pytest.mark.parametrize(("teacher", "own_game"), [("composer", True), ("gemini", False)])
 def test_the_composer_and_the_built_in_game_need_no_words(calls: Path, teacher: str, own_game: bool) -> None:
-    teach(CHOICE, "tiny", Asked(teacher, 0, 10, None), own_game=own_game)
+    teach(CHOICE, "tiny", TeacherChoice(teacher, 0, 10, None), own_game=own_game)
     assert _whats(calls) == ["poems", "table"]
 
 
 def test_what_fails_ends_it(calls: Path) -> None:
     with pytest.raises(StackError, match=r"poem-build teacher run .* --what words: status 1; the line above says why"):
-        teach(CHOICE, "tiny-game", Asked("anthropic", 0, 10, None), own_game=True)
+        teach(CHOICE, "tiny-game", TeacherChoice("anthropic", 0, 10, None), own_game=True)
     assert _whats(calls) == ["words"]
 
 
@@ -107,9 +107,9 @@ def test_two_files_become_words_a_data_set_and_the_table_of_a_stand(
     with gemini(write) as server:
         monkeypatch.setenv("GEMINI_API_KEY", KEY)
         monkeypatch.setenv("GEMINI_BASE_URL", server.url)
-        taught = teach(choice, "mini-game", Asked("gemini", 0, 50, 500.0), own_game=True)
+        taught = teach(choice, "mini-game", TeacherChoice("gemini", 0, 50, 500.0), own_game=True)
         asked = len(server.asked)
-        assert teach(choice, "mini-game", Asked("gemini", 0, 50, 500.0), own_game=True) == taught
+        assert teach(choice, "mini-game", TeacherChoice("gemini", 0, 50, 500.0), own_game=True) == taught
         assert len(server.asked) == asked
     subprocess.run([command, "dataset", *choice, *taught], cwd=tmp_path, check=True)
     made = json.loads((tmp_path / "artifacts" / "mini-game" / "dataset" / "dataset.json").read_text("utf-8"))
@@ -127,4 +127,4 @@ def test_the_command_line_says_who_is_asked() -> None:
     add_options(parser)
     assert asked(parser.parse_args([])) is None
     given = parser.parse_args(["--teacher", "gemini", "--phase", "2", "--max-cost", "99"])
-    assert asked(given) == Asked("gemini", 2, 1000, 99.0)
+    assert asked(given) == TeacherChoice("gemini", 2, 1000, 99.0)
