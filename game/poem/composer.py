@@ -40,6 +40,8 @@ _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGR
 # best of two is mostly of the one whose stations differ most, and its sentences would wear out.
 _DRAFTS = 3
 _PLANS_TRIED = 24
+# The first plans have to do without the residence as the subject of more sentences than are borne.
+_PLANS_STRICT = 6
 _FUSED = 0.5
 """How often two cards that a fused sentence speaks for are let share it."""
 
@@ -116,8 +118,10 @@ def _drafts(
     if any(denied):
         threads.sort(key=lambda thread: any(_lies(v.get(thread, ()), d) for v, d in zip(spoken, denied, strict=True)))
     for thread in threads:
-        for title, frame in islice(_plans(game, candidates, thread, rng), _PLANS_TRIED):
+        for n, (title, frame) in enumerate(islice(_plans(game, candidates, thread, rng), _PLANS_TRIED)):
             body = _body(thread, spoken, fused, denied, rng)
+            if n < _PLANS_STRICT and sum(one.subject for one in (*frame.lines, *body)) > _SUBJECTS_BORNE:
+                continue
             text = "".join(sentence.text for sentence in (*frame.lines, *body))
             if cut := len(frame.turns) > 0 and len(text) >= _FITTING.stop:
                 frame = replace(frame, turns=())

@@ -17,7 +17,7 @@ from poem.store import Motif, store
 
 # Of the frames so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
 # most, and what it is worth that a title calls for the thread, where 1 is that all it names is shown again.
-_KEPT = 16
+_KEPT = 20
 _CHANCE = 0.4
 _CALLED = 0.5
 
