@@ -98,6 +98,8 @@ def test_the_chart_refuses_what_it_does_not_know() -> None:
     assert "replica" in unknown.stderr
     empty = template("table", "--set", "engines.llama.kind=llama-server", "--set", "engines.llama.image=x")
     assert "engines.llama: llama-server needs weights (claim or image) and file" in empty.stderr
+    keyless = template("table", "--set", "monitoring.enabled=true", "--set", "monitoring.apiKey=POEM_API_KEY")
+    assert "monitoring.apiKey: it is a key of secret, which is not set" in keyless.stderr
 
 
 @needs_helm
@@ -226,6 +228,22 @@ def test_every_metric_that_is_asked_for_is_exposed() -> None:
     assert len(names) > 15
     assert {name.removesuffix("_bucket") for name in names - named} - exposed == set()
     assert len({rule["alert"] for rule in rules}) == 9
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_what_scrapes_asks_for_no_key_that_a_secret_may_lack(path: Path) -> None:
+    """The operator knows no optional ones: it would scrape nothing, and the first alert be that nobody answers."""
+    for monitor in of_kind(path, "ServiceMonitor"):
+        for endpoint in monitor["spec"]["endpoints"]:
+            assert endpoint.keys() == {"port", "path", "interval"}
+
+
+@needs_helm
+def test_what_scrapes_sends_the_key_that_it_is_told_of() -> None:
+    done = template("llama-server", "--set", "monitoring.apiKey=POEM_API_KEY")
+    found = [each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each["kind"] == "ServiceMonitor"]
+    credentials = {"name": "mansion-poem", "key": "POEM_API_KEY"}
+    assert [each["spec"]["endpoints"][0]["authorization"] for each in found] == [{"credentials": credentials}]
 
 
 def rules_of(found: Object) -> list[Object]:
