@@ -26,6 +26,8 @@ MANIFESTS = [DEPLOY / "manifests" / f"{name}.yaml" for name in SETS]
 JOBS = sorted((DEPLOY / "jobs").glob("*.yaml"))
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 """Of the Prometheus Operator: the API's own schemas do not know them."""
+SCALE = DEPLOY.parent / "docs" / "scale.md"
+POSTGRESQL = 5432
 OWN_STOP_S = 9
 """What the service takes from SIGTERM on (docs/reliability.md)."""
 OLDEST = ("--kube-version", "1.30")
@@ -192,6 +194,16 @@ def test_the_service_takes_its_settings_and_has_time_to_stop(path: Path) -> None
     assert set(re.findall(r"http://[a-z0-9-]+\.([a-z0-9-]+):", addresses)) == engines
     drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert spec["terminationGracePeriodSeconds"] > drain + OWN_STOP_S
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_a_log_in_postgresql_has_an_image_with_its_driver(path: Path) -> None:
+    ways = [way for policy in of_kind(path, "NetworkPolicy") for way in policy["spec"].get("egress", [])]
+    logs = any(port["port"] == POSTGRESQL for way in ways for port in way["ports"])
+    image = of_kind(path, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert logs == (path.stem == "vllm")
+    assert image == f"mansion-poem-service:0.1.0{'-postgresql' if logs else ''}"
+    assert f"EXTRA=postgresql -t {image} ." in SCALE.read_text("utf-8") or not logs
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
