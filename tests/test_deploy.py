@@ -262,6 +262,18 @@ def rules_of(found: Object) -> list[Object]:
     return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
 
 
+def test_what_is_to_be_typed_goes_to_the_namespace() -> None:
+    """Weights in another are out of the engines' reach."""
+    typed = [
+        block for block in re.findall(r"```sh\n(.*?)```", SCALE.read_text("utf-8"), re.DOTALL) if "kubectl" in block
+    ]
+    assert len(typed) == 2
+    for block in typed:
+        elsewhere = block.partition("kubectl config set-context --current --namespace mansion-poem\n")[0]
+        for line in re.findall(r"^(?:kubectl|helm) (?!create namespace).*", elsewhere, re.MULTILINE):
+            assert " -n mansion-poem " in line
+
+
 @pytest.mark.parametrize(
     "path", [DEPLOY / "jobs" / "teacher.yaml", DEPLOY / "jobs" / "train.yaml"], ids=lambda path: path.stem
 )
