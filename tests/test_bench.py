@@ -1,12 +1,40 @@
-"""The script for a GPU runs with a toy, on whatever there is."""
+"""The script for a GPU runs with a toy, on whatever there is; what others start and wait for, without an engine."""
 
+import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[1]
+TELLS = f"""#!{sys.executable}
+import http.server, json, os, sys
+
+class Tells(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(dict(os.environ)).encode())
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Tells).serve_forever()
+"""
+"""A llama-server that tells its environment."""
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bench` can be imported; what its scripts add to the path goes again."""
+    monkeypatch.syspath_prepend(ROOT)
+
+
+def stand_in(name: str, script: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program on PATH."""
+    (folder / name).write_text(script)
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
 
 
 @pytest.mark.long
@@ -17,3 +45,19 @@ def test_the_script_for_a_gpu_goes_from_random_weights_to_an_answer() -> None:
     assert {"lora", "qlora", "unsloth", "trl", "merge", "convert", "quantize", "modelfile", "verify"} <= lines.keys()
     assert float(lines["lora"].split()[1]) > 0
     assert float(lines["trl"].split()[3]) == pytest.approx(float(lines["lora"].split()[3]), abs=0.2)
+
+
+async def test_llama_server_keeps_the_instructions_as_ollama_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.scale.parts import openai_engine
+
+    stand_in("llama-server", TELLS, tmp_path, monkeypatch)
+    engine = openai_engine(tmp_path / "model.gguf")
+    await engine.start()
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            told = json.loads((await client.get(f"{engine.url}/health")).text)
+    finally:
+        await engine.end(signal.SIGKILL)
+    assert {"LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}.items() <= told.items()

@@ -206,6 +206,15 @@ def test_a_log_in_postgresql_has_an_image_with_its_driver(path: Path) -> None:
     assert f"EXTRA=postgresql -t {image} ." in SCALE.read_text("utf-8") or not logs
 
 
+def test_llama_server_keeps_the_instructions_as_the_model_s_image_does() -> None:
+    image = (DEPLOY.parent / "docker" / "model.Dockerfile").read_text("utf-8")
+    engine = of_kind(DEPLOY / "manifests" / "llama-server.yaml", "StatefulSet")[0]["spec"]["template"]["spec"]
+    given = {each["name"]: each.get("value") for each in engine["containers"][0]["env"]}
+    kept = dict(re.findall(r"(LLAMA_ARG_\w+)=(\S+)", image))
+    assert kept == {"LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}
+    assert kept.items() <= given.items()
+
+
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_what_scales_and_what_is_spared_is_there(path: Path) -> None:
     workloads = {(found["kind"], found["metadata"]["name"]) for found in objects(path)}

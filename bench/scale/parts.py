@@ -21,6 +21,8 @@ MODEL = "mansion-poem:tiny"
 SERVICES = 3
 CONTEXT = 3072
 """Tokens of a prompt and its answer, at most."""
+KEPT = {"LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}
+"""The instructions stay in llama.cpp's cache, as in the model's image."""
 BEHIND = ("nice", "-n", "5")
 """Engines have machines of their own elsewhere: here they take what the services leave."""
 UP_S = 120.0
@@ -97,7 +99,7 @@ class Ollama(Engine):
         port = free_port()
         environ = {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_MODELS": str(models), "OLLAMA_NO_CLOUD": "1"}
         environ |= {"OLLAMA_NUM_PARALLEL": str(SERVICES), "OLLAMA_GO_TEMPLATE": "1"}
-        environ |= {"LLAMA_ARG_THREADS": "1", "LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}
+        environ |= {"LLAMA_ARG_THREADS": "1"} | KEPT
         super().__init__("Ollama", [*BEHIND, "ollama", "serve"], port, "/api/version", environ)
 
     async def give(self, gguf: Path) -> None:
@@ -124,7 +126,7 @@ def openai_engine(gguf: Path) -> Engine:
     if program := llama_server():
         told = ["--alias", MODEL, "--host", "127.0.0.1", "--port", str(port), "--threads", "1", "--no-webui"]
         told += ["--parallel", str(SERVICES), "--ctx-size", str(SERVICES * CONTEXT)]
-        return Engine("llama-server", [*BEHIND, str(program), "--model", str(gguf), *told], port, "/health", {})
+        return Engine("llama-server", [*BEHIND, str(program), "--model", str(gguf), *told], port, "/health", KEPT)
     environ = {"POEM_ENGINE": "embedded", "POEM_GGUF": str(gguf), "POEM_PORT": str(port)}
     engine = Engine("llama.cpp in a poem-service", [*BEHIND, *SERVICE], port, "/v1/models", environ | PYTHON)
     engine.model = gguf.name  # as a service lists what it has inside
