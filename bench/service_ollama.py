@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
 import httpx  # noqa: E402
 
 from support.chaos import Tally, figures, play  # noqa: E402
-from support.process import free_port, resident_mb, service  # noqa: E402
+from support.process import children, free_port, resident_mb, service  # noqa: E402
 
 ROUND_S = 6.0
 DEADLINE_S = 20.0
@@ -50,18 +50,17 @@ class Ollama:
         """`stop` as an operator would, `kill` as a machine out of memory would, `runner` kills only its child."""
         assert self._process is not None
         if how == "runner":
-            for child in _children(self._process.pid):
-                os.kill(child, signal.SIGKILL)
+            runners = children(self._process.pid)
+            if not runners:
+                raise SystemExit("service_ollama: no runner to kill: is the model loaded?")
+            for runner in runners:
+                os.kill(runner, signal.SIGKILL)
             return
         if how == "stop":
             self._process.terminate()
         else:
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 async def run(rounds: int, players: int, model: str) -> dict[str, object]:

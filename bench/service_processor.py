@@ -26,7 +26,7 @@ import httpx  # noqa: E402
 
 from bench.service_speed import PEERS, process, write_answers, wrk  # noqa: E402
 from poem.game import builtin_game  # noqa: E402
-from support.process import free_port, service  # noqa: E402
+from support.process import children, free_port, service  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STREAM = "text/event-stream"
@@ -57,10 +57,9 @@ def spent_s(pid: int) -> float:
     """Processor time of a process and its living children."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS + sum(spent_s(int(child)) for child in children)
+    return (int(fields[11]) + int(fields[12])) / TICKS + sum(map(spent_s, children(pid)))
 
 
 async def cost_ms(peer: Peer, *, streamed: bool, clients: int, seconds: float) -> float:

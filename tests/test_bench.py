@@ -1,13 +1,17 @@
 """The script for a GPU runs with a toy, on whatever there is; what others start and wait for, without an engine."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+
+from support.process import children
 
 ROOT = Path(__file__).parents[1]
 TELLS = f"""#!{sys.executable}
@@ -61,3 +65,26 @@ async def test_llama_server_keeps_the_instructions_as_ollama_does(
     finally:
         await engine.end(signal.SIGKILL)
     assert {"LLAMA_ARG_SWA_FULL": "1", "LLAMA_ARG_CACHE_RAM": "0"}.items() <= told.items()
+
+
+def test_a_child_is_found_whichever_thread_started_it() -> None:
+    with ThreadPoolExecutor(1) as other:
+        child = other.submit(subprocess.Popen, ["sleep", "60"]).result()
+        try:
+            assert child.pid in children(os.getpid())
+        finally:
+            child.kill()
+            child.wait()
+
+
+async def test_a_round_that_finds_no_runner_to_kill_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.service_ollama import Ollama
+
+    stand_in("ollama", "#!/bin/sh\nexec sleep 60\n", tmp_path, monkeypatch)
+    ollama = Ollama()
+    await ollama.start()
+    try:
+        with pytest.raises(SystemExit, match="no runner"):
+            await ollama.end("runner")
+    finally:
+        await ollama.end("kill")

@@ -15,7 +15,7 @@ import httpx
 
 from poem_build.engine.ollama import call, upload
 from poem_build.models.files import CREATE, SERVED
-from support.process import ROOT, free_port
+from support.process import ROOT, children, free_port
 
 MODEL = "mansion-poem:tiny"
 SERVICES = 3
@@ -167,7 +167,7 @@ class Nginx:
         old = await self._written()
         os.kill(old, signal.SIGUSR2)
         async with asyncio.timeout(GONE_S):
-            while await self._written() == old or not _children(await self._written()):
+            while await self._written() == old or not children(await self._written()):
                 await asyncio.sleep(0.05)
         await self._quit(old)
 
@@ -188,12 +188,6 @@ class Nginx:
         async with asyncio.timeout(4 * GONE_S):
             while _lives(pid):
                 await asyncio.sleep(0.05)
-
-
-def _children(pid: int) -> list[str]:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return []
 
 
 def _lives(pid: int) -> bool:

@@ -52,3 +52,13 @@ def resident_mb(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     return 0.0
+
+
+def children(pid: int) -> list[int]:
+    """The processes that it started and that live, whichever of its threads did; none of one that is gone."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):  # it ended meanwhile
+                found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
