@@ -3,7 +3,8 @@
     python bench/service_ollama.py [--rounds 8] [--players 4] [--model mansion-poem:latest]
 
 Starts an `ollama` of its own on a free port, with the models of the usual place or of OLLAMA_MODELS. Prints
-one line of JSON; exits 1 if there was an error, a broken rule or a late poem, or the model did not come back.
+one line of JSON, in it the seconds from each fault until the model was back, null where it was never seen gone;
+exits 1 if there was an error, a broken rule or a late poem, or the model did not come back.
 """
 
 import argparse
@@ -28,6 +29,9 @@ from support.process import children, free_port, resident_mb, service  # noqa: E
 
 ROUND_S = 6.0
 DEADLINE_S = 20.0
+LOOK_S = 0.05
+SEEN_S = 15.0
+"""The service looks after its model every 5 s, and waits 8 s for an answer."""
 
 
 class Ollama:
@@ -68,7 +72,7 @@ async def run(rounds: int, players: int, model: str) -> dict[str, object]:
     ollama, rng, port = Ollama(), Random(3), free_port()
     tallies: list[Tally] = []
     memory: list[float] = []
-    back_s: list[float] = []
+    back: list[float | None] = []
     environ = {"POEM_ENGINE": "ollama", "OLLAMA_HOST": ollama.host, "POEM_MODEL": model}
     environ["POEM_DEADLINE_S"] = str(DEADLINE_S)
     started = time.monotonic()
@@ -77,11 +81,12 @@ async def run(rounds: int, players: int, model: str) -> dict[str, object]:
     try:
         url, pid = await serving.enter_async_context(service(environ, port))
         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            await _until_model(client)
             for n in range(rounds):
-                back_s.append(await _until_model(client))
                 playing = asyncio.create_task(_for_a_while(client, players, n))
                 await asyncio.sleep(rng.uniform(0.2, 0.5) * ROUND_S)
                 how = ("stop", "service", "kill", "runner")[n % 4]
+                returning = asyncio.create_task(back_s(client))  # it looks once the signal is sent
                 if how == "service":
                     await serving.aclose()  # SIGTERM, and waited for
                     _, pid = await serving.enter_async_context(service(environ, port))
@@ -92,26 +97,43 @@ async def run(rounds: int, players: int, model: str) -> dict[str, object]:
                         await ollama.start()
                 tallies += await playing
                 memory.append(resident_mb(pid))
-            back_s.append(await _until_model(client))
+                back.append(await returning)
     finally:
         await serving.aclose()
         await ollama.end("kill")
     return {
         **figures(tallies, memory, time.monotonic() - started),
         "rounds": rounds,
-        "model_back_s": [round(s, 2) for s in back_s],
+        "model_back_s": back,
     }
 
 
-async def _until_model(client: httpx.AsyncClient) -> float:
+async def back_s(client: httpx.AsyncClient, seen_s: float = SEEN_S) -> float | None:
+    """From a fault, which is now, until the model is there again; None if `/ready` never tells that it was gone."""
     started = time.monotonic()
+    try:
+        async with asyncio.timeout(seen_s):
+            while await _is_there(client):
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        return None
+    await _until_model(client)
+    return round(time.monotonic() - started, 2)
+
+
+async def _until_model(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(120):
-        while True:
-            ready = (await client.get("/ready")).json()
-            if ready["answers_from"] == "model" or ready["reason"] == "quality":  # there, whatever it is worth
-                break
-            await asyncio.sleep(0.05)
-    return time.monotonic() - started
+        while not await _is_there(client):
+            await asyncio.sleep(LOOK_S)
+
+
+async def _is_there(client: httpx.AsyncClient) -> bool:
+    """The model, whatever it is worth; a service that does not answer has none."""
+    try:
+        ready = (await client.get("/ready")).json()
+    except httpx.TransportError:
+        return False
+    return bool(ready["answers_from"] == "model" or ready["reason"] == "quality")
 
 
 async def _for_a_while(client: httpx.AsyncClient, players: int, n: int) -> list[Tally]:

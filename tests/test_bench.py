@@ -88,3 +88,32 @@ async def test_a_round_that_finds_no_runner_to_kill_is_none(tmp_path: Path, monk
             await ollama.end("runner")
     finally:
         await ollama.end("kill")
+
+
+def ready(*told: str) -> httpx.AsyncClient:
+    """A service whose `/ready` tells this, one after the other, and the last for ever; `gone`: nobody listens."""
+    left = list(told)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        if (now := left.pop(0) if len(left) > 1 else left[0]) == "gone":
+            raise httpx.ConnectError("nobody listens")
+        return httpx.Response(200, json={"answers_from": "table" if now != "model" else now, "reason": now})
+
+    return httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(answer))
+
+
+@pytest.mark.parametrize("told", [("model", "unreachable", "model"), ("model", "gone", "gone", "quality")])
+async def test_the_model_is_back_only_after_it_was_gone(told: tuple[str, ...]) -> None:
+    from bench.service_ollama import LOOK_S, back_s
+
+    async with ready(*told) as client:
+        seconds = await back_s(client)
+    assert seconds is not None
+    assert seconds >= (len(told) - 2) * LOOK_S  # it looks for the return as soon as it saw it go
+
+
+async def test_a_model_that_was_never_seen_gone_is_not_back_at_once() -> None:
+    from bench.service_ollama import back_s
+
+    async with ready("model") as client:
+        assert await back_s(client, seen_s=0.2) is None
