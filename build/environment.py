@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from functools import cache
 from pathlib import Path
 
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -41,8 +42,9 @@ def main() -> int:
     if index := torch_index(python):
         say(f"PyTorch for processors from {index}: about 0.2 GB")
         run([*install, "--index-url", index, "torch"])
-    else:
-        say("PyTorch from the package index, CUDA included: about 2.6 GB")
+    elif not has_torch(python):
+        size = "" if sys.platform == "darwin" else ", CUDA included: about 2.6 GB"
+        say(f"PyTorch from the package index{size}")
     say(f"everything else ({options.extras}): about 0.6 GB; {ABOUT}")
     hook = f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={ROOT / 'build' / 'llama.cpp.cmake'}"
     flags = " ".join(filter(None, ("-DLLAVA_BUILD=OFF", shlex.quote(hook), os.environ.get("CMAKE_ARGS"))))
@@ -57,8 +59,7 @@ def torch_index(python: Path) -> str | None:
 
     None where PyTorch is there already, an NVIDIA GPU is, or no index but the usual one can be reached.
     """
-    there = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
-    if there or shutil.which("nvidia-smi") or sys.platform == "darwin":
+    if has_torch(python) or shutil.which("nvidia-smi") or sys.platform == "darwin":
         return None
     index = os.environ.get("TORCH_INDEX", TORCH_INDEX)
     try:
@@ -66,6 +67,12 @@ def torch_index(python: Path) -> str | None:
             return index
     except OSError:
         return None
+
+
+@cache
+def has_torch(python: Path) -> bool:
+    """Whether PyTorch is there already."""
+    return subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
 
 
 def run(command: list[object], **environment: str) -> None:

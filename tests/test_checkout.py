@@ -104,3 +104,4 @@ def test_setting_up_compiles_llama_cpp_as_it_should(clone: Path, tools: Path) ->
     assert done.returncode == 0, done.stderr
     hook = f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={clone}/build/llama.cpp.cmake"
     assert shlex.split((tools / "uv.args").read_text()) == ["-DLLAVA_BUILD=OFF", hook, "-DGGML_NATIVE=OFF"]
+    assert "PyTorch" not in done.stdout, "it is there already"
