@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests", ".")]
 
 import httpx  # noqa: E402
 
-from bench.service_speed import PEERS, process, write_answers, wrk  # noqa: E402
+from bench.service_speed import PEERS, from_the_model, process, write_answers, wrk  # noqa: E402
 from poem.game import builtin_game  # noqa: E402
 from support.process import children, free_port, service  # noqa: E402
 
@@ -149,6 +149,7 @@ async def run(seconds: float, answer_s: float, clients: int) -> dict[tuple[float
                         found[regime, peer_name, streamed] = await cost_ms(
                             peer, streamed=streamed, clients=clients, seconds=seconds
                         )
+                await from_the_model(everybody["mansion-poem"].plain[0].rsplit("/api", 1)[0])
     return found
 
 

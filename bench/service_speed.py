@@ -144,7 +144,7 @@ async def run(seconds: float, rounds: int) -> dict[str, dict[int, dict[str, floa
                     await wrk(url, content, clients, 1)
                     found = await wrk(url, content, clients, seconds)
                     measured.setdefault(name, {}).setdefault(clients, []).append(found)
-        await _from_the_model(ours)
+        await from_the_model(ours)
     return {name: {c: _median(runs) for c, runs in by.items()} for name, by in measured.items()}
 
 
@@ -174,7 +174,7 @@ async def _add_peers(
         urls["LiteLLM"] = (f"http://127.0.0.1:{port}/v1/chat/completions", folder / "chat.json")
 
 
-async def _from_the_model(url: str) -> None:
+async def from_the_model(url: str) -> None:
     """Our figures count only if every poem was the model's."""
     async with httpx.AsyncClient(trust_env=False) as client:
         text = (await client.get(f"{url}/metrics")).text
@@ -182,7 +182,7 @@ async def _from_the_model(url: str) -> None:
         line for line in text.splitlines() if line.startswith("poem_answers_total") and 'source="model"' not in line
     ]
     if others:
-        raise SystemExit(f"service_speed: some poems were not the model's: {others}")
+        raise SystemExit(f"{Path(sys.argv[0]).stem}: some poems were not the model's: {others}")
 
 
 def _median(runs: list[dict[str, float]]) -> dict[str, float]:
