@@ -8,7 +8,6 @@ holds the fixed answers (`service_speed.write_answers`). Speaks Ollama's and Ope
 
 import asyncio
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import uvloop
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nTransfer-Encoding: chunked\r\n\r\n"
-_LENGTH = re.compile(r"(?i)content-length: *(\d+)")
 _END = b"0\r\n\r\n"
 
 
