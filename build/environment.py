@@ -33,16 +33,18 @@ def main() -> int:
     uv = shutil.which("uv")
     if not python.exists():
         run(
-            ["uv", "venv", "--python", sys.executable, options.venv]
+            ["uv", "venv", "--seed", "--python", sys.executable, options.venv]
             if uv
             else [sys.executable, "-m", "venv", options.venv]
         )
     install = ["uv", "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    if not has(python, "pip"):  # as uv once left it; the converter is fetched by pip
+        run([*install, "pip"] if uv else [python, "-m", "ensurepip"])
     install += ["--constraint", ROOT / "constraints.txt"]
     if index := torch_index(python):
         say(f"PyTorch for processors from {index}: about 0.2 GB")
         run([*install, "--index-url", index, "torch"])
-    elif not has_torch(python):
+    elif not has(python, "torch"):
         size = "" if sys.platform == "darwin" else ", CUDA included: about 2.6 GB"
         say(f"PyTorch from the package index{size}")
     say(f"everything else ({options.extras}): about 0.6 GB; {ABOUT}")
@@ -59,7 +61,7 @@ def torch_index(python: Path) -> str | None:
 
     None where PyTorch is there already, an NVIDIA GPU is, or no index but the usual one can be reached.
     """
-    if has_torch(python) or shutil.which("nvidia-smi") or sys.platform == "darwin":
+    if has(python, "torch") or shutil.which("nvidia-smi") or sys.platform == "darwin":
         return None
     index = os.environ.get("TORCH_INDEX", TORCH_INDEX)
     try:
@@ -70,9 +72,9 @@ def torch_index(python: Path) -> str | None:
 
 
 @cache
-def has_torch(python: Path) -> bool:
-    """Whether PyTorch is there already."""
-    return subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode == 0
+def has(python: Path, module: str) -> bool:
+    """Whether a module can be imported there."""
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
 def run(command: list[object], **environment: str) -> None:

@@ -105,3 +105,19 @@ def test_setting_up_compiles_llama_cpp_as_it_should(clone: Path, tools: Path) ->
     hook = f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={clone}/build/llama.cpp.cmake"
     assert shlex.split((tools / "uv.args").read_text()) == ["-DLLAVA_BUILD=OFF", hook, "-DGGML_NATIVE=OFF"]
     assert "PyTorch" not in done.stdout, "it is there already"
+
+
+@pytest.mark.parametrize(("installer", "there"), [("uv", False), ("uv", True), ("pip", True)])
+def test_the_environment_has_pip_whoever_made_it(clone: Path, tools: Path, installer: str, there: bool) -> None:
+    """What is fetched after the installing is fetched by pip; uv's own environments have none unless it is asked."""
+    made = tools / "made"
+    pip = made / "has-pip"
+    cases = f'"-m ensurepip") : >"{pip}" ;; *pip* | *poem_build*) [ -e "{pip}" ] ;;'
+    stand_in((made if there else tools) / "bin" / "python", f'case "$*" in {cases} esac')
+    if installer == "uv":
+        asked = f'case "$*" in "venv --seed "* | "pip install "*" pip") : >"{pip}" ;; esac'
+        stand_in(tools / "uv", f'PATH=/usr/bin:/bin; mkdir -p "{made}"; cp -R "{tools}/bin" "{made}"; {asked}')
+        (tools / "bin").mkdir(exist_ok=True)
+    done = run([sys.executable, "build/environment.py", str(made), "service"], clone, PATH=str(tools))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert pip.exists()
