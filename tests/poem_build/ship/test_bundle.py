@@ -51,9 +51,10 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-def run(script: str, home: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+def run(script: str, home: Path, *options: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(home / script), *options]
     return subprocess.run(
-        [str(home / script)], env=os.environ | environ, capture_output=True, encoding="utf-8", check=False, timeout=60
+        command, env=os.environ | environ, capture_output=True, encoding="utf-8", check=False, timeout=60
     )
 
 
@@ -223,6 +224,31 @@ def test_an_engine_that_will_not_do_is_told_by_its_reason(
     assert refused.returncode == 1
     assert told in refused.stdout
     assert refused.stdout.splitlines()[refused.stdout.splitlines().index(told) + 1].startswith("   → ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "POEM_API_KEY=hush-hush",
+        "export POEM_API_KEY=hush-hush",
+        "POEM_API_KEY = hush-hush  # hush",
+        "\texport\tPOEM_API_KEY\t=\t'hush-hush'\t# hush",
+        'POEM_API_KEY="hush-hush #hush"',
+        "POEM_API_KEY: hush-hush\r",
+        "#POEM_API_KEY = hush-hush",
+        "\ufeffPOEM_API_KEY=hush-hush",
+    ],
+)
+def test_a_file_to_send_holds_no_key_however_compose_reads_it(line: str, home: Path, tmp_path: Path) -> None:
+    env = home / ".env"
+    env.write_text(f"{line}\n{env.read_text('utf-8')}", "utf-8")
+    value = "hush-hush #hush" if '"' in line else "hush-hush"
+    sent = run("doctor", home, "--support", **engine(tmp_path, f"echo 'log: the key {value} is none'; exit 1"))
+    (path,) = home.glob("support-*.txt")
+    text = path.read_text("utf-8")
+    assert path.name in sent.stdout
+    assert "hush" not in text
+    assert "log: the key (not shown) is none" in text
 
 
 def test_equal_input_gives_an_equal_file(home: Path, tmp_path: Path) -> None:
