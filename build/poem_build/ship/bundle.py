@@ -202,8 +202,8 @@ def _write_compose(folder: Path, found: list[Part], compose: Compose) -> None:
         text = cpu.ask("config", "--no-interpolate", "--no-path-resolution")
     (folder / "compose.yaml").write_text(f"# Made by `make bundle`; settings are in .env.\n{text}\n", "utf-8")
     if cpu.holder != "service":
-        nvidia = ("compose", "-f", containers.OVERRIDES["nvidia"], "config", "--no-consistency", "--format", "json")
-        services = json.loads(containers.ask(*nvidia))["services"]
+        nvidia = ("compose", "-f", containers.OVERRIDES["nvidia"], "config", "--no-consistency", "--no-interpolate")
+        services = json.loads(containers.ask(*nvidia, "--format", "json"))["services"]
         wanted = {
             part.name: {key: services[part.name][key] for key in GPU_KEYS & services[part.name].keys()}
             for part in found

@@ -1,5 +1,6 @@
 """The bundle's files and scripts as far as no engine is needed: what is packed beside images, and what is refused."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -33,19 +34,21 @@ def part(name: str, image: str) -> Part:
     )
 
 
+PARTS = [part("ollama", "mansion-poem-model:tiny"), part("service", "mansion-poem-service:0.1.0")]
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A bundle whose image archives hold nothing an engine could load."""
     folder = tmp_path / "持ち出し その一" / "mansion-poem-tiny"  # a path with a blank
     for name in ("licences", "images"):
         (folder / name).mkdir(parents=True)
-    found = [part("ollama", "mansion-poem-model:tiny"), part("service", "mansion-poem-service:0.1.0")]
-    for one in found:
+    for one in PARTS:
         (folder / "images" / f"{one.name}.tar.gz").write_bytes(os.urandom(5000))
     (folder / "compose.nvidia.yaml").write_text("{}\n")
     contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
     bundle._write_files(folder, contents, hands=20)
-    bundle._write_texts(folder, found, contents, Compose())
+    bundle._write_texts(folder, PARTS, contents, Compose())
     (folder / "licences" / "model.txt").write_text("mansion-poem:tiny: MIT\n", "utf-8")
     bundle._write_sums(folder)
     return folder
@@ -108,6 +111,23 @@ def test_every_setting_of_the_bundle_is_one_of_the_stack(home: Path) -> None:
         name = line.removeprefix("#").partition("=")[0]
         if "=" in line and name.isupper() and not name.startswith(("BUNDLE_", "COMPOSE_")) and name not in own:
             assert f"${{{name}:-" in compose, name
+
+
+@pytest.mark.parametrize(("said", "dealt"), [("", "any"), ("prepared", "prepared")])
+def test_the_stand_says_what_is_dealt_with_a_gpu_too(
+    said: str, dealt: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    monkeypatch.setenv("POEM_DEAL", "any")  # of whoever packs
+    bundle._write_compose(home, PARTS, Compose("nvidia"))
+    monkeypatch.setenv("POEM_DEAL", said)
+    command = ["docker", "compose", "-f", "compose.yaml", "-f", "compose.nvidia.yaml", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
+    services = json.loads(done.stdout)["services"]
+    assert services["service"]["environment"]["POEM_DEAL"] == dealt
+    (device,) = services["ollama"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"]) == ("nvidia", -1)
 
 
 def test_the_game_and_the_table_belong_together(home: Path) -> None:
