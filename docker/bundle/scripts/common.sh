@@ -111,9 +111,28 @@ sums_are_whole() {
   [ "$(tail -n 1 SHA256SUMS 2>/dev/null)" = "# $(grep -c '^[0-9a-f]' SHA256SUMS 2>/dev/null) files" ]
 }
 
-# wrong_files GREP-ARGUMENTS: of the lines of SHA256SUMS so chosen, the names that are missing, cut or changed.
+# sums_fault: why no file can be looked at, and on the next line what to do; nothing when they can.
+sums_fault() {
+  if ! sha256 </dev/null >/dev/null 2>&1; then
+    echo 'sha256sum も shasum も見つかりません。'
+    echo 'どちらかを入れてから、もう一度どうぞ。'
+  elif ! [ -r SHA256SUMS ]; then
+    echo 'SHA256SUMS がありません。'
+    echo "$COPY_AGAIN"
+  elif ! sums_are_whole; then
+    echo 'SHA256SUMS が途中で切れています。'
+    echo "$COPY_AGAIN"
+  fi
+}
+
+# wrong_files GREP-ARGUMENTS: of the lines of SHA256SUMS so chosen, the names that are missing, cut or changed. Each file
+# is looked at by itself: what -c prints of one that is missing is not the same on every system.
 wrong_files() {
-  grep '^[0-9a-f]' SHA256SUMS | grep -E "$@" | LC_ALL=C sha256 -c - 2>/dev/null | sed -n 's/: FAILED.*$//p'
+  grep '^[0-9a-f]' SHA256SUMS | grep -E "$@" | while IFS= read -r line; do
+    file=${line#*  }
+    found=$({ sha256 <"$file"; } 2>/dev/null)
+    [ "${found%% *}" = "${line%% *}" ] || printf '%s\n' "$file"
+  done
 }
 
 # what_is_wrong FILE

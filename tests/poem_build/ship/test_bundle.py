@@ -187,6 +187,45 @@ def test_a_file_that_is_cut_or_gone_is_refused_by_its_name(home: Path, tmp_path:
     assert "Docker" not in refused.stdout
 
 
+@pytest.mark.parametrize("script", ["start", "doctor"])
+def test_a_missing_file_is_seen_where_sha256sum_only_warns_of_it(home: Path, tmp_path: Path, script: str) -> None:
+    """FreeBSD's and the one of newer Macs, which say nothing of it on standard output."""
+    path = without(tmp_path, "sha256sum", "shasum")
+    stand_in = tmp_path / "tools" / "sha256sum"
+    real = f"exec {shutil.which('sha256sum') or 'shasum -a 256'}"
+    stand_in.write_text(f'#!/bin/sh\n[ "$1" != -c ] || {{ {real} "$@" | grep -v open; exit 1; }}\n{real} "$@"\n')
+    stand_in.chmod(0o755)
+    (home / "licences" / "model.txt").unlink()
+    assert "× licences/model.txt がありません。" in run(script, home, **path).stdout
+    bundle._write_sums(home)
+    (home / "files" / "terms.json").unlink()
+    assert "× files/terms.json がありません。" in run(script, home, **path).stdout
+
+
+@pytest.mark.parametrize("script", ["start", "doctor"])
+def test_names_of_a_game_s_files_may_hold_blanks_and_signs(home: Path, tmp_path: Path, script: str) -> None:
+    names = ["files/sentences/一 つ目 *.json", "files/sentences/[ab] $HOME.json"]
+    for name in names:
+        (home / name).write_text("[]\n")
+    bundle._write_sums(home)
+    path = without(tmp_path)
+    assert "○ ファイルがそろっています" in run(script, home, **path).stdout
+    (home / names[0]).write_text("{}\n")
+    (home / names[1]).unlink()
+    told = run(script, home, **path).stdout
+    assert f"× {names[1]} がありません。" in told
+    if script == "doctor":
+        assert f"△ {names[0]} が、はじめの内容と違います。" in told
+
+
+def test_without_a_program_for_checksums_no_file_is_called_damaged(home: Path, tmp_path: Path) -> None:
+    path = without(tmp_path, "sha256sum", "shasum")
+    for script in ("start", "doctor"):
+        told = run(script, home, **path).stdout
+        assert "× sha256sum も shasum も見つかりません。" in told
+        assert "壊れています" not in told
+
+
 @pytest.mark.parametrize("cut", [2, 60, 700])
 def test_a_cut_list_of_checksums_is_refused(home: Path, tmp_path: Path, cut: int) -> None:
     sums = home / "SHA256SUMS"
