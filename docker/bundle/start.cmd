@@ -43,8 +43,17 @@ for /l %%i in (1,1,15) do (
   timeout /t 1 /nobreak >nul
 )
 :there
-set "PAGE=http://localhost:3001"
-for /f "tokens=2 delims=:" %%p in ('docker compose port service 3001') do set "PAGE=http://localhost:%%p"
+rem As 127.0.0.1:3001, or with IPv6 [::]:3001; the port is what stands behind the last colon.
+set "WHERE=127.0.0.1:3001"
+for /f "delims=" %%p in ('docker compose port service 3001') do set "WHERE=%%p"
+set "PORT=%WHERE%"
+:behind
+if not "%PORT::=%"=="%PORT%" (
+  set "PORT=%PORT:*:=%"
+  goto :behind
+)
+set "PAGE=http://%WHERE%"
+for %%h in (0.0.0.0 127.0.0.1 [::] [::1]) do if "%WHERE%"=="%%h:%PORT%" set "PAGE=http://localhost:%PORT%"
 start "" "%PAGE%"
 echo ・ モデルの準備を待っています（ページはもう使えます）
 docker compose exec -T service poem-service doctor --hand --wait 300

@@ -284,22 +284,24 @@ def test_the_scripts_read_a_value_as_it_was_meant_and_as_compose_reads_it(tmp_pa
 
 
 PLACES = [
-    ("127.0.0.1", "3001", "127.0.0.1", "3001"),
-    ("::1", "３００２", "[::1]", "3002"),
-    ("[::1]/", "3002", "[::1]", "3002"),
-    ("::", "'3002'", "[::]", "3002"),
-    ("localhost", "3002", "127.0.0.1", "3002"),
-    ("０．０．０．０ # all", '"3002" # mine', "0.0.0.0", "3002"),
+    ("127.0.0.1", "3001", "127.0.0.1", "3001", "localhost"),
+    ("::1", "３００２", "[::1]", "3002", "localhost"),
+    ("[::1]/", "3002", "[::1]", "3002", "localhost"),
+    ("::", "'3002'", "[::]", "3002", "localhost"),
+    ("localhost", "3002", "127.0.0.1", "3002", "localhost"),
+    ("０．０．０．０ # all", '"3002" # mine', "0.0.0.0", "3002", "localhost"),
+    ("192.168.1.5", "3001", "192.168.1.5", "3001", "192.168.1.5"),
+    ("fd00::5", "3001", "[fd00::5]", "3001", "[fd00::5]"),
 ]
 
 
-@pytest.mark.parametrize(("publish", "port", "address", "number"), PLACES)
+@pytest.mark.parametrize(("publish", "port", "address", "number", "page"), PLACES)
 def test_where_to_listen_is_understood_by_the_scripts_and_by_make_up(
-    publish: str, port: str, address: str, number: str, tmp_path: Path
+    publish: str, port: str, address: str, number: str, page: str, tmp_path: Path
 ) -> None:
     env = f"POEM_PUBLISH={publish}\nPOEM_PORT={port}\n"
     told = in_bundle(tmp_path, env, "sh -c 'echo \"$POEM_PUBLISH $POEM_PORT\"'; address")
-    assert told == f"{address} {number}\nhttp://localhost:{number}\n"
+    assert told == f"{address} {number}\nhttp://{page}:{number}\n"
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not there")
     place = containers._place({"POEM_PUBLISH": publish, "POEM_PORT": port})

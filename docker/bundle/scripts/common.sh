@@ -142,5 +142,12 @@ what_is_wrong() { if [ -e "$1" ]; then echo "$1 が壊れています（途中�
 CHANGEABLE='  (\.env|files/.*)$'
 IMAGE_ARCHIVE='  images/'
 
-address() { echo "http://localhost:$(setting POEM_PORT | grep . || echo 3001)"; }
+# address: of the page, as a browser on this machine takes it.
+address() {
+  host=$(setting POEM_PUBLISH)
+  case $host in
+    '' | 0.0.0.0 | 127.0.0.1 | '[::]' | '[::1]') host=localhost ;;
+  esac
+  echo "http://$host:$(setting POEM_PORT | grep . || echo 3001)"
+}
 # end
