@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import unicodedata
@@ -37,18 +38,31 @@ def part(name: str, image: str) -> Part:
 PARTS = [part("ollama", "mansion-poem-model:tiny"), part("service", "mansion-poem-service:0.1.0")]
 
 
+EMBEDDED = [part("service", "mansion-poem-service:0.1.0-embedded-tiny")]
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A bundle whose image archives hold nothing an engine could load."""
-    folder = tmp_path / "持ち出し その一" / "mansion-poem-tiny"  # a path with a blank
+    return packed(tmp_path / "持ち出し その一" / "mansion-poem-tiny", PARTS, Compose())  # a path with a blank
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Path:
+    """The same without Ollama."""
+    return packed(tmp_path / "mansion-poem-tiny-embedded", EMBEDDED, Compose("", "embedded"))
+
+
+def packed(folder: Path, found: list[Part], compose: Compose) -> Path:
     for name in ("licences", "images"):
         (folder / name).mkdir(parents=True)
-    for one in PARTS:
+    for one in found:
         (folder / "images" / f"{one.name}.tar.gz").write_bytes(os.urandom(5000))
-    (folder / "compose.nvidia.yaml").write_text("{}\n")
+    if compose.holder == "ollama":
+        (folder / "compose.nvidia.yaml").write_text("{}\n")
     contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
     bundle._write_files(folder, contents, hands=20)
-    bundle._write_texts(folder, PARTS, contents, Compose())
+    bundle._write_texts(folder, found, contents, compose)
     (folder / "licences" / "model.txt").write_text("mansion-poem:tiny: MIT\n", "utf-8")
     bundle._write_sums(folder)
     return folder
@@ -283,6 +297,55 @@ def test_an_engine_that_will_not_do_is_told_by_its_reason(
     assert refused.returncode == 1
     assert told in refused.stdout
     assert refused.stdout.splitlines()[refused.stdout.splitlines().index(told) + 1].startswith("   → ")
+
+
+OUT_OF_MEMORY = """case "$*" in
+  "version --format {{.Server.Os}}/{{.Server.Arch}}") echo linux/amd64 ;;
+  "info --format {{.MemTotal}}") echo 8000000000 ;;
+  "ps --all "*) echo container ;;
+  "inspect --format {{.State.Status}}{{with"*) echo "exited memory" ;;
+  "compose down"*) echo no; exit 1 ;;
+esac"""
+"""An engine that stopped whatever it ran, and removes nothing."""
+
+
+@pytest.mark.parametrize("bundled", ["home", "embedded"])
+def test_the_memory_that_was_too_little_is_called_by_its_setting(
+    bundled: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(bundled)
+    lines = run("doctor", folder, **engine(tmp_path, OUT_OF_MEMORY)).stdout.splitlines()
+    settings = (
+        {"ollama": "MODEL_MEMORY", "service": "SERVICE_MEMORY"} if bundled == "home" else {"service": "MODEL_MEMORY"}
+    )
+    for name, setting in settings.items():
+        told = lines[lines.index(f"× {name} がメモリ不足で止まりました。") + 1]
+        assert told.startswith(f"   → .env の {setting} を増やし、")
+        assert re.search(f"(?m)^#?{setting}=512m$", (folder / ".env").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("bundled", "told"),
+    [("home", "△ GPU（NVIDIA H100）がありますが、使っていません。"), ("embedded", "○ GPU（NVIDIA H100）は使いません")],
+)
+def test_a_card_is_offered_where_the_bundle_can_use_it(
+    bundled: str, told: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(bundled)
+    path = engine(tmp_path, OUT_OF_MEMORY)
+    (tmp_path / "tools" / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA H100\n")
+    (tmp_path / "tools" / "nvidia-smi").chmod(0o755)
+    said = run("doctor", folder, **path).stdout
+    assert told in said.splitlines()
+    assert ("COMPOSE_FILE" in said) == ("COMPOSE_FILE" in (folder / ".env").read_text("utf-8"))
+
+
+def test_what_cannot_be_stopped_is_stopped_with_the_engine(home: Path, tmp_path: Path) -> None:
+    """A restart would not do: it starts again whatever is not to stop."""
+    refused = run("stop", home, **engine(tmp_path, OUT_OF_MEMORY))
+    assert refused.returncode == 1
+    assert "× 止められませんでした（no）\n" in refused.stdout
+    assert "sudo systemctl stop docker.socket docker" in refused.stdout
 
 
 @pytest.mark.parametrize(
