@@ -61,9 +61,12 @@ FROM scratch AS game
 ARG GAME_DIR=game/poem/builtin
 COPY ${GAME_DIR} /
 
+# `docker compose` alone does not bring another game's folder here: it would train the built-in one under that name.
 FROM build AS trained
 ARG RECIPE
 ARG GAME_NAME
+ARG GAME_DIR=game/poem/builtin
+RUN if [ -n "${GAME_NAME}" ] && [ "${GAME_DIR}" = game/poem/builtin ]; then echo "GAME_NAME=${GAME_NAME}: its folder is not in the build; make image GAME=DIR puts it there" >&2; exit 1; fi
 RUN --mount=type=bind,from=game,target=/from-game \
     mkdir --parents /games \
  && cp --recursive /from-game "/games/${GAME_NAME:-builtin}" \

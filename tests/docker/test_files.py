@@ -162,6 +162,26 @@ def test_another_game_s_model_has_an_image_of_its_own(gpu: str) -> None:
     assert ollama["build"]["labels"]["mansion-poem.tag"] == tag
 
 
+@pytest.mark.parametrize(
+    ("name", "folder", "refused"),
+    [
+        ("", "game/poem/builtin", False),
+        ("their-game", "artifacts/tiny-their-game/game", False),
+        ("their-game", "game/poem/builtin", True),
+    ],
+)
+def test_the_built_in_game_is_not_trained_under_another_s_name(name: str, folder: str, refused: bool) -> None:
+    """What the stage runs before it trains; .env can name a game, and only `make` brings its folder into the build."""
+    (stage,) = re.findall(
+        r"(?ms)^FROM build AS trained\n(.*?)^FROM ", (ROOT / "docker/model.Dockerfile").read_text("utf-8")
+    )
+    before = "\n".join(re.findall(r"(?m)^RUN ([^-].*)$", stage))
+    env = {"PATH": os.environ["PATH"], "GAME_NAME": name, "GAME_DIR": folder}
+    done = subprocess.run(["sh", "-euc", before], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == refused
+    assert ("make image GAME=DIR" in done.stderr) == refused
+
+
 @pytest.mark.parametrize("value", [None, "10.3.0"])
 def test_an_amd_card_may_be_given_another_s_name(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """ROCm finds no card at all where the variable is there and empty."""
