@@ -69,6 +69,7 @@ def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *,
             holds=line.holds,
             refuses=not line.holds and not (cut_short and line.whole_training),
             remedy=line.remedy,
+            sure=line.sure,
         )
         for line in red_lines(report, recipe.gate)
     ]
@@ -78,7 +79,7 @@ def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *,
         passed=not any(reason.refuses for reason in reasons),
         below_composer=below,
         cut_short=cut_short,
-        reasons=sorted(reasons, key=lambda reason: (not reason.refuses, reason.holds)),
+        reasons=sorted(reasons, key=lambda reason: (not reason.refuses, reason.holds, reason.sure)),
     )
 
 

@@ -8,7 +8,7 @@ from poem_build.evaluation.report import MODEL, Figure, GroupRate, Judged, Matri
 from poem_build.evaluation.writers import BASE, COMPOSER, FREE
 from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
-from poem_build.store.red_line import RedLine
+from poem_build.store.red_line import RedLine, is_so
 
 Verdict = Literal["", "passed", "refused", "below-composer"]
 COUNTED = "counted"
@@ -135,6 +135,7 @@ def red_lines(report: EvalReport, asked: Gate) -> list[RedLine]:
                 sense=line.sense,
                 shown=line.shown,
                 note=_note(figure, line.shown, bound, short=short) if figure else "",
+                sure=figure is None or is_so(getattr(figure, line.bound), line.sense, wanted),
             )
         )
     return found

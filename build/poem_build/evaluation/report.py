@@ -34,12 +34,11 @@ class Figure(Figures):
     better: Literal["higher", "lower", ""]
     count: int
     """Of what the value is of: hands, mostly."""
-    gate: str = ""
-    """The key of `[gate]` that has a word on it."""
+    gate: str = ""  # the key of `[gate]` that has a word on it
 
 
 class Reason(Figures):
-    """One red line of the recipe, or one thing that a reader has to know."""
+    """One red line of the recipe, or one thing that a reader has to know; more hands may turn what is not sure."""
 
     gate: str
     """The key of `[gate]`; `regression`, `below-composer`, `judge` for what no number of the recipe stands behind."""
@@ -50,6 +49,7 @@ class Reason(Figures):
     refuses: bool
     """Whether it turns the verdict; what is only told does not, as a gate that a training cut short cannot pass."""
     remedy: str = ""
+    sure: bool = True
 
 
 class Outcome(Figures):

@@ -146,7 +146,10 @@ def _why(evaluation: Evaluation) -> Iterator[str]:
         yield f"求める線に届かない: {told}。"
     if not refusing:
         risen = [c for c in changes(evaluation.figures, evaluation.former) if c.sense == "better"]
-        yield "求める線をすべて越えている。"
+        unsure = [one for one in evaluation.verdict.reasons if one.holds and not one.sure]
+        told = "、".join(f"「{words.reason(one, _seen(evaluation, one))[0]}」" for one in unsure)
+        short = f"求める線を割ったとは言えないが、{told}は手札{evaluation.provenance.hands}組では越えたとも言えない。"
+        yield short if unsure else "求める線をすべて越えている。"
         if risen:
             yield f"前のビルドより、区間を越えてよい: {'、'.join(f'「{words.figure(c.now)}」' for c in risen[:3])}。"
     if evaluation.verdict.below_composer:

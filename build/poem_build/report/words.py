@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from poem_build.evaluation.report import Figure, Reason, Unit
+from poem_build.evaluation.report import MODEL, Figure, Reason, Unit
 
 WRITERS = {
     "model": "この書き手",
@@ -190,8 +190,11 @@ def interval(one: Figure) -> str:
 def reason(one: Reason, seen: Figure | None) -> tuple[str, str, str, str]:
     """What it is about, what was seen, what was asked for, and the remedy."""
     about = FIGURES.get(seen.name, seen.what) if seen else _ABOUT.get(one.gate, one.what)
+    if seen and seen.writer != MODEL:
+        about = f"{about}({writer(seen.writer)})"
     found = f"{value(seen.value, seen.unit)}({interval(seen)})" if seen else _SEEN.get(one.seen, one.seen)
-    return about, found, asked(one.asked), REMEDIES.get(one.gate, one.remedy)
+    remedy = REMEDIES.get(one.gate, one.remedy) if one.sure else "手札を増やして、もう一度評価する。"
+    return about, found, asked(one.asked), remedy
 
 
 _ABOUT = {"below-composer": "composerのほうがよく書く(区間の外)", "judge": "審査員に難がある"}

@@ -27,13 +27,13 @@ class RedLine:
     """What else belongs to the figure that was seen."""
     whole_training: bool = True
     """Whether only a training that was not cut short can reach it; another is then told of it and not refused."""
+    sure: bool = True
+    """Whether more would not turn it: a report on few hands lets pass what its interval does not rule out."""
 
     @property
     def holds(self) -> bool:
         """Whether what was seen is what is asked for."""
-        if self.sense == "above":
-            return self.seen > self.asked
-        return self.seen >= self.asked if self.sense == "at least" else self.seen <= self.asked
+        return is_so(self.seen, self.sense, self.asked)
 
     @property
     def figure(self) -> str:
@@ -46,6 +46,13 @@ class RedLine:
     def limit(self) -> str:
         """What is asked for, for people."""
         return f"{self.sense} {self.asked:{self.shown}}"
+
+
+def is_so(seen: float, sense: str, asked: float) -> bool:
+    """Whether a figure is `at least`, `at most` or `above` what is asked for; NaN is none of these."""
+    if sense == "above":
+        return seen > asked
+    return seen >= asked if sense == "at least" else seen <= asked
 
 
 def refuse(lines: Iterable[RedLine], where: Path, *, cut_short: bool) -> None:

@@ -88,6 +88,20 @@ def test_neither_of_two_refused_builds_goes_on_stage_and_one_alone_goes_or_does_
     assert verdict(former).headline == "舞台に出せる。"
 
 
+def test_what_few_hands_cannot_tell_is_not_said_to_be_passed(former: Evaluation) -> None:
+    known = {"what": "", "seen": "95%", "asked": "at least 90%", "holds": True, "refuses": False, "remedy": ""}
+    sure, unsure = (Reason.model_validate(known | {"gate": "eval_pass", "sure": sure}) for sure in (True, False))
+    told = {}
+    for reason in (sure, unsure):
+        outcome = former.verdict.model_copy(update={"reasons": [reason]})
+        told[reason.sure] = render(former.model_copy(update={"verdict": outcome}), [])
+    assert "○ 越えた" in told[True]
+    assert "求める線をすべて越えている。" in told[True]
+    assert "△ 言い切れない" in told[False]
+    assert "「一度目で規則をすべて守る手札」は手札400組では越えたとも言えない。" in told[False]
+    assert "求める線をすべて越えている。" not in told[False]
+
+
 def test_a_planted_fall_turns_the_page_red_and_says_what_fell(fallen: Evaluation, page: str) -> None:
     told = "前のビルドから、区間を越えて落ちた: 「現実の語を、活用形でも漏らさない詩」(96.0%→88.0%)。"
     assert 'class="verdict bad"' in page
