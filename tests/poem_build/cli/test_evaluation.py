@@ -51,7 +51,8 @@ def test_a_report_beside_other_writers_with_a_judge_of_doubtful_worth(
     content["report"]["teacher"] = "openai"
     manifest.write_text(json.dumps(content), "utf-8")
     lenient = tmp_path / "mini.toml"
-    lenient.write_text(recipe_file.read_text("utf-8") + "cards_above = -99\nconceal_lemma = 0.0\n", "utf-8")
+    more = "cards_above = -99\nconceal_lemma = 0.0\n[teacher]\nper_minute = 60000\n"
+    lenient.write_text(recipe_file.read_text("utf-8") + more, "utf-8")
     prices = tmp_path / "prices.toml"
     entry = "prompt = 1\ncached = 0\noutput = 1\nsource = 'here'\ndated = 'now'"
     prices.write_text(f"yen_per_dollar = 100\nyen_source = 'here'\n[models.m]\n{entry}\n", "utf-8")

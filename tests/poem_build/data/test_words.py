@@ -44,14 +44,20 @@ def server() -> Iterator[GeminiStandIn]:
         yield standing
 
 
-def _run(folder: Path, out: Path, server: GeminiStandIn, *options: str) -> dict[str, Any]:
-    command = ["teacher", "run", "--what", "words", "--teacher", "gemini", "--game", str(folder), "--out", str(out)]
-    recipe = out.parent / "fast.toml"
+def _fast(folder: Path) -> Path:
+    """A recipe whose teacher may be asked as often as we like, written there."""
+    recipe = folder / "fast.toml"
     text = (BUILT_IN.parents[2] / "build" / "recipes" / "tiny.toml").read_text("utf-8")
     base = BUILT_IN.parents[2] / "build" / "recipes" / "tiny-base"
     recipe.write_text(text.replace('"tiny-base"', f'"{base}"') + "[teacher]\nper_minute = 60000\n", "utf-8")
+    return recipe
+
+
+def _run(folder: Path, out: Path, server: GeminiStandIn, *options: str) -> dict[str, Any]:
+    command = ["teacher", "run", "--what", "words", "--teacher", "gemini", "--game", str(folder), "--out", str(out)]
     environ = {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": server.url}
-    done = CliRunner().invoke(cli, [*command, "--recipe", str(recipe), "--json", *options], env=environ)
+    recipe = str(_fast(out.parent))
+    done = CliRunner().invoke(cli, [*command, "--recipe", recipe, "--json", *options], env=environ)
     assert done.exit_code == 0, done.output
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -100,8 +106,9 @@ def test_a_budget_that_ends_leaves_what_was_paid_for_and_the_rest_follows(
     folder: Path, tmp_path: Path, server: GeminiStandIn
 ) -> None:
     command = ["teacher", "run", "--what", "words", "--teacher", "gemini", "--game", str(folder)]
+    command += ["--recipe", str(_fast(tmp_path)), "--out", str(tmp_path / "out"), "--max-cost", "5"]
     environ = {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": server.url}
-    done = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "out"), "--max-cost", "5"], env=environ)
+    done = CliRunner().invoke(cli, command, env=environ)
     assert done.exit_code == 1
     assert "--max-cost" in done.output
     before = load_game(folder).sentences
