@@ -1,10 +1,11 @@
 """An environment whose proxies lead nowhere, and a server on this machine that must be met all the same."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from support.local_server import listening
 
 NOWHERE = "http://127.0.0.1:9"
 PROXIES = {
@@ -34,12 +35,5 @@ def answering(status: int = 200, body: object = None) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as url:
+        yield int(url.rpartition(":")[2])

@@ -6,10 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -33,6 +32,7 @@ from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
 from support.chain import changed, workshop_of
+from support.local_server import listening
 from support.process import free_port
 
 NAME = "mansion-poem:mini"
@@ -160,15 +160,8 @@ def _server(answer: Callable[[str], tuple[int, dict[str, object]]]) -> Iterator[
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

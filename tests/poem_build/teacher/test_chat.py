@@ -1,10 +1,9 @@
 """Teachers over plain HTTP against a real server that speaks their shapes."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from poem_build.errors import TeacherError
 from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
 from poem_build.teacher.protocol import BusyError, FailedError, Said, Turn, Usage
 from support.course import some_asks, spec_of
+from support.local_server import listening
 
 ASK = some_asks(1)[0]
 Reply = tuple[int, dict[str, str], Any]
@@ -38,13 +38,8 @@ def serving(reply: Reply) -> Iterator[tuple[str, list[tuple[str, dict[str, str],
             self.end_headers()
             self.wfile.write(data)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(Handler) as url:
+        yield url, seen
 
 
 def _completion(text: str, reason: str = "stop") -> Reply:
