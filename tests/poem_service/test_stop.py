@@ -123,7 +123,7 @@ async def test_a_rolling_update_shows_no_error(ollama: OllamaStandIn) -> None:
     sources: Counter[str] = Counter()
     async with (
         service(environ) as (old, pid),
-        service(environ) as (new, _),
+        service(environ, stop=signal.SIGINT) as (new, _),
         httpx.AsyncClient(trust_env=False) as client,
     ):
         chosen = old

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -21,8 +22,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def service(environ: dict[str, str], port: int | None = None) -> AsyncIterator[tuple[str, int]]:
-    """`poem-service` in a process of its own, on a free port if none is given: its URL and process id."""
+async def service(
+    environ: dict[str, str], port: int | None = None, stop: signal.Signals = signal.SIGTERM
+) -> AsyncIterator[tuple[str, int]]:
+    """`poem-service` in a process of its own, on a free port if none is given: its URL and process id.
+
+    SIGTERM shows two seconds of leaving, SIGINT ends at once; a second signal that is SIGINT waits for nobody.
+    """
     port = port or free_port()
     paths = os.pathsep.join(str(ROOT / part) for part in ("game", "service"))
     env = {**os.environ, **environ, "POEM_PORT": str(port), "PYTHONPATH": paths}
@@ -32,17 +38,18 @@ async def service(environ: dict[str, str], port: int | None = None) -> AsyncIter
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
-            while True:
+            while process.returncode is None:
                 try:
                     await client.get(f"{url}/health")
                     break
                 except (httpx.ConnectError, httpx.ReadTimeout):
                     await asyncio.sleep(0.02)
+        assert process.returncode is None, f"poem-service ended with status {process.returncode}"
         yield url, process.pid
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
-                process.terminate()
+                process.send_signal(stop)
         await process.wait()
 
 

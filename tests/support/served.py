@@ -43,10 +43,10 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[Service, httpx.Asyn
     service = Service.of(settings)
     server = Server(server_config(build_app(service), "127.0.0.1", 0), service)
     running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.005)
-    port = server.servers[0].sockets[0].getsockname()[1]
     try:
+        while not (server.started or running.done()):
+            await asyncio.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             yield service, client
     finally:

@@ -178,7 +178,7 @@ async def test_the_game_s_client_plays_through_a_redeploy(dist: Path, tmp_path: 
         os.kill(pid, signal.SIGTERM)
         await page.until("game.failures.length")  # nobody listens now
         write_build(dist, "two", "Cy4lR8bW")
-        async with service(environ, port):
+        async with service(environ, port, signal.SIGINT):
             before = await page.run("game.poems")
             await page.until(f"game.poems > {before + 2}")
             failures = await page.run("game.failures")

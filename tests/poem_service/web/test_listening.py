@@ -1,5 +1,6 @@
 """Where the service listens."""
 
+import signal
 import socket
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ from support.process import service
 async def test_everywhere_is_both_kinds_of_address(workers: str) -> None:
     """As for Ollama and Docker; and who comes by IPv4 is this machine all the same."""
     environ = {"POEM_ENGINE": "none", "POEM_HOST": "[::]", "POEM_WORKERS": workers}
-    async with service(environ) as (url, _), httpx.AsyncClient(trust_env=False) as client:
+    async with service(environ, stop=signal.SIGINT) as (url, _), httpx.AsyncClient(trust_env=False) as client:
         port = urlsplit(url).port
         assert (await client.get(f"http://[::1]:{port}/stand")).status_code == 200
         assert (await client.get(f"http://127.0.0.1:{port}/stand")).status_code == 200

@@ -151,7 +151,7 @@ async def test_a_player_plays_through_a_redeploy(tmp_path: Path) -> None:
                 while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
                     await asyncio.sleep(0.05)
                 await page.run("document.getElementById('next').click()")
-                async with service(environ, port):
+                async with service(environ, port, signal.SIGINT):
                     await page.until("document.getElementById('result').hidden")
                     await page.until("document.querySelectorAll('fieldset').length === 5")
                     assert await page.run("document.getElementById('alert').textContent") == ""
