@@ -3,12 +3,17 @@
 import asyncio
 import json
 import os
+import re
+import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from poem.composer import compose
@@ -26,6 +31,7 @@ from support.process import ROOT, free_port, service
 from support.served import a_hand
 
 ENGINELESS = {"POEM_ENGINE": "none"}
+LOST = re.compile(r"(?m)^poem_log_rows_lost_total [1-9]")
 
 
 def found(report: Report) -> dict[str, State]:
@@ -56,7 +62,7 @@ async def examined(environ: dict[str, str], wait_s: float = 20.0) -> Report:
 async def test_a_running_service_with_a_model_is_well() -> None:
     async with OllamaStandIn(loaded=False, load_s=0.3) as ollama:
         environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama"}
-        async with service(environ) as (url, _):
+        async with service(environ, stop=signal.SIGINT) as (url, _):
             report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
         names = ["settings", "deck", "table", "service", "model", "prompt", "gpu", "hand", "cold", "warm"]
         assert found(report) == dict.fromkeys(names, State.OK)
@@ -70,15 +76,24 @@ async def test_a_running_service_with_a_model_is_well() -> None:
     assert 'poem_answers_total{reason="",source="model"} 2.0' in report.metrics
 
 
+def is_kept(log: Path) -> bool:
+    """Whether a poem is in that log."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{log}?mode=ro", uri=True)) as db:
+        return bool(db.execute("SELECT count(*) FROM generation_logs").fetchone()[0])
+    return False
+
+
 async def test_poems_that_are_not_kept_are_a_fault(tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite3"
     for broken in (False, True):
         if broken:
             log.write_bytes(b"no database" * 100)
         environ = ENGINELESS | {"POEM_LOG_DB": str(log)}
-        async with service(environ) as (url, _):
+        async with service(environ, stop=signal.SIGINT) as (url, _):
             report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
-            await asyncio.sleep(1)
+            async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
+                while not (is_kept(log) or LOST.search((await client.get(f"{url}/metrics")).text)):
+                    await asyncio.sleep(0.02)
             again = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
         assert report.played is not None
         assert found(again)["log"] is (State.BAD if broken else State.OK)
@@ -88,14 +103,14 @@ async def test_poems_that_are_not_kept_are_a_fault(tmp_path: Path) -> None:
 async def test_a_lost_gpu_is_a_fault() -> None:
     async with OllamaStandIn(size_vram=0) as ollama:
         environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama", "POEM_GPU": "expected"}
-        async with service(environ) as (url, _):
+        async with service(environ, stop=signal.SIGINT) as (url, _):
             report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
     assert found(report)["gpu"] is State.BAD
 
 
 async def test_a_service_that_asks_for_a_key_is_asked_with_it() -> None:
     environ = ENGINELESS | {"POEM_API_KEY": "a-key-of-the-stand"}
-    async with service(environ) as (url, _):
+    async with service(environ, stop=signal.SIGINT) as (url, _):
         port = {"POEM_PORT": url.rpartition(":")[2]}
         assert (await examined(environ | port)).ok
         report = await examined(ENGINELESS | port)
@@ -180,7 +195,7 @@ async def test_a_deck_that_changed_under_a_running_service_is_noticed(tmp_path: 
     titles = tmp_path / "catchphrases.json"
     titles.write_text(json.dumps(builtin_game().deck.catchphrases[:30], ensure_ascii=False), "utf-8")
     environ = ENGINELESS | {"POEM_CATCHPHRASES": str(titles)}
-    async with service(environ) as (url, _):
+    async with service(environ, stop=signal.SIGINT) as (url, _):
         environ["POEM_PORT"] = url.rpartition(":")[2]
         assert found(await examined(environ))["service"] is State.OK
         titles.write_text(json.dumps(builtin_game().deck.catchphrases[:31], ensure_ascii=False), "utf-8")
@@ -221,8 +236,9 @@ async def test_a_model_that_is_not_there_is_not_waited_for() -> None:
 
 async def test_a_model_that_is_too_slow_is_red() -> None:
     async with OllamaStandIn(behave=slow_drip) as ollama:
-        environ = alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url, POEM_DEADLINE_S="5")
+        environ = alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url, POEM_DEADLINE_S="1")
         report = await examined(environ, wait_s=60)
+    assert found(report)["model"] is State.BAD
     assert remedy(report, "model") == REMEDIES[Reason.TOO_SLOW][1]
 
 
@@ -353,7 +369,7 @@ async def test_the_command_prints_lines_json_or_the_file_and_says_it_by_its_stat
 async def test_one_hand_is_played_and_says_who_answered() -> None:
     async with OllamaStandIn() as ollama:
         environ = {"POEM_ENGINE": "ollama", "OLLAMA_HOST": ollama.url}
-        async with service(environ) as (url, _):
+        async with service(environ, stop=signal.SIGINT) as (url, _):
             environ["POEM_PORT"] = url.rpartition(":")[2]
             played = await asyncio.to_thread(run, "--hand", **environ)
     assert (played.returncode, played.stderr) == (0, "")
