@@ -246,7 +246,6 @@ async def endless(call: Call) -> None:
     await call.head()
     await call.text('{"title":"' + "あ" * 40_000, size=1000)
     await call.end()
-    await call.end()
 
 
 async def repeated(call: Call) -> None:
