@@ -93,20 +93,26 @@ async def test_a_first_piece_that_took_long_is_measured_again() -> None:
     async with keeping(FakeEngine(script), deadline_s=1.6) as keeper:
         await stands(keeper, ModelState.READY)
         assert keeper.standing.pace is not None
-        assert keeper.standing.pace.first_s < 0.2
+        assert keeper.standing.pace.first_s < 0.4
     assert firsts == []
 
 
-async def test_a_model_too_slow_for_the_deadline_is_said_so_and_tried_less_often() -> None:
-    engine = FakeEngine(at_pace(0.0, 0.02))
-    async with keeping(engine, deadline_s=1.0) as keeper:
+async def test_a_model_too_slow_for_the_deadline_is_said_so() -> None:
+    async with keeping(FakeEngine(at_pace(0.0, 0.02)), deadline_s=1.0) as keeper:
         await stands(keeper, ModelState.TOO_SLOW)
         assert keeper.obstacle(now()) is Reason.TOO_SLOW
         assert keeper.standing.detail is not None
-        keeper.look_now()
-        await asyncio.sleep(0.1)
-        await stands(keeper, ModelState.TRIAL, ModelState.TOO_SLOW)
-        assert len(engine.asks) == 2
+
+
+async def test_a_model_that_stays_too_slow_is_looked_at_ever_less_often() -> None:
+    async def choose() -> Engine:
+        return engine
+
+    engine = FakeEngine(at_pace(0.0, 0.005))
+    keeper = Keeper(choose, builtin_game(), 1.0, Slots(1))
+    assert [await keeper._look() for _ in range(5)] == [3.0, 10.0, 30.0, 60.0, 60.0]
+    engine.script = tokens
+    assert await keeper._look() == keeper_module.WATCH_S
 
 
 async def test_an_engine_that_is_gone_comes_back() -> None:
