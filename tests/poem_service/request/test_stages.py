@@ -113,7 +113,7 @@ async def test_the_poem_is_asked_for_by_an_outline_and_the_log_has_both(ollama: 
 
 async def test_who_watches_sees_the_poem_grow_and_nothing_of_its_outline(ollama: OllamaStandIn) -> None:
     async def by_and_by(call: Call) -> None:
-        await say(call, encode(behaviour.answers[_user(call)]), gap_s=0.05)
+        await say(call, encode(behaviour.answers[_user(call)]), gap_s=0.01)
 
     behaviour = InTwoStages(poem=by_and_by)
     reply = await play(ollama, behaviour, stream=True)
