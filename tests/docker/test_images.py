@@ -19,7 +19,6 @@ from support.stack import Built
 
 pytestmark = pytest.mark.docker
 USERS = {f"/etc/{name}" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")}
-SITE = "/opt/mansion-poem/lib/python3"
 
 
 def extra(built: Built) -> str:

@@ -139,10 +139,3 @@ def ollama(ollama_log: Path) -> Iterator[str]:
         assert there, ollama_log.read_text("utf-8")
         yield host
     patch.undo()
-
-
-@pytest.fixture
-def no_leftovers(out: Path) -> Iterator[None]:
-    before = {path.name for path in out.iterdir()}
-    yield
-    assert {path.name for path in out.iterdir()} == before

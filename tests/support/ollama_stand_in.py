@@ -24,7 +24,6 @@ class Call:
 
     body: dict[str, Any]
     writer: asyncio.StreamWriter
-    head_lines: str = ""
     terminator_s: float = 0.0
     said: str = ""
     raw: bytes = b""
@@ -406,7 +405,7 @@ class OllamaStandIn:
         if path == self.chat_path and body.get("messages"):
             self.calls.append(body)
             self.heads.append(head)
-            await self._or_left(reader, writer, self.behave(self.call(body, writer, head, self.terminator_s)))
+            await self._or_left(reader, writer, self.behave(self.call(body, writer, self.terminator_s)))
             return
         if path == "/api/chat":
             self.loads += 1
