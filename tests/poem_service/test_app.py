@@ -8,19 +8,19 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 
-import httpx
 import pytest
 from starlette.routing import Route
 
 from poem.composer import compose
 from poem.game import builtin_game
-from poem.hand import deal_cards, draw_candidates
+from poem.hand import Answer, deal_cards, draw_candidates
+from poem.rules import check
 from poem.table import Entry, write_table
 from poem_service.app import build_app
 from poem_service.settings import Settings
 from poem_service.web.middleware import BearerKey
 from poem_service.web.page import page_text
-from support.served import a_hand, sent, serving
+from support.served import a_hand, events, sent, serving
 
 NONE = Settings(engine="none")
 
@@ -202,11 +202,14 @@ async def test_metrics_count_what_happened() -> None:
 
 
 async def test_a_stream_without_an_engine_is_a_poem_too() -> None:
+    hand = a_hand()
     async with serving(NONE) as (_, client):
-        response = await client.post("/api/generate-poem", json=sent(a_hand()), headers={"accept": "text/event-stream"})
+        response = await client.post("/api/generate-poem", json=sent(hand), headers={"accept": "text/event-stream"})
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text.startswith("event: delta\n")
-    assert isinstance(response, httpx.Response)
+    name, poem = events(response.text)[-1]
+    assert name == "done"
+    assert check(Answer(poem["title"], poem["poem"]), hand, builtin_game().deck.catchphrases) == []
 
 
 def own_deck(folder: Path) -> Path:

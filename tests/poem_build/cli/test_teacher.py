@@ -139,6 +139,8 @@ def test_what_cannot_be_begun_is_one_line(
     assert done.exit_code == (2 if any(sign in message for sign in USAGE) else 1)
     assert message in done.output
     assert "Traceback" not in done.output
+    if done.exit_code == 1:
+        assert done.output.splitlines()[-1].startswith("Error: ")
 
 
 def _killed(server: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int) -> None:

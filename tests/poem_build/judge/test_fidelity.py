@@ -226,7 +226,3 @@ def test_a_quantization_that_loses_too_much_is_refused(chain: Chain, wrong: Path
     pipeline.make(workshop, "quantize")
     with pytest.raises(GateError, match=r"gate\.kl_within: Q4_K_M off the f16 GGUF, KL divergence in nats a token"):
         pipeline.make(workshop, "fidelity")
-
-
-def test_a_training_that_was_cut_short_is_known_by_what_it_left(chain: Chain) -> None:
-    assert not read_origin(chain["gguf"].path).cut_short  # max_steps is not given, or ends nothing

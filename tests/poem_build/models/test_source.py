@@ -30,6 +30,7 @@ from poem_build.models.converter import gguf
 from poem_build.models.family import family
 from poem_build.models.files import F16, SERVED
 from poem_build.models.load import load_tokenizer
+from poem_build.models.origin import read_origin
 from poem_build.models.source import SourceReport
 from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.ship.register import RegisterReport
@@ -114,6 +115,7 @@ def test_a_model_of_gemmas_shape_goes_through_every_stage(
     assert abs(made["fidelity"].report(FidelityReport).f16_above_merged) < recipe.gate.nll_within
     steps = made["adapter"].report(TrainReport).steps
     assert steps.done == 3 < steps.whole
+    assert read_origin(made["gguf"].path).cut_short
     assert "The training was cut short" in (out / "fidelity.md").read_text("utf-8")
     fields = json.loads((made["modelfile"].path / "create.json").read_text("utf-8"))
     assert fields["parameters"]["stop"] == ["<end_of_turn>"]
