@@ -35,10 +35,20 @@ async def test_whoever_waits_for_the_model_has_the_fallback_at_once(ollama: Olla
     async with serving(Settings(engine="ollama", ollama_url=ollama.url, deadline_s=60)) as (found, client):
         await until(found, ModelState.READY)
         ollama.behave = FAULTS["hang_amid"]
-        growing = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(8)), headers=STREAM))
-        while not (found.writer.fleet.ahead and ollama.calls[-1]["stream"]):
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)  # some of it is shown
+        shown = asyncio.Event()
+
+        async def watch() -> str:
+            text = ""
+            async with client.stream("POST", "/api/generate-poem", json=sent(a_hand(8)), headers=STREAM) as answer:
+                async for piece in answer.aiter_text():
+                    text += piece
+                    if "event: delta" in text:
+                        shown.set()
+            return text
+
+        growing = asyncio.create_task(watch())
+        async with asyncio.timeout(30):
+            await shown.wait()
         asking = [asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(n)))) for n in range(3)]
         watching = asyncio.create_task(client.post("/api/generate-poem", json=sent(a_hand(9)), headers=STREAM))
         while found.writer.fleet.ahead < 5:
@@ -46,8 +56,8 @@ async def test_whoever_waits_for_the_model_has_the_fallback_at_once(ollama: Olla
         started = time.monotonic()
         found.drain()
         answers = await asyncio.gather(*asking)
-        watched, grown = events((await watching).text), events((await growing).text)
-        assert time.monotonic() - started < 2
+        watched, grown = events((await watching).text), events(await growing)
+        assert time.monotonic() - started < 10
         late = await client.post("/api/generate-poem", json=sent(a_hand(4)))
         ready = await client.get("/ready")
     assert [a.headers["x-poem-reason"] for a in (*answers, late)] == ["stopping"] * 4

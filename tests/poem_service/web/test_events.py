@@ -18,7 +18,7 @@ STREAM = {"accept": "text/event-stream"}
 async def test_a_quiet_stream_says_that_it_lives(
     ollama: OllamaStandIn, served: tuple[Service, httpx.AsyncClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events_module, "QUIET_S", 0.1)
+    monkeypatch.setattr(events_module, "QUIET_S", 0.02)
 
     async def slowly(call: Call) -> None:
         await asyncio.sleep(0.45)
