@@ -18,7 +18,7 @@ async def test_no_player_sees_an_error_a_broken_rule_or_a_late_poem() -> None:
         async with serving(settings) as (service, client):
             service.keeper.breaker.cooldown_s = 0.5
             troubling = asyncio.create_task(trouble(ollama, rng, every_s=1.0, for_s=0.2))
-            tally = await play(client, hands=400, players=8, deadline_s=DEADLINE_S)
+            tally = await play(client, hands=400, players=8, deadline_s=DEADLINE_S + 1)
             troubling.cancel()
             await asyncio.gather(troubling, return_exceptions=True)
     assert tally.flawless, tally
