@@ -28,7 +28,7 @@ real: setup
 	@$(BIN)/python -m poem_build.cli.real $(if $(MODEL),--model $(MODEL)) $(GAME_ARGS) $(if $(STEPS),--steps $(STEPS))
 
 test: setup
-	$(BIN)/python -m pytest -rs -m "not long and not docker" -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
+	$(BIN)/python -m pytest -rs -m "not long and not docker" -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 test-all: setup
 	$(BIN)/python -m pytest
