@@ -136,7 +136,8 @@ class Upstream:
 
     async def _json(self, method: str, path: str, body: object, timeout: aiohttp.ClientTimeout) -> Any:
         try:
-            async with self._request(method, path, body, timeout) as response:
+            # aiohttp's own limit does not hold where a server has sent more than its answer before.
+            async with asyncio.timeout(timeout.total), self._request(method, path, body, timeout) as response:
                 if response.status != 200:
                     raise refusal(response.status, await _error_text(response))
                 return msgspec.json.decode(await _whole(response))

@@ -46,6 +46,29 @@ async def test_an_answer_without_end_is_not_kept(monkeypatch: pytest.MonkeyPatch
             await there.get_json("/api/show")
 
 
+async def test_a_server_that_says_more_than_its_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says too much is taken for the next answer's beginning, and aiohttp then waits for its end for ever."""
+    monkeypatch.setattr(upstream, "QUICK", aiohttp.ClientTimeout(total=0.5))
+    whole = b'{"models": ["%s"]}' % (b"a" * 130_000)
+    gone = asyncio.Event()
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(whole)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + whole + head + whole[: len(whole) // 2])
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, aclosing(Upstream(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")) as there:
+        assert len((await there.get_json("/api/tags"))["models"][0]) == 130_000
+        async with asyncio.timeout(10):
+            with pytest.raises(UnavailableError, match="timeout"):
+                await there.get_json("/api/tags")
+    await gone.wait()
+
+
 async def test_a_compressed_answer_is_understood_and_none_is_asked_for() -> None:
     """A proxy in between may compress whatever is asked for."""
     heads: list[bytes] = []
