@@ -53,7 +53,7 @@ def _recipes() -> str:
 
 def _card(recipe: Recipe) -> str:
     """The smallest class of GPU that has room for its training, or for serving what is not trained, as computed."""
-    if recipe.pretrain or not (shape := shape_of(recipe)):
+    if recipe.base.path or not (shape := shape_of(recipe)):  # a base that is made here is small
         return "none"
     lengths = lengths_of(recipe, builtin_game())
     how = training_of(recipe, lengths, gpu=True)
