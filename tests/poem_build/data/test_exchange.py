@@ -313,11 +313,13 @@ def test_what_another_teacher_was_paid_stays_in_the_ledger(tmp_path: Path) -> No
 
 
 def test_what_is_imported_joins_what_another_teacher_wrote_and_is_not_asked_of_it(tmp_path: Path) -> None:
-    asks = _export(tmp_path, "gemini")
-    assert _told(_import(tmp_path, [_gemini(ask) for ask in asks[:3]]))["poems"] == 3
-    run = _told(_teacher("run", "--teacher", "composer", "--out", tmp_path))
+    out = tmp_path / "out"  # with what lies beside it nobody shares answers
+    out.mkdir()
+    asks = _export(out, "gemini")
+    assert _told(_import(out, [_gemini(ask) for ask in asks[:3]]))["poems"] == 3
+    run = _told(_teacher("run", "--teacher", "composer", "--out", out))
     assert (run["poems"], run["asked"]) == (60, 57)
-    one_more = _told(_import(tmp_path, [_gemini(asks[3])]))
+    one_more = _told(_import(out, [_gemini(asks[3])]))
     assert (one_more["poems"], one_more["asked"]) == (60, 1)
 
 

@@ -15,7 +15,14 @@ from poem_build.recipe.schema import load_recipe, recipe_names
 from support.tiny_gguf import write_tiny_gguf
 
 PUBLISHED = {
-    **{"tiny": 4.7, "rinna-gpt2-small": 110, "stablelm-3b": 2795, "mixtral-8x22b": 140600, "phi-3.5-moe": 41900},
+    **{
+        "tiny": 4.7,
+        "tiny-full": 4.7,
+        "rinna-gpt2-small": 110,
+        "stablelm-3b": 2795,
+        "mixtral-8x22b": 140600,
+        "phi-3.5-moe": 41900,
+    },
     **{"phi-3.5-mini": 3821, "gpt-oss-20b": 20900, "gemma-2-2b-jpn": 2614, "gemma-2-9b": 9241, "gemma-3-1b": 1000},
     **{"gemma-3-270m": 268, "gemma-3-4b": 3880, "llama-3.1-8b": 8030, "llama-3.1-70b": 70553, "qwen2.5-0.5b": 494},
     **{"qwen2.5-1.5b": 1544, "qwen2.5-3b": 3086, "qwen2.5-7b": 7616, "qwen2.5-14b": 14770, "qwen2.5-32b": 32764},
