@@ -110,8 +110,9 @@ def _leave(
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
     reached = coverage(plays, game.deck, groups, course.spec.quotas)
     aside = sum(one.answer is None for some in settled.values() for one in some)
+    teachers = {one.teacher for some in settled.values() for one in some if one.answer}
     told = {
-        "teacher": course.teacher.name,
+        "teacher": "+".join(sorted(teachers)) or course.teacher.name,
         "model": course.teacher.model,
         "game": game.name,
         "game_digest": game.deck.digest,

@@ -139,7 +139,7 @@ def run(job: Job, asked: Wishes) -> EvalReport:
             *(Judged(name=name) for name in ("rules", gates.COUNTED)),
             *(Judged(name=one.judge, asked=one.asked, unread=one.unread) for one in heard),
         ],
-        judge_is_teacher=[one.judge for one in heard if one.judge.split(":")[0] == _teacher(job)],
+        judge_is_teacher=[one.judge for one in heard if one.judge.split(":")[0] in _teachers(job)],
         cost_usd=round(sum(one.usd for one in heard), 6),
     )
 
@@ -153,14 +153,15 @@ def device() -> str:
     return f"{names[0] if names else name}, {os.cpu_count()} cores"
 
 
-def _teacher(job: Job) -> str:
+def _teachers(job: Job) -> set[str]:
+    """Whoever wrote what the model learnt from; none for what is not known."""
     manifest = job.inputs["dataset"].manifest
-    return str(manifest.report["teacher"]) if manifest else ""
+    return set(filter(None, str(manifest.report["teacher"]).split("+"))) if manifest else set()
 
 
 def _taught(job: Job) -> list[Example]:
     """What a teacher wrote for testing; nothing of the composer's, who writes for any hand."""
-    if _teacher(job) in ("", Composer.name):
+    if _teachers(job) <= {Composer.name}:
         return []
     return read_examples(job.path("dataset", "test.jsonl"), job.game)
 

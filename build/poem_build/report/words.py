@@ -193,7 +193,8 @@ def reason(one: Reason, seen: Figure | None) -> tuple[str, str, str, str]:
     if seen and seen.writer != MODEL:
         about = f"{about}({writer(seen.writer)})"
     found = f"{value(seen.value, seen.unit)}({interval(seen)})" if seen else _SEEN.get(one.seen, one.seen)
-    remedy = REMEDIES.get(one.gate, one.remedy) if one.sure else "手札を増やして、もう一度評価する。"
+    more = "手札をふやして、もう一度評価する"
+    remedy = more if one.holds and not one.sure else REMEDIES.get(one.gate, one.remedy)
     return about, found, asked(one.asked), remedy
 
 

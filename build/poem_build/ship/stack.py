@@ -19,7 +19,7 @@ from typing import Any
 from poem.errors import PoemError
 from poem.game import BUILT_IN, load_game
 from poem_build.errors import ArtifactError, BuildError, StackError
-from poem_build.models.files import model_digest
+from poem_build.models.files import ADAPTER_FILE, SERVED, model_digest
 from poem_build.recipe.names import tag
 from poem_build.ship import containers, teaching
 from poem_build.ship.address import address_of, check_port, wait_for_page
@@ -65,7 +65,8 @@ class Choice:
     @property
     def _memory(self) -> dict[str, str]:
         """What a model's container may have, where the model that lies there needs more than compose.yaml gives."""
-        needed = _BESIDE_WEIGHTS + sum(path.stat().st_size for path in (folder_of(self.tag) / "gguf").glob("*.gguf"))
+        served = (folder_of(self.tag) / "gguf" / name for name in (SERVED, ADAPTER_FILE))
+        needed = _BESIDE_WEIGHTS + sum(path.stat().st_size for path in served if path.is_file())
         return {"MODEL_MEMORY": str(needed)} if needed > _MEMORY and not self.limited else {}
 
     @property
@@ -115,8 +116,9 @@ def image(
     With `keep` they are taken as they lie, wherever they were made. A teacher that is asked writes first: the game's
     words, poems to learn from, and a table; all is packed at the end.
     """
-    if keep and asked:
-        raise StackError("KEEP: takes what lies there, and TEACHER has it made anew; leave one of them out")
+    if keep and (asked or "--base" in how):
+        what = "TEACHER" if asked else "BASE"
+        raise StackError(f"KEEP: takes what lies there, and {what} has it made anew; leave one of them out")
     if not keep and not containers.reachable():
         choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
@@ -162,7 +164,7 @@ def rollback() -> None:
         containers.ask("rmi", PREVIOUS)
     else:
         containers.ask("tag", replaced["Id"], PREVIOUS)
-    _say(f"{target} is {_short(previous['Id'])} again; `docker compose up --detach` serves it")
+    _say(f"{target} is {_short(previous['Id'])} again; `make up` serves it")
 
 
 def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
@@ -176,6 +178,8 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
             _say(f"{error.args[0].split(';')[0]}: the image build makes the model, which takes its time")
     if choice.game:
         env["GAME_DIR"] = _carried(choice.game, choice.tag)
+    if limit := choice.env.get("MODEL_MEMORY"):
+        _say(f"MODEL_MEMORY={limit} is what this model needs; put it into .env for a `docker compose up` of your own")
     compose = Compose(gpu, stack, {**choice.env, **env})
     return compose, compose.config()
 

@@ -28,11 +28,12 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settled(Generic[T]):
-    """What became of a question: the answer, or None and why it was put aside."""
+    """What became of a question: the answer and whose it is, or None and why it was put aside."""
 
     ask: Ask
     answer: T | None
     reason: str = ""
+    teacher: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,12 @@ class Asking(Generic[T]):
         for said in answers:
             answer, verdict = self._judge(ask, said)
             if answer is not None:
-                return Settled(ask, answer)
-        for said in (said for other in self._beside for said in other.story(ask.key).answers):
-            answer, _ = self._judge(ask, said)
-            if answer is not None:
-                return Settled(ask, answer)
+                return Settled(ask, answer, teacher=self.teacher.name)
+        for other in self._beside:
+            for said in other.story(ask.key).answers:
+                answer, _ = self._judge(ask, said)
+                if answer is not None:
+                    return Settled(ask, answer, teacher=other.about.teacher)
         return Settled(ask, None, verdict) if len(answers) >= self.terms.tries else None
 
     def standing(self, ask: Ask) -> Settled[T]:

@@ -124,7 +124,7 @@ def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: 
     """
     answers = (job and job.dest and job.dest.inlined_responses) or []
     named = {str((one.metadata or {}).get("key", "")): one for one in answers}
-    if named.keys() - set(keys):  # no keys came back: they stand in the order in which they were asked
+    if answers and not named.keys() & set(keys):  # no keys came back: they stand in the order in which they were asked
         named = dict(zip(keys, answers, strict=False))
     for key in keys:
         if asking.journal.story(key).waiting_usd is None:

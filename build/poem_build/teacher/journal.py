@@ -58,7 +58,7 @@ class Journal:
     """The file, open for appending; one process at a time."""
 
     def __init__(self, path: Path, about: About) -> None:
-        self._path, self._about = path, about
+        self._path, self.about = path, about
         self._lock = FileLock(path.with_suffix(".lock"))
         self._stories: dict[str, Story] = {}
         self.paid: list[tuple[str, float, Usage]] = []
@@ -93,27 +93,25 @@ class Journal:
         """
         for path in sorted(self._path.parent.glob(f"{what}-*.jsonl")):
             if path != self._path:
-                yield self._standing(path)[0]
+                yield self._standing(path)
 
     def elsewhere(self, name: str) -> Iterator[Self]:
         """The journals of that name that lie with other recipes' artifacts, if written for this game and prompt.
 
-        As they stand; raises `TeacherError` for a damaged one.
+        As they stand; what is no journal is passed over. Raises `TeacherError` for a damaged one.
         """
-        room = self._path.parent
+        room, mine = self._path.parent, (self.about.game, self.about.prompt)
         for path in sorted(room.parent.parent.glob(f"*/{room.name}/{name}.jsonl")):
-            if path.parent != room:
-                other, about = self._standing(path)
-                if (about.get("game"), about.get("prompt")) == (self._about.game, self._about.prompt):
-                    yield other
+            about = None if path.parent == room else _about_of(path)
+            if about is not None and (about.game, about.prompt) == mine:
+                yield self._standing(path)
 
-    def _standing(self, path: Path) -> tuple[Self, dict[str, Any]]:
-        """A journal that is only looked at, and its first line."""
-        other, content = type(self)(path, self._about), path.read_bytes()
-        lines = list(other._lines(content[: content.rfind(b"\n") + 1]))  # the last line may be half written
-        for entry in lines:
+    def _standing(self, path: Path) -> Self:
+        """A journal that is only looked at."""
+        other, content = type(self)(path, _about_of(path) or self.about), path.read_bytes()
+        for entry in other._lines(content[: content.rfind(b"\n") + 1]):  # the last line may be half written
             other._take(entry)
-        return other, lines[0] if lines else {}
+        return other
 
     def story(self, key: str) -> Story:
         """What is known of a question; an empty story if it was never asked."""
@@ -189,9 +187,9 @@ class Journal:
         lines = self._lines(whole)
         first = next(lines, None)
         if first is None:
-            self._append(self._about.as_json())
-        elif first != self._about.as_json():
-            other = next(key for key, value in self._about.as_json().items() if first.get(key) != value)
+            self._append(self.about.as_json())
+        elif first != self.about.as_json():
+            other = next(key for key, value in self.about.as_json().items() if first.get(key) != value)
             raise TeacherError(
                 f"{self._path}: was written for another {other} ({first.get(other)!r}); "
                 "give another --out, or move it away"
@@ -224,3 +222,13 @@ class Journal:
             self.paid.append((entry["model"], entry["usd"], usage))
         elif "note" in entry:
             self.notes.append(entry)
+
+
+def _about_of(path: Path) -> About | None:
+    """Whose journal lies there; None for what is no journal of this format."""
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline())
+        return About(**first) if first.pop("journal", None) == FORMAT else None
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

@@ -81,6 +81,9 @@ def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_
     about = json.loads((made.path / "dataset.json").read_text("utf-8"))
     assert about["teacher"] == "gemini"
     assert about["cost_usd"] == told["ledger"]["usd"]
+    stranger = tmp_path / "a stranger's" / "teacher"
+    stranger.mkdir(parents=True)
+    (stranger / "poems-gemini-gemini-2.5-flash.jsonl").write_text("no journal\n", "utf-8")
     other = _run("--recipe", fast, "--out", tmp_path / "another recipe's", "--hands", 30, "--json", **_environ(server))
     again = json.loads(other.stdout.splitlines()[-1])
     assert (again["poems"], again["asked"], again["ledger"]["usd"]) == (30, 0, 0)
@@ -180,7 +183,7 @@ def test_a_kill_loses_nothing_and_pays_for_nothing_twice(
     paid = json.loads((room / "ledger.json").read_text("utf-8"))["poems"]
     real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
     assert paid["usd"] - 1e-6 <= real <= paid["usd"] + paid["in_doubt_usd"] + 1e-6
-    undisturbed = tmp_path / "undisturbed"
+    undisturbed = tmp_path / "elsewhere" / "undisturbed"  # beside the other it would take over its answers
     done = _run("--recipe", fast, "--out", undisturbed, "--hands", hands, "--force", **_environ(server))
     assert done.exit_code == 0, done.output
     for split in SPLITS:

@@ -321,6 +321,8 @@ def test_what_is_imported_joins_what_another_teacher_wrote_and_is_not_asked_of_i
     assert (run["poems"], run["asked"]) == (60, 57)
     one_more = _told(_import(out, [_gemini(asks[3])]))
     assert (one_more["poems"], one_more["asked"]) == (60, 1)
+    told = json.loads((out / "teacher" / "poems" / "teacher.json").read_text("utf-8"))
+    assert told["teacher"] == "composer+files"
 
 
 def test_a_file_in_the_ledgers_place_is_told(tmp_path: Path) -> None:

@@ -100,6 +100,9 @@ def test_what_few_hands_cannot_tell_is_not_said_to_be_passed(former: Evaluation)
     assert "△ 言い切れない" in told[False]
     assert "「一度目で規則をすべて守る手札」は手札400組では越えたとも言えない。" in told[False]
     assert "求める線をすべて越えている。" not in told[False]
+    assert "手札をふやして" in told[False]
+    fallen = Reason.model_validate(known | {"gate": "eval_pass", "sure": False, "holds": False, "refuses": True})
+    assert words.reason(fallen, None)[-1] == words.REMEDIES["eval_pass"]
 
 
 def test_a_planted_fall_turns_the_page_red_and_says_what_fell(fallen: Evaluation, page: str) -> None:

@@ -87,11 +87,18 @@ def test_a_large_model_may_have_what_it_needs_unless_somebody_said_otherwise(
     monkeypatch.setattr(made, "ROOT", tmp_path)
     gguf = tmp_path / "artifacts" / "mini" / "gguf" / SERVED
     gguf.parent.mkdir(parents=True)
-    with gguf.open("wb") as file:
-        file.truncate(size)
+    for name in (SERVED, "model-Q8_0.gguf"):  # another mixture is not loaded
+        with gguf.with_name(name).open("wb") as file:
+            file.truncate(size)
     assert stack.Choice("mini", limited=limited).env.get("MODEL_MEMORY") == (str(memory) if memory else None)
 
 
-def test_what_lies_there_is_not_taken_and_made_anew_by_a_teacher_at_once() -> None:
-    with pytest.raises(StackError, match=r"^KEEP: takes what lies there, and TEACHER has it made anew"):
-        stack.image("mini", None, "", "", asked=TeacherChoice("composer", 0, 10, None), keep=True)
+@pytest.mark.parametrize(
+    ("how", "teacher", "named"),
+    [((), TeacherChoice("composer", 0, 10, None), "TEACHER"), (("--base", "another"), None, "BASE")],
+)
+def test_what_lies_there_is_not_taken_and_made_anew_at_once(
+    how: tuple[str, ...], teacher: TeacherChoice | None, named: str
+) -> None:
+    with pytest.raises(StackError, match=rf"^KEEP: takes what lies there, and {named} has it made anew"):
+        stack.image("mini", None, "", "", how, teacher, keep=True)

@@ -22,6 +22,14 @@ GAME = builtin_game()
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A room whose neighbours are this test's: what lies there is taken over."""
+    room = tmp_path / "out" / "teacher"
+    room.mkdir(parents=True)
+    return room
+
+
+@pytest.fixture
 def server() -> Iterator[GeminiStandIn]:
     with gemini(poet(GAME)) as standing:
         yield standing
