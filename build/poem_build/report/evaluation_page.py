@@ -142,20 +142,25 @@ def _why(evaluation: Evaluation) -> Iterator[str]:
         yield f"前のビルドから、区間を越えて落ちた: {told}{f'ほか{len(fallen) - 3}件' if len(fallen) > 3 else ''}。"
     asked = [one for one in refusing if one.gate != REGRESSION]
     if asked:
-        told = "、".join(f"「{words.reason(one, _seen(evaluation, one))[0]}」" for one in asked)
-        yield f"求める線に届かない: {told}。"
+        yield f"求める線に届かない: {_named(evaluation, asked)}。"
     if not refusing:
         risen = [c for c in changes(evaluation.figures, evaluation.former) if c.sense == "better"]
-        unsure = [one for one in evaluation.verdict.reasons if one.holds and not one.sure]
-        told = "、".join(f"「{words.reason(one, _seen(evaluation, one))[0]}」" for one in unsure)
-        short = f"求める線を割ったとは言えないが、{told}は手札{evaluation.provenance.hands}組では越えたとも言えない。"
-        yield short if unsure else "求める線をすべて越えている。"
+        if unsure := [one for one in evaluation.verdict.reasons if one.holds and not one.sure]:
+            few = f"手札{evaluation.provenance.hands}組では"
+            yield f"求める線を割ったとは言えないが、{_named(evaluation, unsure)}は{few}越えたとも言えない。"
+        else:
+            yield "求める線をすべて越えている。"
         if risen:
             yield f"前のビルドより、区間を越えてよい: {'、'.join(f'「{words.figure(c.now)}」' for c in risen[:3])}。"
     if evaluation.verdict.below_composer:
         yield "モデルなしのcomposerに、区間を越えて劣る。"
     if evaluation.verdict.cut_short:
         yield "学習は途中で切りあげてあり、届かない線は数えない。"
+
+
+def _named(evaluation: Evaluation, some: Sequence[Reason]) -> str:
+    """What the reasons are about, in a row."""
+    return "、".join(f"「{words.reason(one, _seen(evaluation, one))[0]}」" for one in some)
 
 
 def _both(change: Change) -> str:
