@@ -37,6 +37,7 @@ class FakeEngine:
     name: str = "fake"
     asks: list[Ask] = field(default_factory=list)
     loads: int = 0
+    unloads: int = 0
     inspections: int = 0
 
     async def inspect(self) -> ModelFacts:
@@ -48,6 +49,10 @@ class FakeEngine:
     async def load(self) -> None:
         self.loads += 1
         self.facts = replace(self.facts, loaded=True)
+
+    async def unload(self) -> None:
+        self.unloads += 1
+        self.facts = replace(self.facts, loaded=False)
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         self.asks.append(ask)

@@ -76,6 +76,9 @@ class EmbeddedEngine:
             raise
         self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path, self._layers)
 
+    async def unload(self) -> None:
+        return None  # the one thread that might let go is the one that hangs
+
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         return self._pieces(lambda model: model.answer(ask))
 

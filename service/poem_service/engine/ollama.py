@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from aiohttp import ClientTimeout
 
 from poem_service.engine.formats import Format, Formats
 from poem_service.engine.protocol import ALIVE, Ask, Bound, Chat, Message, ModelFacts, Piece, Training
-from poem_service.engine.upstream import LOADING, WRITING, Upstream
+from poem_service.engine.upstream import LOADING, QUICK, WRITING, Upstream
 from poem_service.errors import AnswerError, CutError, Reason, UnavailableError
 
 KEEP_FOR_EVER = -1
@@ -63,8 +64,10 @@ class OllamaEngine:
         return ModelFacts(self._model, digest, self._shown[1], mine is not None, _vram_share(mine))
 
     async def load(self) -> None:
-        body = {"model": self._model, "messages": [], "keep_alive": KEEP_FOR_EVER, "stream": False}
-        await self._upstream.post_json("/api/chat", body, LOADING)
+        await self._keep(KEEP_FOR_EVER, LOADING)
+
+    async def unload(self) -> None:
+        await self._keep(0, QUICK)
 
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         messages, told = ask.prompt.messages(), {"options": {"seed": ask.seed}}
@@ -109,6 +112,11 @@ class OllamaEngine:
             raise AnswerError(Reason.UPSTREAM_ERROR, chunk.error[:200])
         _refuse_cut(chunk)
         yield _piece([chunk], Bound())._replace(tokens=chunk.eval_count, writing_s=chunk.eval_duration / 1e9 or None)
+
+    async def _keep(self, seconds: int, patience: ClientTimeout) -> None:
+        """A chat without messages writes nothing, and says how long the model stays in memory."""
+        body = {"model": self._model, "messages": [], "keep_alive": seconds, "stream": False}
+        await self._upstream.post_json("/api/chat", body, patience)
 
     def _body(self, messages: list[Message], form: Format) -> dict[str, Any]:
         own = {"model": self._model, "messages": messages, "think": False, "keep_alive": KEEP_FOR_EVER}

@@ -78,6 +78,9 @@ class OpenAIEngine:
     async def load(self) -> None:
         return None  # such a server lists only what it serves
 
+    async def unload(self) -> None:
+        return None  # nor has it a word for this
+
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         limited = {"seed": ask.seed, "max_tokens": ANSWER_TOKENS_MAX}
         ways: list[Format] = [

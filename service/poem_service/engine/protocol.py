@@ -148,6 +148,10 @@ class Engine(Protocol):
         """Return once the model is in memory, however long that takes."""
         ...
 
+    async def unload(self) -> None:
+        """Have the model dropped from memory, with whatever hangs in it; nothing where a client has no say in that."""
+        ...
+
     def write(self, ask: Ask) -> AsyncGenerator[Piece, None]:
         """The answer's JSON text in pieces, as fast as they come, or in one.
 

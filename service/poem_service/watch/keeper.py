@@ -36,6 +36,9 @@ EVICTION_SPAN_S = 120.0
 """So many evictions within this time are answered by loading again at once; more, with growing pauses."""
 EVICTED_RETRY_S = (10.0, 20.0, 40.0, 60.0)
 INSPECT_S = 8.0
+HUNG_TRIALS = 2
+"""After so many in a row without a piece a loaded model is loaded anew, once until a trial goes well: a runner may hang
+for ever in a server that answers, and a machine that is too slow gains nothing by another load."""
 GONE = frozenset({Reason.UNREACHABLE, Reason.MODEL_MISSING})
 """After one of these the next player would surely fare the same; a silence (timeout) is looked into first."""
 QUEUED_TOLD = 3
@@ -73,6 +76,8 @@ class Keeper:
         self._failures = 0
         self._trials = 0
         self._slow_trials = 0
+        self._hung_trials = 0
+        self._renewed = False
         self._loads: deque[float] = deque(maxlen=EVICTIONS_BORNE + len(EVICTED_RETRY_S))
         self._queued = 0
         self._queues_told = False
@@ -228,6 +233,11 @@ class Keeper:
         return pause_s
 
     async def _make_ready(self, engine: Engine, facts: ModelFacts) -> None:
+        if facts.loaded and self._hung_trials >= HUNG_TRIALS:
+            self._renewed = True
+            log.warning("the model hangs in its server: it is loaded anew", extra={"seen": {"engine": self.label}})
+            await engine.unload()
+            raise UnavailableError(Reason.TIMEOUT, f"{self._hung_trials} trials hung; the model is loaded anew")
         load_s = None
         if not facts.loaded:
             self._change(Standing(ModelState.LOADING, Reason.LOADING, None, facts))
@@ -245,6 +255,7 @@ class Keeper:
         if pace.first_s > self._deadline_s / 4:  # most of that was the fixed part, which is kept from now on
             pace = await self._pace(engine, facts.training.stages)
         self.breaker.succeed()
+        self._hung_trials, self._renewed = 0, False
         if self.standing.facts and self.standing.facts.digest != facts.digest:
             self.quality.succeed()  # another model deserves another chance
         slow = pace.answer_s > self._deadline_s - reserve_s(self._deadline_s)
@@ -286,6 +297,7 @@ class Keeper:
         self.breaker.fail(time.monotonic())
         if isinstance(error, EngineError):
             raise error
+        self._hung_trials += tokens == 0
         raise UnavailableError(Reason.TIMEOUT, f"a trial hung after {tokens} pieces") from error
 
     def _change(self, standing: Standing) -> None:

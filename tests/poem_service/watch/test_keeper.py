@@ -172,6 +172,32 @@ async def test_a_trial_that_hangs_ends() -> None:
         assert keeper.obstacle(now()) is Reason.TIMEOUT
 
 
+async def test_a_model_that_stands_still_is_loaded_anew_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_module, "RETRY_S", (0.01,))
+
+    async def hang(ask: Ask) -> AsyncGenerator[Piece, None]:
+        raise TimeoutError  # as it comes to the keeper, without the wait
+        yield Piece("")
+
+    class Renewed(FakeEngine):
+        async def unload(self) -> None:
+            await super().unload()
+            self.script = tokens
+
+    async with keeping(engine := Renewed()) as keeper:
+        await stands(keeper, ModelState.READY)
+        engine.script = hang
+        keeper.suspect(UnavailableError(Reason.TIMEOUT, "silent"))
+        await stands(keeper, ModelState.ABSENT)
+        await stands(keeper, ModelState.READY)
+    assert (engine.unloads, engine.loads) == (1, 1)
+
+    async with keeping(engine := FakeEngine(hang)), asyncio.timeout(5):
+        while len(engine.asks) < 6:
+            await asyncio.sleep(0.01)
+    assert engine.unloads == 1
+
+
 async def test_trials_that_fail_open_the_breaker_and_one_that_does_not_closes_it() -> None:
     async def fail(ask: Ask) -> AsyncGenerator[Piece, None]:
         raise UnavailableError(Reason.UPSTREAM_ERROR, "no")
