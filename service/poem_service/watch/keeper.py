@@ -233,7 +233,7 @@ class Keeper:
         return pause_s
 
     async def _make_ready(self, engine: Engine, facts: ModelFacts) -> None:
-        if facts.loaded and self._hung_trials >= HUNG_TRIALS:
+        if facts.loaded and self._hung_trials >= HUNG_TRIALS and not self._renewed:
             self._renewed = True
             log.warning("the model hangs in its server: it is loaded anew", extra={"seen": {"engine": self.label}})
             await engine.unload()
