@@ -1,4 +1,4 @@
-"""The program → the parts of README.md that are generated from it: `make docs` writes them, a test compares."""
+"""The program → the parts of the documents that are generated from it: `make docs` writes them, a test compares."""
 
 import importlib
 from pathlib import Path
@@ -18,7 +18,7 @@ from poem_service.variables import VARIABLES
 
 CARDS = (8, 12, 16, 24, 32, 48, 80, 141, 192)
 """GB that GPUs have."""
-README = Path(__file__).parents[1] / "README.md"
+DOCUMENTS = tuple(Path(__file__).parents[1] / name for name in ("README.md", "docs/training.md"))
 
 
 def generated(text: str) -> str:
@@ -35,9 +35,10 @@ def generated(text: str) -> str:
         "families": _families(),
         "settings": f"| variable | default | what is allowed |\n|---|---|---|\n{rows}",
     }.items():
-        before, _, rest = text.partition(f"<!-- {mark} -->")
-        after = rest.partition(f"<!-- /{mark} -->")[2]
-        text = f"{before}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{after}"
+        before, found, rest = text.partition(f"<!-- {mark} -->")
+        if found:
+            after = rest.partition(f"<!-- /{mark} -->")[2]
+            text = f"{before}<!-- {mark} -->\n{content}\n<!-- /{mark} -->{after}"
     return text
 
 
@@ -80,4 +81,5 @@ def _shown(value: object) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(generated(README.read_text("utf-8")), "utf-8")
+    for page in DOCUMENTS:
+        page.write_text(generated(page.read_text("utf-8")), "utf-8")

@@ -9,12 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_readme_shows_the_real_help_and_settings() -> None:
-    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))["generated"]
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert "Commands:\n" in text
-    assert "| `POEM_PORT` |" in text
-    assert generate(text) == text, "run `make docs`"
+def test_the_documents_show_the_real_help_recipes_families_and_settings() -> None:
+    written = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    texts = [page.read_text("utf-8") for page in written["DOCUMENTS"]]
+    for generated in ("Commands:\n", "| `POEM_PORT` |", "| `qwen2.5-7b` |", "| `chatml` |"):
+        assert any(generated in text for text in texts)
+    for text in texts:
+        assert written["generated"](text) == text, "run `make docs`"
 
 
 def test_every_room_and_every_module_beside_the_rooms_has_its_place_in_the_readmes_tree() -> None:
