@@ -46,7 +46,7 @@ judges_options = all_of(
 @click.option(
     "--hands", type=click.IntRange(2), help="Held-out hands.  [the recipe's: 400, a point either way at 99 %]"
 )
-@click.option("--writers", "names", default="", metavar="A,B,…", help="Others to play them, see the README.")
+@click.option("--writers", "names", default="", metavar="A,B,…", help="Others to play them: docs/evaluation.md.")
 @judges_options
 @host_option
 def _command(
