@@ -8,7 +8,7 @@ from poem_build.evaluation.history import REGRESSION, changes
 from poem_build.evaluation.report import MODEL, Evaluation, Figure
 from poem_build.report import words
 from poem_build.report.beside import beside
-from poem_build.report.evaluation_page import verdict
+from poem_build.report.verdict import verdict
 
 _BESIDE = ("pass.delivered", "pass.first", "conceal.lemma", "points.counted")
 _SENSES = {"better": "↗ よくなった", "worse": "↘ 落ちた", "": "差は言えない"}

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from poem.hand import Answer
 from poem_build.errors import ReadingError
 from poem_build.evaluation.people import Pairing, Place, read_chosen, write_chosen
-from poem_build.report.evaluation_page import environment
+from poem_build.report.templating import environment
 
 _NAME = 40
 _BODY = 1000

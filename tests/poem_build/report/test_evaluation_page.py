@@ -9,8 +9,9 @@ import pytest
 from poem_build.evaluation.history import REGRESSION, changes, choice
 from poem_build.evaluation.report import Broken, Evaluation, Reason
 from poem_build.report import evaluation_page, evaluation_table, words
-from poem_build.report.evaluation_page import Piece, paragraphs, render, verdict
+from poem_build.report.evaluation_page import Piece, paragraphs, render
 from poem_build.report.plots import plots
+from poem_build.report.verdict import verdict
 from support.axe import faults
 from support.browser import CHROMIUM, browsing
 from support.evaluations import an_evaluation, share
