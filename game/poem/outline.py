@@ -37,7 +37,7 @@ class Outline:
 def outline_of(answer: Answer) -> Outline:
     """The outline that a finished poem would have had: of each sentence its longest run of kanji or katakana."""
     found: list[str] = []
-    for sentence in sentences(answer.poem.replace("\n", "")):
+    for sentence in sentences(answer.poem):
         runs = [run[: WORD_LENGTH[1]] for run in _RUN.findall(sentence)]
         fresh = [run for run in runs if run not in found]
         if fresh:

@@ -36,8 +36,8 @@ def paragraphs(poem: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text without line breaks, each with its 「。」; an unclosed rest counts as one."""
-    return re.findall(r"[^。]*。|[^。]+$", text)
+    """The sentences of a text, each with its 「。」; what a line or the text ends unclosed counts as one."""
+    return re.findall(r"[^。\n]*。|[^。\n]+", text)
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 from poem.composer import compose
 from poem.game import builtin_game
 from poem.hand import Answer, deal, draw_candidates
-from poem.shape import answer_grammar, answer_schema, decode, encode, poem_pattern
+from poem.shape import answer_grammar, answer_schema, decode, encode, poem_pattern, sentences
 
 GAME = builtin_game()
 DECK = GAME.deck
@@ -89,3 +89,8 @@ def test_anything_else_is_no_answer(text: str) -> None:
 
 def test_an_answer_is_two_strings() -> None:
     assert decode('{"title": "a",\n "poem": "b"}') == Answer("a", "b")
+
+
+def test_a_sentence_ends_with_its_stop_or_with_its_line() -> None:
+    assert sentences("朝が来る。夜\n夜が来る。。\n\n昼") == ["朝が来る。", "夜", "夜が来る。", "。", "昼"]
+    assert sentences("") == []

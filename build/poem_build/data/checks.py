@@ -18,6 +18,7 @@ from poem_build.data.examples import Example, Placed, example_of, grouped, pairs
 from poem_build.data.formats import Chats, read_any
 from poem_build.data.near import Near
 from poem_build.data.personal import personal
+from poem_build.data.runs import distinct, runs
 from poem_build.errors import DatasetError
 
 NEARLY_THE_SAME = 0.6
@@ -124,10 +125,10 @@ def _variety(texts: Sequence[str]) -> dict[str, Any]:
     """How varied the texts are, in figures."""
     if not texts:
         return {}
-    sentences = [shape.sentences(text.replace(shape.PARAGRAPH_BREAK, "")) for text in texts]
+    sentences = [shape.sentences(text) for text in texts]
     openings = Counter(some[0] for some in sentences if some)
     endings = Counter(one[-4:] for some in sentences for one in some)
-    tics = Counter(run for text in texts for run in _runs(text, _TIC_RUN) if "。" not in run)
+    tics = Counter(run for text in texts for run in dict.fromkeys(runs(text, _TIC_RUN)) if "。" not in run)
     often = [(run, count) for run, count in tics.most_common(2000) if count > max(2, _TIC_SHARE * len(texts))]
     return {
         "poems": len(texts),
@@ -139,14 +140,10 @@ def _variety(texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _runs(text: str, length: int) -> set[str]:
-    return {text[n : n + length] for n in range(len(text) - length + 1)}
-
-
 def _distinct(texts: Sequence[str], n: int) -> float:
-    """Distinct-n (Li et al. 2016) over characters: the share of all runs that are different ones."""
-    runs = [text[start : start + n] for text in texts for start in range(len(text) - n + 1)]
-    return round(len(set(runs)) / max(1, len(runs)), 4)
+    """The share of all runs of n characters that are different ones."""
+    parts, counts = distinct(texts, n)
+    return round(sum(parts) / max(1, sum(counts)), 4)
 
 
 def _apart(often: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

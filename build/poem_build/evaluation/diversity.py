@@ -1,7 +1,6 @@
 """A writer's poems → how much each has that no other has; and how near they are to poems by hand.
 
-Each measure is a sum over poems, so that its interval can be drawn from them: of distinct-n (Li et al. 2016) a run of
-characters that comes k times gives each poem that has it a kth of a run.
+Each measure is a sum over poems, so that its interval can be drawn from them.
 """
 
 from collections import Counter
@@ -13,16 +12,9 @@ SELF_BLEU_POEMS = 40
 """Poems that are held against each other: each new one costs as many comparisons again."""
 
 
-def distinct(poems: Sequence[str], n: int) -> tuple[list[float], list[float]]:
-    """Of each poem, its part of the different runs of n characters, and how many runs it has."""
-    runs = [[poem[start : start + n] for start in range(len(poem) - n + 1)] for poem in poems]
-    counts = Counter(run for some in runs for run in some)
-    return [sum(1 / counts[run] for run in some) for some in runs], [float(len(some)) for some in runs]
-
-
 def shared_sentences(poems: Sequence[str]) -> tuple[list[float], list[float]]:
     """Of each poem, how many of its sentences stand in another poem too, and how many it has."""
-    sentences = [shape.sentences(poem.replace(shape.PARAGRAPH_BREAK, "")) for poem in poems]
+    sentences = [shape.sentences(poem) for poem in poems]
     counts = Counter(sentence for some in sentences for sentence in set(some))
     return [float(sum(counts[one] > 1 for one in some)) for some in sentences], [float(len(s)) for s in sentences]
 

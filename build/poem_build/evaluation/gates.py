@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from poem_build.evaluation.report import MODEL, Figure, GroupRate, Judged, Matrix, Ratio, RuleRate, Samples, Specimen
 from poem_build.evaluation.writers import BASE, COMPOSER, FREE
+from poem_build.judge.delivery import READ_THEM, WHOLE
 from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
 from poem_build.store.red_line import RedLine, is_so
@@ -73,12 +74,7 @@ LINES = {
         shown="+.2f",
         bound="low",
     ),
-    "whole_sentences": Line(
-        "sentences.whole",
-        "whole sentences in what the model delivers",
-        "read the answers; give the training longer examples, or the model more steps",
-        shown=".2%",
-    ),
+    "whole_sentences": Line("sentences.whole", WHOLE, READ_THEM, shown=".2%"),
     "conceal_lemma": Line("conceal.lemma", "poems without a term of their cards in any form", _HIDES),
     "named_at_most": Line(
         "conceal.judge", "of the five realities, named by a judge among fifteen", _HIDES, sense="at most"

@@ -8,6 +8,7 @@ from typing import Literal
 from poem.game import Game
 from poem.hand import Hand
 from poem.rules import RULES
+from poem_build.data.runs import distinct
 from poem_build.evaluation import bootstrap, concealment, counted, diversity, meaning
 from poem_build.evaluation.answers import Row, Sheet
 from poem_build.evaluation.bootstrap import Estimate
@@ -135,7 +136,7 @@ def _meaning(
 
 def _variety(poems: Sequence[str], told: Callable[..., Figure]) -> Iterator[Figure]:
     for n in _RUNS:
-        found = bootstrap.ratio(*diversity.distinct(poems, n))
+        found = bootstrap.ratio(*distinct(poems, n))
         yield told(f"distinct.{n}", f"different ones among runs of {n} characters", found, "share", "higher")
     found = bootstrap.ratio(*diversity.shared_sentences(poems))
     what = "sentences that another hand's poem has too"

@@ -3,11 +3,10 @@
 A cut sentence breaks no rule, so the sentences of what is delivered are looked at on their own.
 """
 
-import re
 from collections.abc import Sequence
 
+from poem import shape
 from poem.game import Game
-from poem.shape import decode
 from poem_build.data.examples import Example
 from poem_build.engine.protocol import Engine
 from poem_build.judge.figures import Figures
@@ -19,7 +18,8 @@ from poem_build.store.red_line import RedLine
 
 TRIES = 3
 """As often as the service asks for a poem before it takes another's."""
-_SENTENCE = re.compile("[^。\n]+。?")
+WHOLE = "whole sentences in what the model delivers"
+READ_THEM = "read the answers; give the training longer examples, or the model more steps"
 
 
 class Sentences(Figures):
@@ -63,12 +63,13 @@ def delivered(tries: Sequence[Sequence[Verdict]]) -> Delivered:
     """The hands in figures."""
     given = [found[-1] for found in tries if found[-1].passed]
     by_try = [sum(len(found) == n and found[-1].passed for found in tries) for n in range(1, TRIES + 1)]
-    return Delivered(hands=len(tries), by_try=by_try, sentences=sentences([decode(one.text).poem for one in given]))
+    poems = [shape.decode(one.text).poem for one in given]
+    return Delivered(hands=len(tries), by_try=by_try, sentences=sentences(poems))
 
 
 def sentences(poems: Sequence[str]) -> Sentences:
     """The sentences of the poems, counted."""
-    found = [is_whole(sentence) for poem in poems for sentence in _SENTENCE.findall(poem)]
+    found = [is_whole(sentence) for poem in poems for sentence in shape.sentences(poem)]
     return Sentences(count=len(found), whole=sum(found))
 
 
@@ -76,10 +77,10 @@ def whole_sentences(found: Delivered, asked: Gate) -> RedLine:
     """What a reader asks first of what is delivered."""
     return RedLine(
         "whole_sentences",
-        "whole sentences in what the model delivers",
+        WHOLE,
         found.sentences.share,
         asked.whole_sentences,
-        "read the answers; give the training longer examples, or the model more steps",
+        READ_THEM,
         shown=".2%",
         note=f"{found.sentences.whole} of {found.sentences.count}, {found.answered} of {found.hands} hands",
     )

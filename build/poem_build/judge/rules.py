@@ -76,11 +76,19 @@ def by_outline(example: Example, outline: Outline) -> Example:
     return replace(example, candidates=(outline.title,), outline=outline)
 
 
-def play(engine: Engine, game: Game, examples: Sequence[Example], *, constrained: bool, seed: int = 0) -> list[Reply]:
+def play(
+    engine: Engine,
+    game: Game,
+    examples: Sequence[Example],
+    *,
+    constrained: bool,
+    seed: int = 0,
+    sampling: Mapping[str, float] | None = None,
+) -> list[Reply]:
     """A reply to each example's hand, seeded by its place."""
     how = "playing, shape constrained" if constrained else "playing freely"
     return [
-        ask(engine, game, example, seed + n, constrained=constrained)
+        ask(engine, game, example, seed + n, constrained=constrained, sampling=sampling)
         for n, example in enumerate(progress(examples, how))
     ]
 

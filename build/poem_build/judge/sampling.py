@@ -11,7 +11,8 @@ from poem.game import Game
 from poem_build.data.examples import Example, read_examples
 from poem_build.engine.protocol import Engine
 from poem_build.errors import RecipeError
-from poem_build.judge.serving import Served, play, served
+from poem_build.judge.rules import play
+from poem_build.judge.serving import Served, served
 from poem_build.recipe.schema import Serve
 
 NAMES = ("temperature", "top_p", "top_k", "min_p", "repeat_penalty")
@@ -56,6 +57,4 @@ def sweep(
     """Play the same hands under the schema with every combination of the settings."""
     for values in product(*tried.values()):
         settings = dict(zip(tried, values, strict=True))
-        yield Tried(
-            settings, served(play(engine, game, examples, constrained=True, sampling=settings).replies, examples)
-        )
+        yield Tried(settings, served(play(engine, game, examples, constrained=True, sampling=settings), examples))

@@ -31,7 +31,7 @@ from poem_build.judge.delivery import Delivered, deliver, delivered, whole_sente
 from poem_build.judge.figures import Figures, Spread, spread
 from poem_build.judge.memory import Memory, memory_of, resident_mb
 from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
-from poem_build.judge.rules import Rules, ask
+from poem_build.judge.rules import Rules, play
 from poem_build.models import family
 from poem_build.models.files import ADAPTER_FILE, REGISTERED, SERVED
 from poem_build.models.origin import read_origin
@@ -142,43 +142,32 @@ def measure(job: Job, host: str, model: str, log: Path, game: Path | None) -> Se
         raise OllamaError(f"OLLAMA_HOST {host}: {model} is not the one that was registered; `poem-build register` it")
     gate, gguf, engine = job.recipe.gate, job.path("gguf", SERVED), Ollama(host, model)
     examples = read_examples(job.path("dataset", "test.jsonl"), job.game)[: gate.serving_hands]
-    shaped = play(engine, job.game, examples, constrained=True, log=log)
+    shaped = play_logged(engine, job.game, examples, log)
     memory = memory_of(host, model)
     free = play(engine, job.game, examples, constrained=False)
     verdicts = verdicts_of(shaped.replies, examples, "Ollama, schema")
     tries = deliver(engine, job.game, examples, verdicts)
     again = [verdict for found in tries for verdict in found[1:]]
-    write_verdicts(job.folder / FILE, [*verdicts, *again, *verdicts_of(free.replies, examples, "Ollama, no schema")])
+    write_verdicts(job.folder / FILE, [*verdicts, *again, *verdicts_of(free, examples, "Ollama, no schema")])
     talk, llama = family.family(job.recipe.base.family), Llama(gguf, vocab_only=True)
     ids = [llama.tokenize(talk.prompt(example.question(job.game))) for example in examples]
     inside = embedded(Model(model, gguf), game, examples[: gate.embedded_hands], job.folder.parent / "service.log")
     return ServingReport(
         shaped=served(shaped.replies, examples),
         delivered=delivered(tries),
-        free=served(free.replies, examples),
+        free=served(free, examples),
         prompt=prompt_figures(shaped, ids),
         memory=memory,
         embedded=inside,
     )
 
 
-def play(
-    engine: Engine,
-    game: Game,
-    examples: Sequence[Example],
-    *,
-    constrained: bool,
-    sampling: Mapping[str, float] | None = None,
-    log: Path | None = None,
-) -> Played:
-    """Ask for each example's hand in turn, seeded by its place."""
-    start = log.stat().st_size if log and log.is_file() else None
-    how = "under the schema" if constrained else "without the schema"
-    replies = []
-    for n, example in enumerate(progress(examples, f"playing {how}")):
-        replies.append(ask(engine, game, example, n, constrained=constrained, sampling=sampling))
+def play_logged(engine: Engine, game: Game, examples: Sequence[Example], log: Path) -> Played:
+    """Play the hands under the schema, and read in the engine's log what its prompts cost."""
+    start = log.stat().st_size if log.is_file() else None
+    replies = play(engine, game, examples, constrained=True)
     evaluated = None
-    if log and start is not None and all(example.stages == 1 for example in examples):
+    if start is not None and all(example.stages == 1 for example in examples):
         found = _counted(log, start, len(replies))
         evaluated = found if len(found) == len(replies) else None  # somebody else's requests are among them
     return Played(replies, evaluated)

@@ -9,6 +9,7 @@ from poem.shape import POEM_LENGTH
 from poem_build.evaluation.history import changes
 from poem_build.evaluation.report import MODEL, Evaluation, Figure
 from poem_build.evaluation.writers import COMPOSER
+from poem_build.judge.figures import spread
 from poem_build.report import words
 from poem_build.report.dots import Dots, Value, dot_plot
 from poem_build.report.picture import FAULT, FORMER, GOOD, LINE, NOW, SOFT, THIRD, drawn
@@ -212,10 +213,8 @@ def _latency(evaluation: Evaluation) -> Iterator[Plot]:
         axes.set_yticks([0, 0.5, 0.95, 1], ["0%", "50%", "95%", ""])
         axes.set_xlabel("秒")
 
-    most = answers[max(0, -(-len(answers) * 95 // 100) - 1)]
-    said = (
-        f"半分は{answers[len(answers) // 2]:.1f}秒、95%は{most:.1f}秒までに書き終わる({evaluation.provenance.device})。"
-    )
+    waits = spread(answers)
+    said = f"半分は{waits.median:.1f}秒、95%は{waits.p95:.1f}秒までに書き終わる({evaluation.provenance.device})。"
     legend = [(NOW, "書き終わり"), *([(FORMER, "最初の一語")] if firsts else [])]
     yield Plot("latency", "待ち時間", said, drawn("latency", 2.4, draw), legend)
 

@@ -7,6 +7,7 @@ import pytest
 from poem.game import builtin_game
 from poem.hand import Answer, Hand, Pair
 from poem_build.data.examples import Example
+from poem_build.data.runs import distinct
 from poem_build.evaluation import concealment, counted, diversity, meaning, specimen
 from poem_build.evaluation.another import sheets_of
 from poem_build.evaluation.answers import Sheet
@@ -73,7 +74,7 @@ def test_a_title_fits_by_the_words_that_come_back() -> None:
 
 
 def test_runs_are_shared_out_among_the_poems_that_have_them() -> None:
-    tops, bottoms = diversity.distinct(["あいあい", "あいう"], 2)
+    tops, bottoms = distinct(["あいあい", "あいう"], 2)
     assert bottoms == [3.0, 2.0]
     assert sum(tops) == pytest.approx(len({"あい", "いあ", "いう"}))
     shared, counts = diversity.shared_sentences(["朝が来る。\n夜が来る。", "朝が来る。昼。"])

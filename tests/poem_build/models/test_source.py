@@ -159,7 +159,7 @@ def test_a_real_ollama_serves_it_and_keeps_the_instructions_beyond_the_window(
         report = pipeline.make(workshop_of(recipe, out, ollama), "register").report(RegisterReport)
         assert (report.token_counts.texts, report.token_counts.different) == (200, [])
         engine = Ollama(ollama, report.model)
-        played = serving.play(engine, GAME, examples, constrained=True, log=ollama_log)
+        played = serving.play_logged(engine, GAME, examples, ollama_log)
         assert played.evaluated is not None
         tokenizer, talk = load_tokenizer(made["base"].path), family(recipe.base.family)
         prompts = [talk.tokens(tokenizer, example.chats(GAME)[0]).prompt for example in examples]
