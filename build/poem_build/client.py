@@ -1,10 +1,11 @@
-"""A server's address → an HTTP client of it; and what it says in an error → one line of ours.
+"""A server's address → an HTTP client of it; a schema → how it is asked for; its words in an error → one line of ours.
 
 On the way to this machine, or to one beside it, stands no proxy of the environment; to any other, as NO_PROXY says.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from poem.environment import is_near
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
 
 _SHOWN = 200
 """Characters of what a server says that stand in an error."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Where a server is asked, and with which key; empty without one."""
+
+    address: str = ""
+    key: str = field(default="", repr=False)
 
 
 def client(url: str, timeout_s: float) -> "httpx.Client":
@@ -28,6 +37,11 @@ def async_client(url: str, timeout_s: float, headers: Mapping[str, str] | None =
 
     transport = httpx.AsyncHTTPTransport() if url and is_near(url) else None
     return httpx.AsyncClient(headers=headers, timeout=timeout_s, transport=transport)
+
+
+def response_format(name: str, schema: Mapping[str, object]) -> dict[str, Any]:
+    """The part of a question in the OpenAI shape that binds its answer to the schema."""
+    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": dict(schema)}}
 
 
 def told(text: str, key: str) -> str:

@@ -13,6 +13,7 @@ from poem_build.cli import pipeline
 from poem_build.cli.judged import harness_command, history_command, page_command, read_command
 from poem_build.cli.keys import check_extra, credentials, teacher_of
 from poem_build.cli.options import PATH, YEN, Chosen, all_of, host_option, work_options
+from poem_build.client import Credentials
 from poem_build.engine.ollama import address
 from poem_build.errors import GateError, TeacherError
 from poem_build.evaluation import jury, writers
@@ -67,7 +68,8 @@ def _command(
     if len(set(judges)) < len(judges):
         raise TeacherError(f"--judge {max(judges, key=judges.count)}: is there twice; give each once")
     jurors = tuple(juror_of(chosen, one, prices, list_path, address(host)) for one in judges)
-    asked = Wishes(hands, _names(names), Jury(jurors, judge_hands, most), Place.of(address(host)))
+    others = _names(names)
+    asked = Wishes(hands, others, Jury(jurors, judge_hands, most), place_of(others, address(host)))
     for line in _plan(chosen, asked, prices) or ["no --judge: nobody is paid"] * dry_run:
         click.echo(line, err=not dry_run)
     if not dry_run:
@@ -95,6 +97,12 @@ def _names(text: str) -> tuple[str, ...]:
     return found
 
 
+def place_of(names: Sequence[str], host: str) -> Place:
+    """Where these writers are asked. Raises `TeacherError` where one is a server's and its key is not there."""
+    served = any(name.startswith("openai:") for name in names)
+    return Place(host, credentials("openai", os.environ) if served else Credentials())
+
+
 def juror_of(chosen: Chosen, text: str, prices: Prices, list_path: Path, host: str) -> Juror:
     """The judge that the option names. Raises `TeacherError` for one without a model, a price or a key."""
     kind, _, model = text.partition(":")
@@ -103,7 +111,7 @@ def juror_of(chosen: Chosen, text: str, prices: Prices, list_path: Path, host: s
     check_extra()
     change = {"name": kind, "model": model, "temperature": 0.0, "max_tokens": _ANSWER_TOKENS, "cache_ttl_s": 0}
     spec = chosen.recipe.teacher.model_copy(update=change)
-    credentials(spec, os.environ)
+    credentials(spec.name, os.environ)
     price = FREE if kind == "ollama" else price_of(prices, model, list_path)
     return Juror(spec, price, partial(teacher_of, spec, chosen.game, host, os.environ))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from poem_build.cli.evaluation import juror_of, money_options
+from poem_build.cli.evaluation import juror_of, money_options, place_of
 from poem_build.cli.options import Chosen, host_option, work_options
 from poem_build.engine.ollama import address
 from poem_build.errors import DatasetError
@@ -62,7 +62,7 @@ def preferences_command(
     prices, there = load_prices(list_path), address(host)
     juror = juror_of(chosen, judge, prices, list_path, there) if judge else None
     most = None if max_cost is None else max_cost / prices.yen_per_dollar
-    asked = _Asked(writer, hands, answers, Place.of(there), juror, most)
+    asked = _Asked(writer, hands, answers, place_of((writer,), there), juror, most)
     writers.roles(writer)
     click.echo(_plan(chosen, asked, prices.yen_per_dollar), err=not dry_run)
     if not dry_run:

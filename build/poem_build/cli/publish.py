@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from poem_build.cli import pipeline, reports
+from poem_build.cli.keys import credentials
 from poem_build.cli.options import Chosen, host_option, work_options
 from poem_build.cli.stages import force_option
 from poem_build.engine import ollama
@@ -107,7 +108,7 @@ def _to_ollama(chosen: Chosen, told: Told) -> Mapping[str, Any]:
 def _to_openai(chosen: Chosen, told: Told) -> Mapping[str, Any]:
     from poem_build.ship.openai import OpenAITuning
 
-    return _tuned(chosen, told, "openai", lambda: OpenAITuning(os.environ))
+    return _tuned(chosen, told, "openai", lambda: OpenAITuning(credentials("openai", os.environ)))
 
 
 def _to_vertex(chosen: Chosen, told: Told) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from poem_build.client import client
+from poem_build.client import client, response_format
 from poem_build.engine.protocol import Question, Reply
 from poem_build.errors import WriterError
 
@@ -46,5 +46,4 @@ class OpenAI:
         body = {"model": self._model, "messages": question.messages, "seed": question.seed, **question.sampling}
         if question.schema is None:
             return body
-        schema = {"name": "poem", "strict": True, "schema": question.schema}
-        return body | {"response_format": {"type": "json_schema", "json_schema": schema}}
+        return body | {"response_format": response_format("poem", question.schema)}

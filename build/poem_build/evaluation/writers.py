@@ -4,12 +4,11 @@
 the adapter on it by transformers, `base` the base alone. `/free` after a model's name asks without the schema.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from poem.hand import Answer
 from poem.outline import Stages
 from poem.shape import encode
 from poem.table import Table
+from poem_build.client import Credentials
 from poem_build.engine.embedded import apart
 from poem_build.engine.ollama import Ollama, call, digests
 from poem_build.engine.openai import OpenAI
@@ -53,17 +53,10 @@ _ROLES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """What writers outside the artifacts need: Ollama's address, and an OpenAI-shaped server's with its key."""
+    """Where writers outside the artifacts are asked: Ollama's address, and an OpenAI-shaped server's with its key."""
 
     ollama: str = ""
-    openai: str = ""
-    key: str = ""
-
-    @classmethod
-    def of(cls, ollama: str) -> "Place":
-        """From the environment, as teachers have it."""
-        address = os.environ.get("OPENAI_BASE_URL", "").strip() or "https://api.openai.com/v1"
-        return cls(ollama, address, os.environ.get("OPENAI_API_KEY", "").strip())
+    openai: Credentials = field(default_factory=Credentials)
 
 
 class Writer(Protocol):
@@ -216,7 +209,7 @@ def identity(names: tuple[str, ...], place: Place) -> dict[str, str | None]:
         if plain == "ollama":
             found[name] = digests(place.ollama).get(what)
         elif plain == "openai":
-            found[name] = place.openai
+            found[name] = place.openai.address
     return found
 
 
@@ -265,7 +258,7 @@ def _engine(plain: str, what: str, job: Job, place: Place) -> Iterator[Engine]:
     if plain == "ollama":
         yield Ollama(place.ollama, what)
     elif plain == "openai":
-        yield OpenAI(place.openai, what, place.key)
+        yield OpenAI(place.openai.address, what, place.openai.key)
     elif plain == ADAPTER:
         model = load_adapted(
             load_model(job.path("base"), "float32", device_of(job.recipe).torch), job.path("adapter")

@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from poem.environment import meant
-from poem_build.client import client, told
+from poem_build.client import Credentials, client, told
 from poem_build.data.formats import Shape
 from poem_build.errors import PublishError
 from poem_build.ship.tuning import State
 
-KEY, ADDRESS = "OPENAI_API_KEY", "OPENAI_BASE_URL"
-_URL = "https://api.openai.com/v1"
 _TIMEOUT_S = 600.0
 _ENDED = {"succeeded", "failed", "cancelled"}
 _TITLE = 64
@@ -19,15 +16,14 @@ _TITLE = 64
 
 
 class OpenAITuning:
-    """The service; the key is read from the environment and goes into the requests' heads alone."""
+    """The service; the key goes into the requests' heads alone."""
 
     name: ClassVar[str] = "openai"
     shape: ClassVar[Shape] = "openai"
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._key, self._url = meant(environ.get(KEY, "")), meant(environ.get(ADDRESS, "")) or _URL
-        if not self._key:
-            raise PublishError(f"{KEY}: not set; export the key, it is written nowhere")
+    def __init__(self, server: Credentials) -> None:
+        self._key, self._url = server.key, server.address
+        self._headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
 
     def start(self, files: Mapping[str, Path], model: str, title: str) -> str:
         """Upload the splits and begin."""
@@ -59,10 +55,10 @@ class OpenAITuning:
     def _call(self, method: str, path: str, **what: Any) -> dict[str, Any]:
         import httpx
 
-        url = f"{self._url.rstrip('/')}{path}"
+        url = f"{self._url}{path}"
         try:
             with client(self._url, _TIMEOUT_S) as there:
-                reply = there.request(method, url, headers={"Authorization": f"Bearer {self._key}"}, **what)
+                reply = there.request(method, url, headers=self._headers, **what)
             found = dict(reply.json())
         except (httpx.HTTPError, OSError) as error:
             raise PublishError(

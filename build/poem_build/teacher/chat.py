@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 
-from poem_build.client import async_client, told
+from poem_build.client import async_client, response_format, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage
@@ -117,14 +117,13 @@ def openai_body(spec: Teaching, model: str, ask: Ask, turns: Sequence[Turn] = ()
     messages = [{"role": "system", "content": ask.system}, {"role": "user", "content": ask.user}]
     for turn in turns:
         messages += [{"role": "assistant", "content": turn.text}, {"role": "user", "content": again(turn)}]
-    schema = {"name": "answer", "strict": True, "schema": dict(ask.schema)}
     return {
         "model": model,
         "messages": messages,
         "temperature": spec.temperature,
         "max_tokens": spec.max_tokens,
         "seed": ask.seed,
-        "response_format": {"type": "json_schema", "json_schema": schema},
+        "response_format": response_format("answer", ask.schema),
     }
 
 

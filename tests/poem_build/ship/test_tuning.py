@@ -7,6 +7,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from poem_build.client import Credentials
 from poem_build.data.chats import ROLES, write_chats
 from poem_build.errors import DatasetError, PublishError
 from poem_build.ship.openai import OpenAITuning
@@ -35,7 +36,7 @@ def dataset(tmp_path: Path) -> Path:
 
 def _service(name: str, there: Tuner, key: str = KEY) -> Service:
     if name == OPENAI:
-        return OpenAITuning({"OPENAI_API_KEY": key, "OPENAI_BASE_URL": f"{there.url}/v1"})
+        return OpenAITuning(Credentials(f"{there.url}/v1", key))
     environ = {"GOOGLE_OAUTH_ACCESS_TOKEN": key, "GOOGLE_CLOUD_PROJECT": "a-project"}
     environ |= {"GOOGLE_VERTEX_BASE_URL": there.url, "STORAGE_EMULATOR_HOST": there.url}
     return VertexTuning(environ, "gs://a-bucket/poems")
@@ -111,13 +112,9 @@ def test_a_key_that_is_refused_is_not_shown_and_stands_in_no_file(there: Tuner, 
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda: OpenAITuning({}), "OPENAI_API_KEY: not set; export the key"),
         (lambda: VertexTuning({}, "gs://b"), "GOOGLE_CLOUD_PROJECT: not set"),
         (lambda: VertexTuning({"GOOGLE_CLOUD_PROJECT": "p"}, ""), "--bucket: vertex reads its data set"),
-        (
-            lambda: OpenAITuning({"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://127.0.0.1:9"}).look("j"),
-            "ConnectErr",
-        ),
+        (lambda: OpenAITuning(Credentials("http://127.0.0.1:9", "k")).look("j"), "ConnectErr"),
     ],
 )
 def test_what_is_missing_is_named(make: Callable[[], object], why: str) -> None:
