@@ -17,6 +17,7 @@ from poem_build.evaluation.bootstrap import Estimate
 from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.matrix import Contest, Reading
 from poem_build.evaluation.measures import figure
+from poem_build.evaluation.poems import Specimen
 from poem_build.evaluation.report import (
     MODEL,
     Evaluation,
@@ -30,7 +31,6 @@ from poem_build.evaluation.report import (
     Quantized,
     RuleRate,
     Samples,
-    Specimen,
     Unit,
 )
 from poem_build.evaluation.specimen import broken, reality

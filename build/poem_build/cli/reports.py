@@ -162,14 +162,9 @@ def _seen_as(workshop: Workshop, writer: str, report: Evaluation) -> Evaluation:
         update={
             "verdict": measured_outcome(workshop.recipe, seen),
             "provenance": report.provenance.model_copy(update=nobody),
-            "figures": seen.figures,
-            "rules": seen.rules,
-            "groups": seen.groups,
-            "samples": seen.samples,
+            **seen.measured(),
             "losses": None,
             "quantized": [],
-            "matrix": seen.matrix,
-            "poems": seen.poems,
             "former": None,
             "harness": None,
         }

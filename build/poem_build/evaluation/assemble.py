@@ -45,15 +45,9 @@ def assemble(recipe: Recipe, origin: Origin, stages: Stages, former: Former | No
     return Evaluation(
         verdict=outcome(recipe, report, former, cut_short=origin.cut_short),
         provenance=_provenance(recipe, origin, stages),
-        figures=report.figures,
-        rules=report.rules,
-        groups=report.groups,
-        samples=report.samples,
+        **report.measured(),
         losses=_losses(stages.train),
         quantized=_quantized(stages.fidelity),
-        matrix=report.matrix,
-        poems=report.poems,
-        teacher_ratio=report.teacher_ratio,
         former=former,
     )
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from poem_build.evaluation.report import MODEL, Figure, GroupRate, Judged, Matrix, Ratio, RuleRate, Samples, Specimen
+from poem_build.evaluation.report import MODEL, Figure, Judged, Measured
 from poem_build.evaluation.writers import BASE, COMPOSER, FREE
 from poem_build.judge.delivery import READ_THEM, WHOLE
 from poem_build.recipe.gate import Gate
@@ -16,28 +16,17 @@ COUNTED = "counted"
 """The judge that needs no model."""
 
 
-class EvalReport(Report):
+class EvalReport(Measured, Report):
     """The answers in figures; the texts are beside them."""
 
     version: ClassVar[int] = 3
     hands: int
     hands_version: str
     device: str
-    figures: list[Figure]
-    rules: list[RuleRate]
-    groups: list[GroupRate]
-    samples: list[Samples]
-    matrix: Matrix | None
-    poems: list[Specimen]
-    teacher_ratio: Ratio | None
     judges: list[Judged]
     judge_is_teacher: list[str]
     """Judges that wrote what the model learnt from: they know their own hand."""
     cost_usd: float
-
-    def figure(self, name: str, writer: str = MODEL) -> Figure | None:
-        """The figure of that name, if it was measured of that writer."""
-        return next((one for one in self.figures if (one.name, one.writer) == (name, writer)), None)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from poem_build.errors import ArtifactError
 from poem_build.evaluation.harness import Tries
+from poem_build.evaluation.poems import Specimen
 from poem_build.judge.figures import Figures
 from poem_build.store.folder import write_text
 
@@ -201,43 +202,6 @@ class Matrix(Figures):
     bias: list[OrderBias]
 
 
-class Reality(Figures):
-    """A card of a hand with the wording that was picked."""
-
-    card_id: str
-    wording_id: str
-    category: str
-    condition_text: str
-    strength: int
-    poem_text: str
-
-
-class Broken(Figures):
-    """A rule that a poem breaks, and where: characters `start` to `end` of `part`; null where it is no one place."""
-
-    rule: str
-    part: Literal["title", "poem"]
-    found: str
-    start: int | None
-    end: int | None
-
-
-class Specimen(Figures):
-    """A poem beside its hand."""
-
-    writer: str
-    hand: list[Reality]
-    title: str
-    poem: str
-    """As it came where it is no answer."""
-    broken: list[Broken]
-    tries: int
-    """It took; with the last one's text if none kept the rules."""
-    beside: str
-    """Another's poem for the same hand, where there is one."""
-    beside_writer: str
-
-
 class Ratio(Figures):
     """The student's mean score over the teacher's on the same held-out hands."""
 
@@ -259,28 +223,42 @@ class Former(Figures):
     figures: list[Figure]
 
 
-class Evaluation(Figures):
-    """A report."""
+class Measured(Figures):
+    """What `eval` measured, whoever tells of it."""
 
-    format: Literal[1] = 1
-    verdict: Outcome
-    provenance: Provenance
     figures: list[Figure]
     rules: list[RuleRate]
     groups: list[GroupRate]
     samples: list[Samples]
-    losses: Losses | None
-    quantized: list[Quantized]
     matrix: Matrix | None
     poems: list[Specimen]
     teacher_ratio: Ratio | None
-    former: Former | None
-    harness: Tries | None = None
-    """What lm-eval found; it is told and turns no verdict."""
 
     def figure(self, name: str, writer: str = MODEL) -> Figure | None:
         """The figure of that name, if it was measured of that writer."""
         return next((one for one in self.figures if (one.name, one.writer) == (name, writer)), None)
+
+    def measured(self) -> dict[str, Any]:
+        """These fields, for another report that tells of them."""
+        return {name: getattr(self, name) for name in Measured.model_fields}
+
+
+class Opening(Figures):
+    """What a report begins with."""
+
+    format: Literal[1] = 1
+    verdict: Outcome
+    provenance: Provenance
+
+
+class Evaluation(Measured, Opening):
+    """A report."""
+
+    losses: Losses | None
+    quantized: list[Quantized]
+    former: Former | None
+    harness: Tries | None = None
+    """What lm-eval found; it is told and turns no verdict."""
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

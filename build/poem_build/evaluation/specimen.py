@@ -9,7 +9,7 @@ from poem.hand import Answer, Pair
 from poem.rules import Violation, check
 from poem_build.data.examples import Example
 from poem_build.evaluation.answers import Row, Sheet
-from poem_build.evaluation.report import Broken, Reality, Specimen
+from poem_build.evaluation.poems import Broken, Reality, Specimen
 from poem_build.judge.protocol import MALFORMED
 
 COUNT = 20
