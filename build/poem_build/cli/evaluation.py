@@ -16,12 +16,13 @@ from poem_build.cli.options import PATH, YEN, Chosen, all_of, host_option, work_
 from poem_build.client import Credentials
 from poem_build.engine.ollama import address
 from poem_build.errors import GateError, TeacherError
-from poem_build.evaluation import jury, writers
+from poem_build.evaluation import jury
 from poem_build.evaluation.hands import BY_HAND, TEACHER
 from poem_build.evaluation.jury import Juror, Jury
+from poem_build.evaluation.names import COMPOSER, WriterName, check_files, writer_names
 from poem_build.evaluation.report import FILE, MODEL, Evaluation, read_evaluation
 from poem_build.evaluation.stage import Wishes
-from poem_build.evaluation.writers import COMPOSER, Place
+from poem_build.evaluation.writers import Place
 from poem_build.recipe.teaching import TeacherName
 from poem_build.report import evaluation_page, evaluation_table
 from poem_build.store.workshop import Workshop
@@ -90,16 +91,15 @@ for _beside in (read_command, harness_command, history_command, page_command):
     eval_group.add_command(_beside)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    found = tuple(name.strip() for name in text.split(",") if name.strip())
-    writers.check_names(found)
-    writers.check_files(found)
+def _names(text: str) -> tuple[WriterName, ...]:
+    found = writer_names([name.strip() for name in text.split(",") if name.strip()])
+    check_files(found)
     return found
 
 
-def place_of(names: Sequence[str], host: str) -> Place:
+def place_of(names: Sequence[WriterName], host: str) -> Place:
     """Where these writers are asked. Raises `TeacherError` where one is a server's and its key is not there."""
-    served = any(name.startswith("openai:") for name in names)
+    served = any(name.kind == "openai" for name in names)
     return Place(host, credentials("openai", os.environ) if served else Credentials())
 
 
@@ -120,7 +120,7 @@ def _plan(chosen: Chosen, asked: Wishes, prices: Prices) -> Sequence[str]:
     """What each judge is asked, and what that costs if none of it was asked before."""
     by_hand = [BY_HAND] if any(poem.held_out for poem in chosen.game.poems) else []
     teacher = [TEACHER] if chosen.recipe.dataset.taught else []
-    ranked = dict.fromkeys([MODEL, COMPOSER, *by_hand, *teacher, *asked.writers])
+    ranked = dict.fromkeys([MODEL, COMPOSER, *by_hand, *teacher, *asked.named])
     hands = min(asked.jury.hands, asked.hands or chosen.recipe.gate.eval_hands)
     found = []
     for juror in asked.jury.jurors:

@@ -10,8 +10,8 @@ from poem_build.cli import reports
 from poem_build.cli.options import PATH, Chosen, work_options
 from poem_build.errors import ArtifactError, ReadingError
 from poem_build.evaluation import harness, history, people
+from poem_build.evaluation.names import COMPOSER
 from poem_build.evaluation.report import MODEL
-from poem_build.evaluation.writers import COMPOSER
 from poem_build.models.device import device_of
 from poem_build.models.files import model_digest
 from poem_build.report import evaluation_table, reading_room, words

@@ -14,6 +14,7 @@ from poem_build.errors import DatasetError
 from poem_build.evaluation import preferences, rivals, writers
 from poem_build.evaluation.hands import trials
 from poem_build.evaluation.jury import Juror
+from poem_build.evaluation.names import WriterName, roles, writer_names
 from poem_build.evaluation.preferences import Report
 from poem_build.evaluation.report import MODEL
 from poem_build.evaluation.writers import Place
@@ -28,7 +29,7 @@ ROOM = "preferences"
 class _Asked:
     """Who is asked for how much, and who judges, for how many dollars at the most."""
 
-    writer: str
+    writer: WriterName
     hands: int
     answers: int
     place: Place
@@ -62,8 +63,9 @@ def preferences_command(
     prices, there = load_prices(list_path), address(host)
     juror = juror_of(chosen, judge, prices, list_path, there) if judge else None
     most = None if max_cost is None else max_cost / prices.yen_per_dollar
-    asked = _Asked(writer, hands, answers, place_of((writer,), there), juror, most)
-    writers.roles(writer)
+    (name,) = writer_names((writer,), "--writer")
+    roles(name)
+    asked = _Asked(name, hands, answers, place_of((name,), there), juror, most)
     click.echo(_plan(chosen, asked, prices.yen_per_dollar), err=not dry_run)
     if not dry_run:
         _print(*_make(chosen, asked), as_json)
@@ -83,7 +85,7 @@ def _plan(chosen: Chosen, asked: _Asked, yen_per_dollar: float) -> str:
 def _make(chosen: Chosen, asked: _Asked) -> tuple[Path, Report]:
     """Ask, compare and write. Raises `DatasetError` where nothing is preferred to anything."""
     workshop, room = chosen.workshop(), chosen.out / ROOM
-    inputs = {role: workshop.load(role) for role in writers.roles(asked.writer)}
+    inputs = {role: workshop.load(role) for role in roles(asked.writer)}
     job = Job(chosen.recipe, chosen.game, room, room, inputs)
     about = rivals.about(asked.writer, job, asked.place)
     with writers.opened(asked.writer, job, asked.place) as writer:
@@ -94,7 +96,7 @@ def _make(chosen: Chosen, asked: _Asked) -> tuple[Path, Report]:
     else:
         outcomes = preferences.by_values(chosen.game, met)
     lines = preferences.lines(chosen.game, rounds, met, outcomes, "judge" if juror else "values")
-    told = preferences.report(asked.writer, juror.name if juror else "values", rounds, outcomes, lines)
+    told = preferences.report(str(asked.writer), juror.name if juror else "values", rounds, outcomes, lines)
     if not lines:
         raise DatasetError(
             f"{room}: nothing is preferred to anything: {told.keeping} of {told.answers} answers keep the rules, "

@@ -13,10 +13,10 @@ from poem_build.evaluation.answers import read_rows
 from poem_build.evaluation.assemble import Stages, assemble, former_of, measured_outcome
 from poem_build.evaluation.composed import of_composer
 from poem_build.evaluation.gates import EvalReport
+from poem_build.evaluation.names import FREE
 from poem_build.evaluation.people import Pairing
 from poem_build.evaluation.report import FILE, MODEL, Evaluation, read_evaluation, write_evaluation
 from poem_build.evaluation.stage import device
-from poem_build.evaluation.writers import FREE
 from poem_build.judge import fidelity
 from poem_build.judge.protocol import FILE as ANSWERS
 from poem_build.judge.protocol import read_verdicts

@@ -14,9 +14,10 @@ from poem_build.evaluation import gates, hands, matrix, measures, ratios
 from poem_build.evaluation.answers import Row, Sheet, play
 from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.hands import Trial
+from poem_build.evaluation.names import COMPOSER, WriterName
 from poem_build.evaluation.report import MODEL, Judged, Matrix
 from poem_build.evaluation.specimen import specimens
-from poem_build.evaluation.writers import COMPOSER, FREE, Composed, Writer
+from poem_build.evaluation.writers import Composed, Writer
 from poem_build.judge.protocol import Verdict
 
 
@@ -41,7 +42,7 @@ def seen_as(report: EvalReport, writer: str, model: str, sheets: Sequence[Sheet]
         called(one)
         for one in report.figures
         if one.writer
-        and (one.writer == writer or not one.writer.endswith(FREE))
+        and (one.writer == writer or not WriterName.of(one.writer).free)
         and not one.name.endswith(("_composer", ".composer"))
     ]
     ours = next(sheet for sheet in sheets if sheet.writer == writer)

@@ -9,8 +9,9 @@ from poem_build.evaluation import hands
 from poem_build.evaluation.another import local_report
 from poem_build.evaluation.assemble import measured_outcome
 from poem_build.evaluation.hands import BY_HAND
+from poem_build.evaluation.names import COMPOSER
 from poem_build.evaluation.report import MODEL, Evaluation, Provenance
-from poem_build.evaluation.writers import COMPOSER, Composed, Given
+from poem_build.evaluation.writers import Composed, Given
 from poem_build.recipe.schema import Recipe
 
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from poem_build.evaluation.names import BASE, COMPOSER, FREE
 from poem_build.evaluation.report import MODEL, Figure, Judged, Measured
-from poem_build.evaluation.writers import BASE, COMPOSER, FREE
 from poem_build.judge.delivery import READ_THEM, WHOLE
 from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report

@@ -9,8 +9,8 @@ from poem_build.evaluation.hands import TEACHER
 from poem_build.evaluation.jury import Heard
 from poem_build.evaluation.likelihood import Likely
 from poem_build.evaluation.measures import figure
+from poem_build.evaluation.names import BASE, COMPOSER
 from poem_build.evaluation.report import MODEL, Duel, Figure, Ratio
-from poem_build.evaluation.writers import BASE, COMPOSER
 
 Points = Mapping[str, Sequence[float | None]]
 """By writer, of each hand; None where it was not asked."""

@@ -19,8 +19,9 @@ from poem_build.data.examples import Example
 from poem_build.data.hands import hands
 from poem_build.engine.protocol import Reply
 from poem_build.errors import WriterError
-from poem_build.evaluation import writers
+from poem_build.evaluation import names, writers
 from poem_build.evaluation.hands import Trial
+from poem_build.evaluation.names import WriterName
 from poem_build.evaluation.writers import EngineWriter, Place, Writer
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.protocol import MALFORMED
@@ -83,20 +84,19 @@ def examples(game: Game) -> Iterator[Example]:
             yield Example(hand, candidates, Answer(candidates[0], ""))
 
 
-def about(name: str, job: Job, place: Place) -> About:
+def about(name: WriterName, job: Job, place: Place) -> About:
     """Whose answers they are: a model that was trained on, or is asked otherwise, has to answer anew.
 
     Raises `WriterError` for a file or a model that is not there, or one that writes in other stages than the recipe's.
     """
-    files = writers.files((name,))
+    files = names.files((name,))
     if lost := [path for path in files.values() if not path.is_file()]:
         raise WriterError(f"--writer {name}: {lost[0]}: no such file; give the path of a GGUF")
     outside = writers.identity((name,), place)
-    plain, _, model = name.removesuffix(writers.FREE).partition(":")
-    if plain == "ollama" and outside[name] is None:
-        raise WriterError(f"--writer {name}: OLLAMA_HOST {place.ollama} has no such model; `ollama pull {model}`")
+    if name.kind == "ollama" and outside[str(name)] is None:
+        raise WriterError(f"--writer {name}: OLLAMA_HOST {place.ollama} has no such model; `ollama pull {name.place}`")
     stages, asked = writers.stages(name, job, place), job.recipe.dataset.stages
-    if plain == "openai" and asked == 2:
+    if name.kind == "openai" and asked == 2:
         raise WriterError(
             f"--writer {name}: a server of that shape cannot say whether its model writes in two stages, as recipe "
             f"{job.recipe.name} does; give embedded:FILE or ollama:NAME"
@@ -109,7 +109,7 @@ def about(name: str, job: Job, place: Place) -> About:
     made_of = {role: artifact.digest() for role, artifact in job.inputs.items()}
     made_of |= {role: sha256(path) for role, path in files.items()}
     digest = digest_of([made_of, outside, job.recipe.serve.model_dump(mode="json")])[:16]
-    return About(job.game.deck.digest, job.game.prompt_in(stages), name, digest)
+    return About(job.game.deck.digest, job.game.prompt_in(stages), str(name), digest)
 
 
 def play(writer: Writer, game: Game, of: About, wanted: int, each: int, room: Path) -> list[Round]:

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.data.examples import Example, read_examples
-from poem_build.evaluation import gates, hands, jury, likelihood, matrix, measures, questions, ratios, writers
+from poem_build.evaluation import gates, hands, jury, likelihood, matrix, measures, names, questions, ratios, writers
 from poem_build.evaluation.answers import Sheet, play, write_rows
 from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
 from poem_build.evaluation.jury import Heard, Jury
+from poem_build.evaluation.names import ADAPTER, BASE, COMPOSER, F16_NAME, FREE, WriterName
 from poem_build.evaluation.report import MODEL, Figure, Judged
 from poem_build.evaluation.specimen import specimens
-from poem_build.evaluation.writers import ADAPTER, BASE, COMPOSER, F16_NAME, FREE, Place
+from poem_build.evaluation.writers import Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
 from poem_build.models.device import device_of
@@ -44,9 +45,14 @@ class Wishes:
     """What a command asks beyond the recipe: fewer hands, more writers, judges."""
 
     hands: int | None = None
-    writers: tuple[str, ...] = ()
+    writers: tuple[WriterName, ...] = ()
     jury: Jury = field(default_factory=Jury)
     place: Place = field(default_factory=Place)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The writers as the answers and the report name them."""
+        return tuple(map(str, self.writers))
 
 
 def stage(asked: Wishes) -> Stage:
@@ -61,15 +67,15 @@ def stage(asked: Wishes) -> Stage:
         }
         return {"asked": more} | sections("base", "serve", "gate")(recipe)
 
-    plain = {name.removesuffix(FREE) for name in asked.writers}
+    kinds = {name.kind for name in asked.writers}
     inputs = {
         "base": ALL,
         "merged": ALL,
         "gguf": (SERVED, ADAPTER_FILE, IMATRIX, "origin.json"),
         "dataset": ("*.jsonl",),
     }
-    more = {"adapter": ALL} if ADAPTER in plain else {}
-    more |= {"f16": (F16,)} if plain & {F16_NAME, *MIXTURES} else {}
+    more = {"adapter": ALL} if ADAPTER in kinds else {}
+    more |= {"f16": (F16,)} if kinds & {F16_NAME, *MIXTURES} else {}
     return Stage(
         name="eval",
         summary="Judge the finished model on held-out hands, beside other writers.",
@@ -81,7 +87,7 @@ def stage(asked: Wishes) -> Stage:
         reads_game=True,
         outside=lambda recipe: {
             **family.templates(recipe),
-            **writers.files(asked.writers),
+            **names.files(asked.writers),
             "judges' questions": questions.PROMPTS,
             "plain Japanese": likelihood.PLAIN,
         },
@@ -113,7 +119,7 @@ def run(job: Job, asked: Wishes) -> EvalReport:
     """Have every writer write, and everything judged; all answers are kept."""
     there = hands.trials(job.game, asked.hands or job.recipe.gate.eval_hands, _taught(job))
     sheets = _written(job, asked, there)
-    ranked = [sheet for sheet in sheets if sheet.writer not in UNRANKED or sheet.writer in asked.writers]
+    ranked = [sheet for sheet in sheets if sheet.writer not in UNRANKED or sheet.writer in asked.named]
     heard = jury.hear(asked.jury, ranked, job.game, job.folder.parent)
     write_rows(job.folder / FILE, sheets)
     measured = [measures.measure(sheet, job.game) for sheet in sheets]
@@ -168,11 +174,11 @@ def _taught(job: Job) -> list[Example]:
 
 def _written(job: Job, asked: Wishes, there: Sequence[Trial]) -> list[Sheet]:
     given = {name for trial in there for name in trial.given}
-    names = [MODEL, *UNRANKED, COMPOSER, *(name for name in (BY_HAND, TEACHER) if name in given), *asked.writers]
+    wanted = [MODEL, *UNRANKED, COMPOSER, *(name for name in (BY_HAND, TEACHER) if name in given), *asked.named]
     sheets = []
-    for name in dict.fromkeys(names):
-        some = there[:_BASE_HANDS] if name == BASE + FREE and name not in asked.writers else there
-        with writers.opened(name, job, asked.place) as writer:
+    for name in dict.fromkeys(wanted):
+        some = there[:_BASE_HANDS] if name == BASE + FREE and name not in asked.named else there
+        with writers.opened(WriterName.of(name), job, asked.place) as writer:
             sheets.append(play(name, writer, some, job.room))
     return sheets
 

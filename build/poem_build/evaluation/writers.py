@@ -1,12 +1,8 @@
-"""A name on the command line → somebody who writes a poem for a hand, whoever runs them.
-
-`model` is the recipe's quantized model as it is served; `f16`, `Q8_0` … its other GGUF files, `adapter` the base with
-the adapter on it by transformers, `base` the base alone. `/free` after a model's name asks without the schema.
-"""
+"""A writer's name → somebody who writes a poem for a hand, whoever runs them."""
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,8 +20,8 @@ from poem_build.engine.embedded import apart
 from poem_build.engine.ollama import Ollama, call, digests
 from poem_build.engine.openai import OpenAI
 from poem_build.engine.protocol import Engine, Question, Reply
-from poem_build.errors import WriterError
 from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
+from poem_build.evaluation.names import ADAPTER, BASE, COMPOSER, F16_NAME, TABLE, WriterName
 from poem_build.evaluation.report import MODEL
 from poem_build.export.gguf import STAGES_KEY, convert_folder
 from poem_build.export.quantization import quantize_file
@@ -37,18 +33,7 @@ from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
 from poem_build.models.inspection import inspect
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
-from poem_build.recipe.quantize import MIXTURES
 from poem_build.store.stage import Job
-
-COMPOSER, BASE, ADAPTER, TABLE, F16_NAME = "composer", "base", "adapter", "table", "f16"
-FREE = "/free"
-LOCAL = (MODEL, BASE, ADAPTER, F16_NAME, *MIXTURES, COMPOSER, BY_HAND, TEACHER)
-ADDRESSED = (TABLE, "embedded", "ollama", "openai")
-"""With what follows a colon: a file, or a model's name."""
-_ROLES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(MIXTURES, ("gguf", "f16")),
-    **{MODEL: ("gguf",), F16_NAME: ("gguf", "f16"), BASE: ("gguf", "base"), ADAPTER: ("gguf", "base", "adapter")},
-}
 
 
 @dataclass(frozen=True)
@@ -166,87 +151,43 @@ class Adapted:
         return Reply(text, ended, seconds, prompt, 0.0, len(answer), seconds)
 
 
-def check_names(names: tuple[str, ...], option: str = "--writers") -> None:
-    """Raises `WriterError` for a writer that nobody knows, naming the option that it was given by."""
-    for name in names:
-        plain, _, place = name.removesuffix(FREE).partition(":")
-        if not (plain in ADDRESSED and place) and not (plain in LOCAL and not place):
-            known = ", ".join([*LOCAL, *(f"{one}:…" for one in ADDRESSED)])
-            raise WriterError(f"{option} {name}: nobody is called so; known are {known}; {FREE} asks without a schema")
-        if name.endswith(FREE) and plain in (COMPOSER, BY_HAND, TEACHER, TABLE):
-            raise WriterError(f"{option} {name}: {plain} is asked with no schema anyway; leave {FREE} out")
-    if len(set(names)) < len(names):
-        raise WriterError(f"{option}: {max(names, key=names.count)} is there twice; give each once")
-
-
-def check_files(names: tuple[str, ...]) -> None:
-    """Raises `WriterError` for a file that is not there, before anybody has played for hours."""
-    for path in files(names).values():
-        if not path.is_file():
-            raise WriterError(f"--writers {path}: there is no such file; give another")
-
-
-def roles(name: str) -> tuple[str, ...]:
-    """The artifacts that a model among the writers is made from; none for one from outside.
-
-    Raises `WriterError` for whoever is no model.
-    """
-    check_names((name,), "--writer")
-    plain = name.removesuffix(FREE).partition(":")[0]
-    if plain not in _ROLES and plain not in ("embedded", "ollama", "openai"):
-        raise WriterError(
-            f"--writer {name}: is no model; give one of model, f16, base, adapter, a mixture such as Q8_0, "
-            "embedded:FILE, ollama:MODEL or openai:MODEL"
-        )
-    return _ROLES.get(plain, ())
-
-
-def identity(names: tuple[str, ...], place: Place) -> dict[str, str | None]:
+def identity(names: Sequence[WriterName], place: Place) -> dict[str, str | None]:
     """What of the writers lies outside recipe and artifacts, for the key of what they wrote."""
-    found: dict[str, str | None] = dict.fromkeys(names)
-    for name in names:
-        plain, _, what = name.removesuffix(FREE).partition(":")
-        if plain == "ollama":
-            found[name] = digests(place.ollama).get(what)
-        elif plain == "openai":
-            found[name] = place.openai.address
-    return found
+    return {str(name): _identity(name, place) for name in names}
 
 
-def files(names: tuple[str, ...]) -> Mapping[str, Path]:
-    """The files outside that writers read."""
-    parts = (name.removesuffix(FREE).partition(":") for name in names)
-    return {f"writer {what}": Path(what) for plain, _, what in parts if plain in (TABLE, "embedded")}
+def _identity(name: WriterName, place: Place) -> str | None:
+    if name.kind == "ollama":
+        return digests(place.ollama).get(name.place)
+    return place.openai.address if name.kind == "openai" else None
 
 
 @contextmanager
-def opened(name: str, job: Job, place: Place) -> Iterator[Writer]:
+def opened(name: WriterName, job: Job, place: Place) -> Iterator[Writer]:
     """The writer, for as long as it is wanted."""
-    plain, _, what = name.removesuffix(FREE).partition(":")
-    if plain == COMPOSER:
+    if name.kind == COMPOSER:
         yield Composed(job.game)
-    elif plain in (BY_HAND, TEACHER):
-        yield Given(plain)
-    elif plain == TABLE:
-        table = Table.open(Path(what))
+    elif name.kind in (BY_HAND, TEACHER):
+        yield Given(name.kind)
+    elif name.kind == TABLE:
+        table = Table.open(Path(name.place))
         try:
             yield Tabled(table)
         finally:
             table.close()
     else:
-        constrained = not name.endswith(FREE) and plain != ADAPTER
-        with _engine(plain, what, job, place) as engine:
+        constrained = not name.free and name.kind != ADAPTER
+        with _engine(name, job, place) as engine:
             yield EngineWriter(engine, job.game, constrained, stages(name, job, place))
 
 
-def stages(name: str, job: Job, place: Place) -> Stages:
+def stages(name: WriterName, job: Job, place: Place) -> Stages:
     """In how many a model says that it writes; a server of the OpenAI shape cannot say."""
-    plain, _, what = name.removesuffix(FREE).partition(":")
-    if plain == "ollama":
-        told = call(place.ollama, "POST", "/api/show", {"model": what}).get("model_info", {}).get(STAGES_KEY)
-    elif plain == "embedded":
-        told = inspect(Path(what)).facts.get(STAGES_KEY)
-    elif plain == "openai":
+    if name.kind == "ollama":
+        told = call(place.ollama, "POST", "/api/show", {"model": name.place}).get("model_info", {}).get(STAGES_KEY)
+    elif name.kind == "embedded":
+        told = inspect(Path(name.place)).facts.get(STAGES_KEY)
+    elif name.kind == "openai":
         told = None
     else:
         return read_origin(job.path("gguf")).stages
@@ -254,38 +195,38 @@ def stages(name: str, job: Job, place: Place) -> Stages:
 
 
 @contextmanager
-def _engine(plain: str, what: str, job: Job, place: Place) -> Iterator[Engine]:
-    if plain == "ollama":
-        yield Ollama(place.ollama, what)
-    elif plain == "openai":
-        yield OpenAI(place.openai.address, what, place.openai.key)
-    elif plain == ADAPTER:
+def _engine(name: WriterName, job: Job, place: Place) -> Iterator[Engine]:
+    if name.kind == "ollama":
+        yield Ollama(place.ollama, name.place)
+    elif name.kind == "openai":
+        yield OpenAI(place.openai.address, name.place, place.openai.key)
+    elif name.kind == ADAPTER:
         model = load_adapted(
             load_model(job.path("base"), "float32", device_of(job.recipe).torch), job.path("adapter")
         ).eval()
         yield Adapted(model, load_tokenizer(job.path("base")), job)
     else:
         talk = family.family(job.recipe.base.family)
-        with _gguf(plain, what, job) as path, apart(path, talk, job.recipe.serve) as engine:
+        with _gguf(name, job) as path, apart(path, talk, job.recipe.serve) as engine:
             yield engine
 
 
 @contextmanager
-def _gguf(plain: str, what: str, job: Job) -> Iterator[Path]:
-    if plain == "embedded":
-        yield Path(what)
-    elif plain == MODEL or (Path(SERVED).stem.endswith(plain) and ADAPTER_FILE not in job.inputs["gguf"].files):
+def _gguf(name: WriterName, job: Job) -> Iterator[Path]:
+    if name.kind == "embedded":
+        yield Path(name.place)
+    elif name.kind == MODEL or (Path(SERVED).stem.endswith(name.kind) and ADAPTER_FILE not in job.inputs["gguf"].files):
         yield job.path("gguf", SERVED)
-    elif plain == F16_NAME:
+    elif name.kind == F16_NAME:
         yield job.path("f16", F16)
     else:
         with tempfile.TemporaryDirectory() as work:
-            path = Path(work) / f"{plain}.gguf"
-            if plain == BASE:
+            path = Path(work) / f"{name.kind}.gguf"
+            if name.kind == BASE:
                 convert_folder(job.path("base"), path, job.recipe, read_origin(job.path("gguf")))
             else:
                 matrix = job.path("gguf", IMATRIX) if IMATRIX in job.inputs["gguf"].files else None
-                quantize_file(job.path("f16", F16), path, plain, matrix)
+                quantize_file(job.path("f16", F16), path, name.kind, matrix)
             yield path
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from poem.shape import POEM_LENGTH
 from poem_build.evaluation.history import changes
+from poem_build.evaluation.names import COMPOSER
 from poem_build.evaluation.report import MODEL, Evaluation, Figure
-from poem_build.evaluation.writers import COMPOSER
 from poem_build.judge.figures import spread
 from poem_build.report import words
 from poem_build.report.dots import Dots, Value, dot_plot

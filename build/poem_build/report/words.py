@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from poem_build.evaluation.names import WriterName
 from poem_build.evaluation.report import MODEL, Figure, Reason, Unit
 
 WRITERS = {
@@ -124,11 +125,11 @@ _SEEN = {"not measured": "未測定", "below": "劣る"}
 
 def writer(name: str) -> str:
     """Who writes; of a file, its name and some of its folders', since all models of ours have one name."""
-    plain, _, what = name.removesuffix("/free").partition(":")
-    parts = Path(what).parts if plain in _FILES else ()
-    place = what if len(parts) <= _SHOWN else "/".join(("…", *parts[-_SHOWN:]))
-    told = " ".join(filter(None, (WRITERS.get(plain, plain), place)))
-    return f"{told}(型なし)" if name.endswith("/free") else told
+    who = WriterName.of(name)
+    parts = Path(who.place).parts if who.kind in _FILES else ()
+    place = who.place if len(parts) <= _SHOWN else "/".join(("…", *parts[-_SHOWN:]))
+    told = " ".join(filter(None, (WRITERS.get(who.kind, who.kind), place)))
+    return f"{told}(型なし)" if who.free else told
 
 
 def figure(one: Figure) -> str:

@@ -6,6 +6,7 @@ from poem_build.cli.evaluation import place_of
 from poem_build.cli.keys import credentials
 from poem_build.client import Credentials
 from poem_build.errors import TeacherError
+from poem_build.evaluation.names import writer_names
 
 OPENAI = "https://api.openai.com/v1"
 
@@ -23,7 +24,7 @@ def test_a_value_is_read_as_it_is_meant(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     monkeypatch.setenv("OPENAI_BASE_URL", address)
-    assert place_of(("f16", "openai:m/free"), "there").openai == found
+    assert place_of(writer_names(("f16", "openai:m/free")), "there").openai == found
     assert "sk-1" not in repr(found)
 
 
@@ -46,9 +47,9 @@ def test_what_can_be_no_value_is_told_to_whoever_needs_it(
     monkeypatch.setenv("OPENAI_API_KEY", key)
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     with pytest.raises(TeacherError) as caught:
-        place_of(("openai:m",), "there")
+        place_of(writer_names(("openai:m",)), "there")
     assert str(caught.value) == told
-    assert place_of(("f16", "ollama:openai:m"), "there").openai == Credentials()
+    assert place_of(writer_names(("f16", "ollama:openai:m")), "there").openai == Credentials()
 
 
 def test_who_needs_no_key_has_none() -> None:

@@ -12,9 +12,10 @@ from poem.table import Entry, Table, write_table
 from poem_build.engine.openai import OpenAI
 from poem_build.engine.protocol import Reply
 from poem_build.errors import WriterError
-from poem_build.evaluation import measures, writers
+from poem_build.evaluation import measures
 from poem_build.evaluation.answers import Sheet, play, read_rows, write_rows
 from poem_build.evaluation.hands import Trial
+from poem_build.evaluation.names import LOCAL, WriterName, writer_names
 from poem_build.evaluation.writers import EngineWriter, Tabled
 from poem_build.judge.protocol import MALFORMED
 from support.judges import judges
@@ -120,17 +121,21 @@ def test_any_server_in_the_openai_shape_writes(there: list[Trial], tmp_path: Pat
         (("nobody",), "--writers nobody: nobody is called so; known are model, base, adapter, f16, "),
         (("ollama",), "--writers ollama: nobody is called so"),
         (("base:x",), "--writers base:x: nobody is called so"),
+        (("base:",), "--writers base:: nobody is called so"),
         (("composer/free",), "--writers composer/free: composer is asked with no schema anyway; leave /free out"),
         (("base", "base"), "--writers: base is there twice"),
     ],
 )
 def test_a_writer_that_nobody_knows_is_refused(names: tuple[str, ...], message: str) -> None:
     with pytest.raises(WriterError, match=message):
-        writers.check_names(names)
+        writer_names(names)
 
 
 def test_those_that_are_known_are_not() -> None:
-    writers.check_names((*writers.LOCAL, "base/free", "ollama:a:b/free", "embedded:x.gguf", "table:t", "openai:m"))
+    texts = (*LOCAL, "base/free", "ollama:a:b/free", "embedded:x.gguf", "table:t", "openai:m")
+    found = writer_names(texts)
+    assert tuple(map(str, found)) == texts
+    assert found[-4] == WriterName("ollama", "a:b", free=True)
 
 
 def test_a_sheet_without_answers_has_no_figures(there: list[Trial]) -> None:
