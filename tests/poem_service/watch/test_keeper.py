@@ -184,13 +184,14 @@ async def test_a_model_that_stands_still_is_loaded_anew_but_not_for_ever(monkeyp
             await super().unload()
             self.script = tokens
 
-    async with keeping(engine := Renewed()) as keeper:
+    renewed = Renewed()
+    async with keeping(renewed) as keeper:
         await stands(keeper, ModelState.READY)
-        engine.script = hang
+        renewed.script = hang
         keeper.suspect(UnavailableError(Reason.TIMEOUT, "silent"))
         await stands(keeper, ModelState.ABSENT)
         await stands(keeper, ModelState.READY)
-    assert (engine.unloads, engine.loads) == (1, 1)
+    assert (renewed.unloads, renewed.loads) == (1, 1)
 
     async with keeping(engine := FakeEngine(hang)), asyncio.timeout(5):
         while len(engine.asks) < 6:
