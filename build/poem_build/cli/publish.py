@@ -70,7 +70,7 @@ class Told:
 @force_option
 @work_options
 def publish_command(chosen: Chosen, as_json: bool, to: str, **said: Any) -> None:
-    """Publish the model as NAME (owner/name), or have a service tune one that is called NAME. Keys: docs/training.md."""
+    """Publish the model as NAME (owner/name), or have a service tune one of that name. Keys: docs/training.md."""
     made = _WAYS[to](chosen, Told(**said))
     told = {"to": to, "name": said["name"], **made}
     figures = ", ".join(f"{key} {value}" for key, value in told.items())
