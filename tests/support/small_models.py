@@ -1,6 +1,7 @@
 """A recipe → a folder with a random model of its base's architecture, shrunk, and a tokenizer of its family's kind.
 
-The tokenizers are trained here, on our own texts, with the family's split, normalizer and markers.
+The tokenizers are trained here, on our own texts, with the family's split, normalizer and markers. A base → an adapter
+of random numbers.
 """
 
 import io
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import peft
 import sentencepiece
 import tokenizers
 import torch
@@ -195,6 +197,18 @@ def write_small_model(folder: Path, recipe: Recipe, seed: int = 5) -> Path:
     torch.manual_seed(seed)
     model = _model(recipe).to(torch.bfloat16)
     model.save_pretrained(folder)
+    return folder
+
+
+def write_small_adapter(base: Path, folder: Path, seed: int = 2, **options: Any) -> Path:
+    """A LoRA of random numbers for a base, strong enough that half of its strength is another model."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype="auto")
+    torch.manual_seed(seed)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=12, task_type="CAUSAL_LM", **options))
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    adapted.save_pretrained(folder)
     return folder
 
 

@@ -2,16 +2,12 @@
 
 import json
 import shutil
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import peft
 import pytest
-import torch
 import transformers
 
 from poem.game import Game, builtin_game
@@ -34,29 +30,11 @@ from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.artifact import Artifact
 from poem_build.train.targets import target_modules
 from support.chain import changed, off_merged, workshop_of
-from support.small_models import EVERY_FAMILY, write_small_model
+from support.small_models import EVERY_FAMILY, write_small_adapter, write_small_model
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # peft's advice on what we ask for on purpose
 ORIGIN = Origin(game="another", game_digest="d", prompt_version="v")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft's advice on what we ask for on purpose
-        yield
-
-
-def _adapter(base: Path, folder: Path, **options: Any) -> Path:
-    """An adapter of random numbers, strong enough that half of its strength is another model."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    torch.manual_seed(2)
-    targets = {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
-    adapted = peft.get_peft_model(model, peft.LoraConfig(**{"r": 4, "lora_alpha": 12} | targets | options))
-    for name, parameter in adapted.named_parameters():
-        if parameter.requires_grad and "lora_" in name:
-            parameter.data = 0.1 * torch.randn_like(parameter)
-    adapted.save_pretrained(folder)
-    return folder
+MATRICES = {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
 
 
 def _as_strong_as_merged(recipe: Recipe, base: Path, adapter: Path, room: Path) -> Path:
@@ -90,7 +68,7 @@ def test_beside_its_base_it_is_as_strong_as_merged_into_it(
     recipe: Recipe, out: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     assert recipe.base.path is not None
-    adapter = _adapter(recipe.base.path, tmp_path / "adapter", **options)
+    adapter = write_small_adapter(recipe.base.path, tmp_path / "adapter", **MATRICES, **options)
     beside_it = _as_strong_as_merged(recipe, recipe.base.path, adapter, tmp_path)
     told = gguf().GGUFReader(beside_it / ADAPTER_FILE)
     assert told.get_field("mansion_poem.game").contents() == "another"
@@ -104,7 +82,9 @@ def test_beside_a_base_of_every_family_it_is_as_strong_too(name: str, tmp_path: 
     recipe = load_recipe(name)
     base = write_small_model(tmp_path / "base", recipe)
     model = skeleton(base)
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=target_modules(model, family(recipe.base.family)))
+    adapter = write_small_adapter(
+        base, tmp_path / "adapter", target_modules=target_modules(model, family(recipe.base.family))
+    )
     if type(model).__name__ in TRANSPOSED:
         with pytest.raises(ModelFileError, match=r"llama\.cpp dies of an adapter for it"):
             beside.products_of(base, adapter)
@@ -125,7 +105,7 @@ def test_what_the_format_cannot_hold_is_refused_by_name(
     recipe: Recipe, out: Path, tmp_path: Path, options: dict[str, Any], why: str
 ) -> None:
     assert recipe.base.path is not None
-    adapter = _adapter(recipe.base.path, tmp_path / "adapter", **options)
+    adapter = write_small_adapter(recipe.base.path, tmp_path / "adapter", **MATRICES, **options)
     with pytest.raises(ModelFileError, match=rf"adapter: serve\.unmerged: {why}.*; leave serve\.unmerged out"):
         beside.products_of(recipe.base.path, adapter)
 

@@ -2,12 +2,9 @@
 
 import json
 import shutil
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 import transformers
@@ -21,15 +18,10 @@ from poem_build.export.merge import merge_weights
 from poem_build.models import tensors
 from poem_build.models.origin import Origin, read_origin, write_origin
 from poem_build.recipe.schema import load_recipe
+from support.small_models import write_small_adapter
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # peft's advice on what we ask for on purpose
 ORIGIN = Origin(game="", game_digest="0", prompt_version="1")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @pytest.fixture
@@ -49,14 +41,7 @@ def base(tmp_path: Path) -> Path:
 
 def _adapter(base: Path, seed: int, origin: Origin = ORIGIN, place: Path | None = None, **options: Any) -> Path:
     folder = (place or base.parent) / f"adapter-{seed}"
-    torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_pretrained(base)
-    spec = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM", **options)
-    adapted = peft.get_peft_model(model, spec)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data += torch.randn_like(parameter)
-    adapted.save_pretrained(folder)
+    write_small_adapter(base, folder, seed, target_modules=["q_proj"], **options)
     write_origin(folder, origin)
     return folder
 

@@ -1,8 +1,7 @@
 """The merge that streams: bit by bit what peft writes, and what it refuses by name."""
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,9 @@ from poem_build.errors import ModelFileError, PlanError
 from poem_build.export import merge, streaming
 from poem_build.models import tensors
 from poem_build.plan.machine import check_memory, free_memory
+from support.small_models import write_small_adapter
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # peft's advice on what we ask for on purpose
 SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 300}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
 SHAPES: dict[str, Callable[[], Any]] = {
@@ -30,29 +31,10 @@ SHAPES: dict[str, Callable[[], Any]] = {
 ATTENTION = {"gpt2": ["c_attn", "c_proj"], "phi3": ["qkv_proj", "down_proj"]}
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft's advice on what we ask for on purpose
-        yield
-
-
 def _base(folder: Path, shape: str, dtype: torch.dtype = torch.bfloat16) -> Path:
     torch.manual_seed(1)
     model = transformers.AutoModelForCausalLM.from_config(SHAPES[shape]()).to(dtype)
     model.save_pretrained(folder, max_shard_size="40KB")
-    return folder
-
-
-def _adapter(base: Path, folder: Path, **options: Any) -> Path:
-    """An adapter of random numbers."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype="auto")
-    torch.manual_seed(2)
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=12, task_type="CAUSAL_LM", **options))
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data += 0.1 * torch.randn_like(parameter)
-    adapted.save_pretrained(folder)
     return folder
 
 
@@ -82,7 +64,9 @@ def test_every_bit_is_what_peft_writes(
 ) -> None:
     monkeypatch.setattr(tensors, "_PORTION", 4096)  # as if every tensor were a large one
     base = _base(tmp_path / "base", shape)
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=ATTENTION.get(shape, ["q_proj", "v_proj"]), **options)
+    adapter = write_small_adapter(
+        base, tmp_path / "adapter", target_modules=ATTENTION.get(shape, ["q_proj", "v_proj"]), **options
+    )
     (tmp_path / "ours").mkdir()
     report = merge.merge_weights(base, adapter, tmp_path / "ours").report
     expected, ours = _by_peft(base, adapter, tmp_path / "peft"), _weights(tmp_path / "ours")
@@ -111,7 +95,7 @@ def test_what_the_formula_does_not_say_is_merged_by_peft(
     tmp_path: Path, shape: str, options: dict[str, Any], why: str
 ) -> None:
     base = _base(tmp_path / "base", shape)
-    adapter = _adapter(base, tmp_path / "adapter", **({"target_modules": ["q_proj"]} | options))
+    adapter = write_small_adapter(base, tmp_path / "adapter", **({"target_modules": ["q_proj"]} | options))
     (tmp_path / "ours").mkdir()
     report = merge.merge_weights(base, adapter, tmp_path / "ours").report
     assert why in report.by_peft
@@ -128,7 +112,9 @@ def _changed_config(folder: Path, **change: Any) -> Path:
 
 
 def test_an_adapter_of_another_base_is_refused_by_the_matrix_that_differs(tmp_path: Path) -> None:
-    adapter = _adapter(_base(tmp_path / "base", "qwen2 tied"), tmp_path / "adapter", target_modules=["q_proj"])
+    adapter = write_small_adapter(
+        _base(tmp_path / "base", "qwen2 tied"), tmp_path / "adapter", target_modules=["q_proj"]
+    )
     narrow = _changed_config(_base(tmp_path / "narrow", "qwen2 tied"), num_attention_heads=2, head_dim=16)
     with pytest.raises(
         ModelFileError, match=r"another base\? .*q_proj\.lora_B\.weight is 64×4, this base wants 32×4; give"
@@ -143,7 +129,7 @@ def test_an_adapter_of_another_base_is_refused_by_the_matrix_that_differs(tmp_pa
 
 def test_a_config_that_its_weights_do_not_fit_is_refused(tmp_path: Path) -> None:
     base = _base(tmp_path / "base", "qwen2 tied")
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    adapter = write_small_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
     _changed_config(base, vocab_size=301)
     with pytest.raises(ModelFileError, match=r"embed_tokens\.weight is 300×64, base/config\.json wants 301×64; fetch"):
         merge.merge_weights(base, adapter, tmp_path)
@@ -151,7 +137,7 @@ def test_a_config_that_its_weights_do_not_fit_is_refused(tmp_path: Path) -> None
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     base = _base(tmp_path / "base", "qwen2 tied")
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    adapter = write_small_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
     whole = load_file(adapter / "adapter_model.safetensors")
     lost = next(name for name in whole if "layers.1" in name)
     save_file({name: t for name, t in whole.items() if name != lost}, adapter / "adapter_model.safetensors")
@@ -182,7 +168,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{}, {"use_dora": True}])
 def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     base = _base(tmp_path / "base", "qwen2 tied")
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=["q_proj"], **options)
+    adapter = write_small_adapter(base, tmp_path / "adapter", target_modules=["q_proj"], **options)
     none = {
         name: tensor * ("lora_B" not in name) if "magnitude" not in name else tensor
         for name, tensor in load_file(adapter / "adapter_model.safetensors").items()
@@ -198,7 +184,7 @@ def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path, options: dic
 
 def test_what_peft_would_need_is_asked_of_the_machine_first(tmp_path: Path) -> None:
     base = _base(tmp_path / "base", "qwen2 untied")
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=["q_proj"], use_dora=True)
+    adapter = write_small_adapter(base, tmp_path / "adapter", target_modules=["q_proj"], use_dora=True)
     _changed_config(base, vocab_size=10**12)  # the embeddings alone are 128 TB
     for path in base.glob("*.safetensors*"):
         path.unlink()
@@ -220,7 +206,7 @@ def test_the_disk_is_asked_before_anything_is_written(tmp_path: Path) -> None:
 def test_another_format_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
     """A config may tell another number format than its files have."""
     base = _changed_config(_base(tmp_path / "base", "qwen2 tied"), dtype="float32")
-    adapter = _adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    adapter = write_small_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
     (tmp_path / "ours").mkdir()
     assert merge.merge_weights(base, adapter, tmp_path / "ours").report.dtype == "float32"
     ours, expected = _weights(tmp_path / "ours"), _by_peft(base, adapter, tmp_path / "peft")

@@ -3,8 +3,6 @@
 import importlib
 import json
 import math
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from poem_build.train.preferences import read_preferences
 from poem_build.train.protocol import Setup, Trained
 from poem_build.train.targets import target_modules
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # what the libraries say of each other
 SMALL: dict[str, Any] = {
     **{"vocab_size": 97, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2},
     **{"num_attention_heads": 4, "num_key_value_heads": 2},
@@ -40,13 +39,6 @@ SPEC: dict[str, Any] = {
 TINY = RECIPES / "tiny-base"
 CPU = Device(kind="cpu", name="", dtype="float32", reason="")
 LINEAR = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the libraries say of each other
-        yield
 
 
 @pytest.fixture(scope="module")
