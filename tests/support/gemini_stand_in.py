@@ -9,9 +9,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from random import Random
 from typing import Any
 
@@ -21,7 +20,7 @@ from poem.game import Game
 from poem.hand import Hand, Pair
 from poem.prompt import pair_line
 from poem.shape import encode
-from support.local_server import listening
+from support.local_server import JsonHandler, listening
 
 KEY = "a-key-of-the-test-0123456789"
 
@@ -105,14 +104,9 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
     """The server as long as this lasts."""
     state = GeminiStandIn(write, **settings)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            body = self._body()
+            body = json.loads(self.body())
             if self.headers.get("x-goog-api-key") != KEY:
                 self._error(400, "API key not valid. Please pass a valid API key.")
             elif self.path.endswith(":generateContent"):
@@ -125,7 +119,7 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
                 self._error(404, f"no {self.path}")
 
         def do_PATCH(self) -> None:
-            self._body()
+            self.body()
             name = self._name("cachedContents")
             state.touched[name] += 1
             self._send(200, {"name": name})
@@ -185,25 +179,12 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
             found = re.search(rf"({kind}/[^?:]+)", self.path)
             return found.group(1) if found else ""
 
-        def _body(self) -> dict[str, Any]:
-            found: dict[str, Any] = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-            return found
-
         def _error(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
             self._send(status, {"error": {"code": status, "message": message, "status": "ERROR"}}, headers)
 
         def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-            content = json.dumps(body, ensure_ascii=False).encode()
-            try:
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content))}.items():
-                    self.send_header(name, value)
-                for name, value in (headers or {}).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the asker was killed
+            with suppress(BrokenPipeError, ConnectionResetError):  # the asker was killed
+                self.tell(status, body, headers)
 
     with listening(Handler) as state.url:
         yield state

@@ -1,15 +1,13 @@
 """A server that speaks as much of the model hub's HTTP as fetching a model at a revision takes."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from support.local_server import listening
+from support.local_server import JsonHandler, listening
 
 _INFO = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
 _FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<commit>[0-9a-f]{40})/(?P<file>[^?]+)")
@@ -52,35 +50,26 @@ def hub(model: str, revision: str, folder: Path) -> Iterator[str]:
 def serving(there: Hub) -> Iterator[Hub]:
     """The hub, answering as long as this lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
-            self._answer()
-
-        def do_HEAD(self) -> None:
-            self._answer()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def _answer(self) -> None:
             asked = _INFO.match(self.path) or _FILE.match(self.path)
             if there.down:
-                self._send(503, b"")
+                self.answer(503, b"")
             elif asked and asked["id"].startswith("gated/"):
-                self._send(401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
+                self.answer(401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
             elif asked and asked["id"] != there.model:
-                self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
+                self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
             elif asked and asked.re is _INFO and (folder := there.folder(asked["revision"])):
                 names = (str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file())
                 sha = there.revisions.get(asked["revision"], asked["revision"])
                 siblings = [{"rfilename": name} for name in names]
-                self._send(200, json.dumps({"id": there.model, "sha": sha, "siblings": siblings}).encode())
+                self.tell(200, {"id": there.model, "sha": sha, "siblings": siblings})
             elif asked and asked.re is _FILE and (folder := there.folder(asked["commit"])):
                 self._file(asked["commit"], folder, asked["file"])
             else:
-                self._send(404, b"", {"X-Error-Code": "RevisionNotFound"})
+                self.answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
+
+        do_HEAD = do_GET
 
         def _file(self, commit: str, folder: Path, name: str) -> None:
             content = (folder / name).read_bytes()
@@ -92,23 +81,13 @@ def serving(there: Hub) -> Iterator[Hub]:
                 there.asked.append((name, str(start)))
             if span:
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            sent = content[start:]
+            headers["Content-Length"] = str(len(sent))
             limit = there.breaks_after
             if self.command == "GET" and limit is not None and len(content) > limit:
-                there.down = True
-                self._send(206 if span else 200, content[start:], headers, sent=limit)
-                self.close_connection = True
-                return
-            self._send(206 if span else 200, content[start:], headers)
-
-        def _send(
-            self, status: int, content: bytes, headers: dict[str, str] | None = None, sent: int | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(content))} | (headers or {})).items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content[:sent])
+                there.down = self.close_connection = True
+                sent = sent[:limit]
+            self.answer(206 if span else 200, sent, headers)
 
     with listening(Handler) as there.url:
         yield there

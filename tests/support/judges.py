@@ -5,10 +5,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from support.local_server import listening
+from support.local_server import JsonHandler, listening
 
 Mind = Callable[[str, str], Any]
 """(instructions, question) → what is answered: an object, or a text that is none."""
@@ -61,20 +60,9 @@ def judges(mind: Mind) -> Iterator[Bench]:
     """The server as long as this lasts: Gemini's, OpenAI's, Ollama's and Anthropic's shape."""
     bench = Bench(mind)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            content = json.dumps(self._reply(body), ensure_ascii=False).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.tell(200, self._reply(json.loads(self.body())))
 
         def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
             if self.path.endswith(":generateContent"):

@@ -20,17 +20,19 @@ class JsonHandler(BaseHTTPRequestHandler):
         """What was sent with its length."""
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def tell(self, status: int, told: dict[str, Any]) -> None:
-        """Answer with an object."""
-        self.answer(status, json.dumps(told).encode())
+    def tell(self, status: int, told: Any, headers: dict[str, str] | None = None) -> None:
+        """Answer with what JSON can say."""
+        self.answer(status, json.dumps(told, ensure_ascii=False).encode(), headers)
 
-    def answer(self, status: int, content: bytes) -> None:
-        """Answer with these bytes."""
+    def answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        """Answer with these bytes, which a HEAD does not get; `headers` add to ours or replace them."""
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
+        ours = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, value in (ours | (headers or {})).items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
 
 @contextmanager

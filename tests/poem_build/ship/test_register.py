@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -32,7 +31,7 @@ from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
 from support.chain import changed, workshop_of
-from support.local_server import listening
+from support.local_server import JsonHandler, listening
 from support.process import free_port
 
 NAME = "mansion-poem:mini"
@@ -140,25 +139,12 @@ def test_without_an_ollama_the_command_says_so(out: Path, chain: dict[str, Artif
 
 @contextmanager
 def _server(answer: Callable[[str], tuple[int, dict[str, object]]]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
-            self._reply()
+            self.body()
+            self.tell(*answer(self.path))
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._reply()
-
-        def _reply(self) -> None:
-            status, body = answer(self.path)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
+        do_POST = do_GET
 
     with listening(Handler) as url:
         yield url

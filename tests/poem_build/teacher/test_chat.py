@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from poem_build.errors import TeacherError
 from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
 from poem_build.teacher.protocol import BusyError, FailedError, Said, Turn, Usage
 from support.course import some_asks, spec_of
-from support.local_server import listening
+from support.local_server import JsonHandler, listening
 
 ASK = some_asks(1)[0]
 Reply = tuple[int, dict[str, str], Any]
@@ -23,20 +22,12 @@ def serving(reply: Reply) -> Iterator[tuple[str, list[tuple[str, dict[str, str],
     """A server that gives one reply, and what it was asked."""
     seen: list[tuple[str, dict[str, str], Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.body())
             seen.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
             status, headers, content = reply
-            data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(data))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(status, (content if isinstance(content, str) else json.dumps(content)).encode(), headers)
 
     with listening(Handler) as url:
         yield url, seen
