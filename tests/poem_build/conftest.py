@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from poem.game import builtin_game
 from poem_build.cli import pipeline
 from poem_build.engine.ollama import running_server
 from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
 from poem_build.train import pretrain
+from support import gemini_stand_in
 from support.chain import workshop_of
 from support.process import free_port
 
@@ -139,3 +141,10 @@ def ollama(ollama_log: Path) -> Iterator[str]:
         assert there, ollama_log.read_text("utf-8")
         yield host
     patch.undo()
+
+
+@pytest.fixture
+def gemini() -> Iterator[gemini_stand_in.GeminiStandIn]:
+    """A teacher who writes poems for the built-in game."""
+    with gemini_stand_in.gemini(gemini_stand_in.poet(builtin_game())) as there:
+        yield there

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +19,7 @@ from poem_build.data.examples import read_examples
 from poem_build.data.hands import SPLITS
 from poem_build.recipe.schema import Recipe
 from support.chain import changed, workshop_of
-from support.gemini_stand_in import KEY, GeminiStandIn, gemini, poet
+from support.gemini_stand_in import KEY, GeminiStandIn
 
 GAME = builtin_game()
 USAGE = ("Invalid value", "both say", "goes with")
@@ -28,18 +27,12 @@ USAGE = ("Invalid value", "both say", "goes with")
 COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()", "teacher", "run"]
 
 
-@pytest.fixture
-def server() -> Iterator[GeminiStandIn]:
-    with gemini(poet(GAME)) as standing:
-        yield standing
-
-
 def _run(*options: Any, **environ: str) -> Result:
     return CliRunner().invoke(cli, ["teacher", "run", *map(str, options)], env=environ)
 
 
-def _environ(server: GeminiStandIn) -> dict[str, str]:
-    return {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": server.url}
+def _environ(gemini: GeminiStandIn) -> dict[str, str]:
+    return {"GEMINI_API_KEY": KEY, "GEMINI_BASE_URL": gemini.url}
 
 
 @pytest.fixture
@@ -53,25 +46,25 @@ def fast(tmp_path: Path, recipe_file: Path) -> Path:
     return path
 
 
-def test_a_dry_run_says_what_it_takes_and_asks_nothing(server: GeminiStandIn, fast: Path, tmp_path: Path) -> None:
+def test_a_dry_run_says_what_it_takes_and_asks_nothing(gemini: GeminiStandIn, fast: Path, tmp_path: Path) -> None:
     done = _run("--recipe", fast, "--out", tmp_path / "out", "--dry-run")
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0] == "gemini gemini-2.5-flash, if nothing is asked twice"
     assert [line.split()[2] for line in lines[1:5]] == ["100", "500", "5,000", "50,000"]
     assert not (tmp_path / "out").exists()
-    assert server.asked == []
+    assert gemini.asked == []
 
 
 def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_by_it(
-    server: GeminiStandIn, fast: Path, tmp_path: Path, recipe: Recipe
+    gemini: GeminiStandIn, fast: Path, tmp_path: Path, recipe: Recipe
 ) -> None:
     out = tmp_path / "out"
-    done = _run("--recipe", fast, "--out", out, "--hands", 30, "--json", **_environ(server))
+    done = _run("--recipe", fast, "--out", out, "--hands", 30, "--json", **_environ(gemini))
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["poems"], told["asked"]) == (30, len(server.asked))
-    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert (told["poems"], told["asked"]) == (30, len(gemini.asked))
+    real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert told["ledger"]["usd"] == pytest.approx(real, abs=1e-5)
     splits = {split: read_examples(out / "teacher" / "poems" / f"{split}.jsonl", GAME) for split in SPLITS}
     assert [len(splits[split]) for split in SPLITS] == [24, 3, 3]
@@ -84,7 +77,7 @@ def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_
     stranger = tmp_path / "a stranger's" / "teacher"
     stranger.mkdir(parents=True)
     (stranger / "poems-gemini-gemini-2.5-flash.jsonl").write_text("no journal\n", "utf-8")
-    other = _run("--recipe", fast, "--out", tmp_path / "another recipe's", "--hands", 30, "--json", **_environ(server))
+    other = _run("--recipe", fast, "--out", tmp_path / "another recipe's", "--hands", 30, "--json", **_environ(gemini))
     again = json.loads(other.stdout.splitlines()[-1])
     assert (again["poems"], again["asked"], again["ledger"]["usd"]) == (30, 0, 0)
     assert KEY not in "".join(path.read_text("utf-8") for path in out.rglob("*.json*"))
@@ -146,9 +139,9 @@ def test_what_cannot_be_begun_is_one_line(
         assert done.output.splitlines()[-1].startswith("Error: ")
 
 
-def _killed(server: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int) -> None:
+def _killed(gemini: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int) -> None:
     """Run the command again and again, killing it at any moment, then to its end."""
-    environ = {**os.environ, **_environ(server)}
+    environ = {**os.environ, **_environ(gemini)}
     command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", str(hands), "--json", "--force"]
     rng = Random(0)
     journal = out / "teacher" / "poems-gemini-gemini-2.5-flash.jsonl"
@@ -169,22 +162,22 @@ def _killed(server: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
 def test_a_kill_loses_nothing_and_pays_for_nothing_twice(
-    server: GeminiStandIn, fast: Path, tmp_path: Path, kills: int
+    gemini: GeminiStandIn, fast: Path, tmp_path: Path, kills: int
 ) -> None:
     hands = max(40, kills * 4)
-    server.slow_s = 0.02
-    _killed(server, fast, tmp_path / "out", kills, hands)
+    gemini.slow_s = 0.02
+    _killed(gemini, fast, tmp_path / "out", kills, hands)
     room = tmp_path / "out" / "teacher"
     lines = [json.loads(line) for line in (room / "poems-gemini-gemini-2.5-flash.jsonl").read_bytes().splitlines()]
     taken = Counter(line["answered"] for line in lines if "answered" in line and not line["verdict"])
     assert set(taken.values()) == {1}  # nothing that was there was asked again
     answered = sum("answered" in line for line in lines)
-    assert answered <= len(server.asked) <= answered + 4 * kills  # only what was out at the moment of a death
+    assert answered <= len(gemini.asked) <= answered + 4 * kills  # only what was out at the moment of a death
     paid = json.loads((room / "ledger.json").read_text("utf-8"))["poems"]
-    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert paid["usd"] - 1e-6 <= real <= paid["usd"] + paid["in_doubt_usd"] + 1e-6
     undisturbed = tmp_path / "elsewhere" / "undisturbed"  # beside the other it would take over its answers
-    done = _run("--recipe", fast, "--out", undisturbed, "--hands", hands, "--force", **_environ(server))
+    done = _run("--recipe", fast, "--out", undisturbed, "--hands", hands, "--force", **_environ(gemini))
     assert done.exit_code == 0, done.output
     for split in SPLITS:
         name = f"{split}.jsonl"

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from poem_build.errors import TeacherError
 from poem_build.teacher.asking import Settled
 from poem_build.teacher.protocol import Ask
 from support.course import course_of, some_asks
-from support.gemini_stand_in import KEY, Fault, GeminiStandIn, gemini, poet
+from support.gemini_stand_in import KEY, Fault, GeminiStandIn
 
 GAME = builtin_game()
 
@@ -27,12 +26,6 @@ def tmp_path(tmp_path: Path) -> Path:
     room = tmp_path / "out" / "teacher"
     room.mkdir(parents=True)
     return room
-
-
-@pytest.fixture
-def server() -> Iterator[GeminiStandIn]:
-    with gemini(poet(GAME)) as standing:
-        yield standing
 
 
 async def _settle(course: Course, asks: list[Ask], wanted: int | None = None) -> tuple[list[Settled[Answer]], int]:
@@ -48,12 +41,12 @@ async def _settle(course: Course, asks: list[Ask], wanted: int | None = None) ->
         await course.teacher.close()
 
 
-async def test_every_question_is_asked_as_the_recipe_says(server: GeminiStandIn, tmp_path: Path) -> None:
+async def test_every_question_is_asked_as_the_recipe_says(gemini: GeminiStandIn, tmp_path: Path) -> None:
     asks = some_asks(3)
-    settled, _ = await _settle(course_of(server.url, tmp_path), asks)
+    settled, _ = await _settle(course_of(gemini.url, tmp_path), asks)
     assert [one.ask for one in settled] == asks
     assert all(one.answer for one in settled)
-    body = server.bodies[0]
+    body = gemini.bodies[0]
     config = body["generationConfig"]
     assert config["temperature"] == 0.9
     assert config["maxOutputTokens"] == 1024
@@ -63,12 +56,12 @@ async def test_every_question_is_asked_as_the_recipe_says(server: GeminiStandIn,
     assert GAME.instructions in body["systemInstruction"]["parts"][0]["text"]
 
 
-async def test_what_was_answered_is_never_asked_again(server: GeminiStandIn, tmp_path: Path) -> None:
-    first, asked = await _settle(course_of(server.url, tmp_path), some_asks(5))
-    again, asked_again = await _settle(course_of(server.url, tmp_path), some_asks(8))
+async def test_what_was_answered_is_never_asked_again(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    first, asked = await _settle(course_of(gemini.url, tmp_path), some_asks(5))
+    again, asked_again = await _settle(course_of(gemini.url, tmp_path), some_asks(8))
     assert (asked, asked_again) == (5, 3)
     assert again[:5] == first
-    assert len(server.asked) == len(set(server.asked)) == 8
+    assert len(gemini.asked) == len(set(gemini.asked)) == 8
 
 
 @pytest.mark.parametrize(
@@ -80,10 +73,10 @@ async def test_what_was_answered_is_never_asked_again(server: GeminiStandIn, tmp
     ],
 )
 async def test_a_passing_fault_is_waited_out_and_costs_nothing(
-    server: GeminiStandIn, tmp_path: Path, fault: Fault
+    gemini: GeminiStandIn, tmp_path: Path, fault: Fault
 ) -> None:
-    server.faults = [fault, fault]
-    settled, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(2))
+    gemini.faults = [fault, fault]
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, at_once=1), some_asks(2))
     assert [one.answer is not None for one in settled] == [True, True]
     assert asked == 4
     paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
@@ -91,10 +84,10 @@ async def test_a_passing_fault_is_waited_out_and_costs_nothing(
     assert paid["models"]["gemini-2.5-flash"]["answers"] == 2
 
 
-async def test_retry_after_is_kept_to(server: GeminiStandIn, tmp_path: Path) -> None:
-    server.faults = [Fault(status=429, headers={"Retry-After": "1"})]
+async def test_retry_after_is_kept_to(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.faults = [Fault(status=429, headers={"Retry-After": "1"})]
     start = time.monotonic()
-    await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(1))
+    await _settle(course_of(gemini.url, tmp_path, at_once=1), some_asks(1))
     assert time.monotonic() - start >= 1
 
 
@@ -109,169 +102,169 @@ async def test_retry_after_is_kept_to(server: GeminiStandIn, tmp_path: Path) -> 
     ],
 )
 async def test_an_answer_that_will_not_do_is_asked_again_with_the_verdict_shown(
-    server: GeminiStandIn, tmp_path: Path, fault: Fault, verdict: str
+    gemini: GeminiStandIn, tmp_path: Path, fault: Fault, verdict: str
 ) -> None:
-    server.faults = [fault]
-    settled, asked = await _settle(course_of(server.url, tmp_path), some_asks(1))
+    gemini.faults = [fault]
+    settled, asked = await _settle(course_of(gemini.url, tmp_path), some_asks(1))
     assert settled[0].answer is not None
     assert asked == 2
-    said = [part["text"] for content in server.bodies[-1]["contents"] for part in content["parts"]]
+    said = [part["text"] for content in gemini.bodies[-1]["contents"] for part in content["parts"]]
     assert len(said) == 3
     assert verdict in said[2]
 
 
 async def test_after_three_tries_a_hand_is_put_aside_with_its_reason_and_replaced(
-    server: GeminiStandIn, tmp_path: Path
+    gemini: GeminiStandIn, tmp_path: Path
 ) -> None:
-    server.faults = [Fault(text=encode(Answer("題", "短い。")))] * 3
-    settled, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(9), wanted=3)
+    gemini.faults = [Fault(text=encode(Answer("題", "短い。")))] * 3
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, at_once=1), some_asks(9), wanted=3)
     assert [one.answer is not None for one in settled] == [False, True, True, True]
     assert asked == 6
     aside = [json.loads(line) for line in (tmp_path / "aside-poems.jsonl").read_text("utf-8").splitlines()]
     assert [one["ask"] for one in aside] == [settled[0].ask.key]
     assert "length: poem: 3 characters" in aside[0]["reason"]
-    _, asked = await _settle(course_of(server.url, tmp_path, at_once=1), some_asks(9), wanted=3)
+    _, asked = await _settle(course_of(gemini.url, tmp_path, at_once=1), some_asks(9), wanted=3)
     assert asked == 0
 
 
-async def test_an_answer_that_never_comes_is_in_doubt_and_asked_again(server: GeminiStandIn, tmp_path: Path) -> None:
-    server.faults = [Fault(hang_s=3.0)]
-    settled, asked = await _settle(course_of(server.url, tmp_path, timeout_s=1.5), some_asks(1))
+async def test_an_answer_that_never_comes_is_in_doubt_and_asked_again(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.faults = [Fault(hang_s=3.0)]
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, timeout_s=1.5), some_asks(1))
     assert settled[0].answer is not None
     assert asked == 2
     assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["in_doubt_usd"] > 0
 
 
-async def test_a_refused_key_is_one_line_and_stands_nowhere(server: GeminiStandIn, tmp_path: Path) -> None:
+async def test_a_refused_key_is_one_line_and_stands_nowhere(gemini: GeminiStandIn, tmp_path: Path) -> None:
     secret = "a-secret-that-nobody-may-see"
     with pytest.raises(TeacherError, match=r"status 400: API key not valid.*is GEMINI_API_KEY right\?") as caught:
-        await _settle(course_of(server.url, tmp_path, key=secret), some_asks(2))
+        await _settle(course_of(gemini.url, tmp_path, key=secret), some_asks(2))
     assert secret not in str(caught.value)
-    await _settle(course_of(server.url, tmp_path), some_asks(2))
+    await _settle(course_of(gemini.url, tmp_path), some_asks(2))
     written = "".join(path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file())
     assert secret not in written
     assert KEY not in written
 
 
-async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(server: GeminiStandIn, tmp_path: Path) -> None:
-    server.slow_s = 0.05
+async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.slow_s = 0.05
     most = 0.02
     with pytest.raises(TeacherError, match="--max-cost"):
-        await _settle(course_of(server.url, tmp_path, at_once=16, most_usd=most), some_asks(60))
-    course = course_of(server.url, tmp_path)
+        await _settle(course_of(gemini.url, tmp_path, at_once=16, most_usd=most), some_asks(60))
+    course = course_of(gemini.url, tmp_path)
     journal = course.journal("poems", instructions(GAME))
     paid = sum(usd for _, usd, _ in journal.paid)
     journal.close()
     await course.teacher.close()
     assert 0.5 * most < paid <= most
-    assert len(journal.paid) == len(server.asked)  # what was out was waited for
-    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    assert len(journal.paid) == len(gemini.asked)  # what was out was waited for
+    real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert paid == pytest.approx(real)
 
 
-async def test_where_all_is_spent_already_nothing_more_is_asked(server: GeminiStandIn, tmp_path: Path) -> None:
-    await _settle(course_of(server.url, tmp_path), some_asks(2))
-    asked = len(server.asked)
+async def test_where_all_is_spent_already_nothing_more_is_asked(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    await _settle(course_of(gemini.url, tmp_path), some_asks(2))
+    asked = len(gemini.asked)
     with pytest.raises(TeacherError, match=r"--max-cost: \$0\.0001 allow no further question: \$.* are spent"):
-        await _settle(course_of(server.url, tmp_path, most_usd=0.0001), some_asks(4))
-    assert len(server.asked) == asked
-    settled, again = await _settle(course_of(server.url, tmp_path, most_usd=0.0001), some_asks(2))
+        await _settle(course_of(gemini.url, tmp_path, most_usd=0.0001), some_asks(4))
+    assert len(gemini.asked) == asked
+    settled, again = await _settle(course_of(gemini.url, tmp_path, most_usd=0.0001), some_asks(2))
     assert all(one.answer for one in settled)  # what is there costs nothing
     assert again == 0
 
 
 async def test_a_clock_that_jumps_a_day_to_and_fro_changes_nothing(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, looks = time.time, count()
     monkeypatch.setattr(time, "time", lambda: real() + (86_400 if next(looks) % 2 else -86_400))
-    server.faults = [Fault(status=429, headers={"Retry-After": "0.1"})]
+    gemini.faults = [Fault(status=429, headers={"Retry-After": "0.1"})]
     begun = time.monotonic()
-    settled, asked = await _settle(course_of(server.url, tmp_path, cache_ttl_s=60, at_once=1), some_asks(4))
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, cache_ttl_s=60, at_once=1), some_asks(4))
     assert next(looks) > 0
     assert [one.answer is not None for one in settled] == [True] * 4
-    assert (asked, len(server.asked), server.touched.total()) == (5, 4, 0)
+    assert (asked, len(gemini.asked), gemini.touched.total()) == (5, 4, 0)
     assert time.monotonic() - begun < 60
-    assert (await _settle(course_of(server.url, tmp_path), some_asks(4)))[1] == 0
+    assert (await _settle(course_of(gemini.url, tmp_path), some_asks(4)))[1] == 0
 
 
-async def test_what_is_out_when_another_is_refused_is_waited_for(server: GeminiStandIn, tmp_path: Path) -> None:
-    server.faults = [Fault(hang_s=0.5), Fault(status=403)]
+async def test_what_is_out_when_another_is_refused_is_waited_for(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.faults = [Fault(hang_s=0.5), Fault(status=403)]
     with pytest.raises(TeacherError, match="status 403"):
-        await _settle(course_of(server.url, tmp_path, at_once=2), some_asks(2))
-    course = course_of(server.url, tmp_path)
+        await _settle(course_of(gemini.url, tmp_path, at_once=2), some_asks(2))
+    course = course_of(gemini.url, tmp_path)
     journal = course.journal("poems", instructions(GAME))
     journal.close()
     await course.teacher.close()
     assert (len(journal.paid), journal.in_doubt_usd) == (1, 0)
 
 
-async def test_the_fixed_prompt_is_kept_renewed_and_let_go(server: GeminiStandIn, tmp_path: Path) -> None:
-    server.slow_s = 0.3
-    await _settle(course_of(server.url, tmp_path, cache_ttl_s=1, at_once=1), some_asks(4))
-    assert all("systemInstruction" not in body and body["cachedContent"] for body in server.bodies)
-    assert server.touched.total() >= 1
-    assert server.caches == {}
+async def test_the_fixed_prompt_is_kept_renewed_and_let_go(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.slow_s = 0.3
+    await _settle(course_of(gemini.url, tmp_path, cache_ttl_s=1, at_once=1), some_asks(4))
+    assert all("systemInstruction" not in body and body["cachedContent"] for body in gemini.bodies)
+    assert gemini.touched.total() >= 1
+    assert gemini.caches == {}
     paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["models"]["gemini-2.5-flash"]
     assert paid["tokens"]["cached"] > 0
-    assert paid["tokens"]["cached"] + paid["tokens"]["prompt"] == server.prompt_tokens
+    assert paid["tokens"]["cached"] + paid["tokens"]["prompt"] == gemini.prompt_tokens
     assert paid["saved_by_cache_usd"] > 0
     for_a_second = paid["tokens"]["cached"] / 4 / 3600
-    assert for_a_second < paid["tokens"]["stored"] < (1 + server.touched.total()) * for_a_second
+    assert for_a_second < paid["tokens"]["stored"] < (1 + gemini.touched.total()) * for_a_second
     assert paid["usd"] == pytest.approx(sum(paid["usd_by_kind"].values()), abs=5e-6)
 
 
 async def test_money_for_keeping_a_prompt_is_put_aside_once_while_it_lasts(
-    server: GeminiStandIn, tmp_path: Path
+    gemini: GeminiStandIn, tmp_path: Path
 ) -> None:
-    course = course_of(server.url, tmp_path, cache_ttl_s=86_400, at_once=1, most_usd=0.06)
+    course = course_of(gemini.url, tmp_path, cache_ttl_s=86_400, at_once=1, most_usd=0.06)
     settled, _ = await _settle(course, some_asks(4))
     assert all(one.answer for one in settled)
     paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
     assert 0.01 < paid["models"]["gemini-2.5-flash"]["usd_by_kind"]["stored"] < paid["usd"] < 0.06
 
 
-async def test_a_prompt_too_short_to_be_kept_is_sent_each_time(server: GeminiStandIn, tmp_path: Path) -> None:
-    server.least_cached = 100_000
-    course = course_of(server.url, tmp_path, cache_ttl_s=60)
+async def test_a_prompt_too_short_to_be_kept_is_sent_each_time(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.least_cached = 100_000
+    course = course_of(gemini.url, tmp_path, cache_ttl_s=60)
     settled, _ = await _settle(course, some_asks(2))
     assert all(one.answer for one in settled)
     assert "too small" in course.teacher.not_kept  # type: ignore[attr-defined]
 
 
 async def test_a_batch_that_half_failed_is_asked_for_the_rest(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
-    server.spoil = lambda n: {"code": 13, "message": "internal"} if n % 2 and len(server.batches) < 1 else None
-    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
+    gemini.spoil = lambda n: {"code": 13, "message": "internal"} if n % 2 and len(gemini.batches) < 1 else None
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(6))
     assert all(one.answer for one in settled)
     assert asked == 9
     paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
     assert paid["models"]["gemini-2.5-flash"]["answers"] == 6
-    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_answers_without_keys_stand_in_the_order_of_their_questions(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
-    server.keyless = True
-    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(count))
+    gemini.keyless = True
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(count))
     assert all(one.answer for one in settled)
-    assert (asked, len(server.batches)) == (count, 1)
+    assert (asked, len(gemini.batches)) == (count, 1)
 
 
 async def test_groups_go_out_in_the_same_batch_and_what_is_put_aside_is_replaced(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
-    asks, write = some_asks(12), server.write
+    asks, write = some_asks(12), gemini.write
     bad = asks[0].user
-    server.write = lambda system, question, turns: "{}" if question == bad else write(system, question, turns)
-    course = course_of(server.url, tmp_path, batch=True)
+    gemini.write = lambda system, question, turns: "{}" if question == bad else write(system, question, turns)
+    course = course_of(gemini.url, tmp_path, batch=True)
     journal = course.journal("poems", instructions(GAME))
     found = await course.settle_groups(
         course.asking(journal, read_poem), {"one": (iter(asks[:6]), 4), "other": (iter(asks[6:]), 3)}
@@ -280,58 +273,58 @@ async def test_groups_go_out_in_the_same_batch_and_what_is_put_aside_is_replaced
     await course.teacher.close()
     assert [one.answer is not None for one in found["one"]] == [False, True, True, True, True]
     assert len(found["other"]) == 3
-    assert [len(batch["answers"]) for batch in server.batches.values()] == [7, 1, 1, 1]  # three tries, and another hand
+    assert [len(batch["answers"]) for batch in gemini.batches.values()] == [7, 1, 1, 1]  # three tries, and another hand
 
 
-async def test_a_batch_that_may_cost_too_much_is_not_sent(server: GeminiStandIn, tmp_path: Path) -> None:
+async def test_a_batch_that_may_cost_too_much_is_not_sent(gemini: GeminiStandIn, tmp_path: Path) -> None:
     with pytest.raises(TeacherError, match=r"--max-cost: \$0\.0010, .* allow no batch that may cost"):
-        await _settle(course_of(server.url, tmp_path, batch=True, most_usd=0.001), some_asks(5))
-    assert server.batches == {}
+        await _settle(course_of(gemini.url, tmp_path, batch=True, most_usd=0.001), some_asks(5))
+    assert gemini.batches == {}
 
 
 async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
-    server.batch_polls = 10**6
-    dying = asyncio.create_task(_settle(course_of(server.url, tmp_path, batch=True), some_asks(5)))
+    gemini.batch_polls = 10**6
+    dying = asyncio.create_task(_settle(course_of(gemini.url, tmp_path, batch=True), some_asks(5)))
     async with asyncio.timeout(30):
-        while not any(batch["polls"] for batch in server.batches.values()):
+        while not any(batch["polls"] for batch in gemini.batches.values()):
             await asyncio.sleep(0.01)
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
-    assert len(server.batches) == 1
-    server.batch_polls = 0
-    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(5))
+    assert len(gemini.batches) == 1
+    gemini.batch_polls = 0
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(5))
     assert all(one.answer for one in settled)
-    assert (asked, len(server.batches)) == (0, 1)
+    assert (asked, len(gemini.batches)) == (0, 1)
 
 
 @pytest.mark.parametrize("taken", [3, 6])
 async def test_what_was_taken_of_a_batch_before_a_death_is_not_taken_and_paid_again(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
     monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
-    await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
+    await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(6))
     _cut_to_answers(tmp_path, taken)
-    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True), some_asks(6))
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(6))
     assert all(one.answer for one in settled)
-    assert (asked, len(server.batches)) == (0, 1)
+    assert (asked, len(gemini.batches)) == (0, 1)
     paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
     assert (paid["models"]["gemini-2.5-flash"]["answers"], paid["in_doubt_usd"]) == (6, 0)
-    real = (server.prompt_tokens * 0.30 + server.output_tokens * 2.50) / 1e6
+    real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
 
 
 async def test_what_a_batch_cost_takes_the_place_of_what_it_might_have_cost(
-    server: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
-    asks, course = some_asks(8), course_of(server.url, tmp_path, batch=True)
+    asks, course = some_asks(8), course_of(gemini.url, tmp_path, batch=True)
     most = sum(course.price.most(ask, (), course.spec.max_tokens, batch=True) for ask in asks[:5])
     await _settle(course, asks[:5])
     _cut_to_answers(tmp_path, 0)
-    settled, asked = await _settle(course_of(server.url, tmp_path, batch=True, most_usd=most), asks)
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True, most_usd=most), asks)
     assert all(one.answer for one in settled)
     assert asked == 3
 
