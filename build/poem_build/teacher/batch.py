@@ -19,8 +19,6 @@ T = TypeVar("T")
 SIZE = 1000
 """Questions of a batch that is sent inline: 20 MB are allowed, and a question has about 6 kB."""
 _RUNNING = ("JOB_STATE_PENDING", "JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_UPDATING")
-_LOOK_EVERY_S = (1.0, 60.0)
-"""From how many seconds to how many we wait before a batch is looked at again."""
 
 
 async def settle_in_batches(
@@ -111,7 +109,7 @@ async def _find(gemini: Gemini, name: str) -> Any | None:
 
 
 async def _look_again(gemini: Gemini, job: Any) -> Any:
-    first, most = _LOOK_EVERY_S
+    first, most = gemini.look_every_s
     gemini.looks += 1
     await asyncio.sleep(min(first * 2 ** min(gemini.looks, 10) / 2, most))
     return await gemini.patiently(lambda: gemini.client.aio.batches.get(name=job.name))

@@ -43,11 +43,15 @@ class Gemini:
 
     name = "gemini"
 
-    def __init__(self, spec: Teaching, key: str, address: str | None) -> None:
+    def __init__(
+        self, spec: Teaching, key: str, address: str | None, look_every_s: tuple[float, float] = (1.0, 60.0)
+    ) -> None:
+        """`look_every_s`: from how many seconds to how many we wait before a running batch is looked at again."""
         from google import genai
         from google.genai import types
 
         self.model, self._spec, self._types = spec.model, spec, types
+        self.look_every_s = look_every_s
         self._http = async_client(address or "", spec.timeout_s)
         options = types.HttpOptions(
             base_url=address,

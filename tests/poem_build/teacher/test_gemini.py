@@ -232,10 +232,7 @@ async def test_a_prompt_too_short_to_be_kept_is_sent_each_time(gemini: GeminiSta
     assert "too small" in course.teacher.not_kept  # type: ignore[attr-defined]
 
 
-async def test_a_batch_that_half_failed_is_asked_for_the_rest(
-    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
+async def test_a_batch_that_half_failed_is_asked_for_the_rest(gemini: GeminiStandIn, tmp_path: Path) -> None:
     gemini.spoil = lambda n: {"code": 13, "message": "internal"} if n % 2 and len(gemini.batches) < 1 else None
     settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(6))
     assert all(one.answer for one in settled)
@@ -248,9 +245,8 @@ async def test_a_batch_that_half_failed_is_asked_for_the_rest(
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_answers_without_keys_stand_in_the_order_of_their_questions(
-    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    gemini: GeminiStandIn, tmp_path: Path, count: int
 ) -> None:
-    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
     gemini.keyless = True
     settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(count))
     assert all(one.answer for one in settled)
@@ -258,9 +254,8 @@ async def test_answers_without_keys_stand_in_the_order_of_their_questions(
 
 
 async def test_groups_go_out_in_the_same_batch_and_what_is_put_aside_is_replaced(
-    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
     asks, write = some_asks(12), gemini.write
     bad = asks[0].user
     gemini.write = lambda system, question, turns: "{}" if question == bad else write(system, question, turns)
@@ -283,9 +278,8 @@ async def test_a_batch_that_may_cost_too_much_is_not_sent(gemini: GeminiStandIn,
 
 
 async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
-    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
     gemini.batch_polls = 10**6
     dying = asyncio.create_task(_settle(course_of(gemini.url, tmp_path, batch=True), some_asks(5)))
     async with asyncio.timeout(30):
@@ -302,9 +296,8 @@ async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
 
 @pytest.mark.parametrize("taken", [3, 6])
 async def test_what_was_taken_of_a_batch_before_a_death_is_not_taken_and_paid_again(
-    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+    gemini: GeminiStandIn, tmp_path: Path, taken: int
 ) -> None:
-    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
     await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(6))
     _cut_to_answers(tmp_path, taken)
     settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(6))
@@ -317,9 +310,8 @@ async def test_what_was_taken_of_a_batch_before_a_death_is_not_taken_and_paid_ag
 
 
 async def test_what_a_batch_cost_takes_the_place_of_what_it_might_have_cost(
-    gemini: GeminiStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: GeminiStandIn, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("poem_build.teacher.batch._LOOK_EVERY_S", (0.01, 0.05))
     asks, course = some_asks(8), course_of(gemini.url, tmp_path, batch=True)
     most = sum(course.price.most(ask, (), course.spec.max_tokens, batch=True) for ask in asks[:5])
     await _settle(course, asks[:5])
