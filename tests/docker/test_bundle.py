@@ -14,7 +14,7 @@ import pytest
 from poem.game import builtin_game
 from poem_build.recipe.schema import load_recipe
 from poem_build.ship import bundle
-from poem_build.ship.bundle import BUILT_IN_GAME, Contents
+from poem_build.ship.packing import BUILT_IN_GAME, Contents
 from support import stand
 from support.stack import Built
 from support.stand import Stand

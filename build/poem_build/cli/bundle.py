@@ -9,6 +9,7 @@ from poem_build.recipe.names import artifacts_folder
 from poem_build.recipe.schema import load_recipe
 from poem_build.ship import bundle, containers
 from poem_build.ship.containers import Compose
+from poem_build.ship.packing import BUILT_IN_GAME, MIB, Contents
 from poem_build.ship.stack import chosen
 
 
@@ -36,12 +37,10 @@ def main(
         compose = Compose(gpu, stack, choice.env)
         if compose.holder != "service":  # that one is built by `make image`
             compose.show("build", "--quiet", "service")
-        contents = bundle.Contents(
-            load_recipe(choice.recipe), load_game_option(choice.game), choice.game or bundle.BUILT_IN_GAME
-        )
+        contents = Contents(load_recipe(choice.recipe), load_game_option(choice.game), choice.game or BUILT_IN_GAME)
         folder = out or artifacts_folder(contents.recipe.name, contents.game.name) / "bundle"
         made = bundle.pack(contents, folder, compose, hands)
-        click.echo(f"bundle: {made} ({made.stat().st_size / bundle.MIB:.0f} MiB), checksum in {made.name}.sha256")
+        click.echo(f"bundle: {made} ({made.stat().st_size / MIB:.0f} MiB), checksum in {made.name}.sha256")
 
 
 if __name__ == "__main__":

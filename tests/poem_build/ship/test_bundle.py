@@ -14,9 +14,9 @@ import pytest
 from poem.game import builtin_game, load_game
 from poem.table import Table
 from poem_build.recipe.schema import load_recipe
-from poem_build.ship import bundle
-from poem_build.ship.bundle import BUILT_IN_GAME, Contents, Part
+from poem_build.ship import packing
 from poem_build.ship.containers import Compose
+from poem_build.ship.packing import BUILT_IN_GAME, Contents, Part
 
 SCRIPTS = ("start", "stop", "doctor")
 
@@ -29,8 +29,8 @@ def part(name: str, image: str) -> Part:
         layers="cd" * 32,
         platform="linux/amd64",
         created=datetime(2026, 11, 22, tzinfo=UTC),
-        bytes=400 * bundle.MIB,
-        memory=512 * bundle.MIB,
+        bytes=400 * packing.MIB,
+        memory=512 * packing.MIB,
         labels={},
     )
 
@@ -61,10 +61,10 @@ def packed(folder: Path, found: list[Part], compose: Compose) -> Path:
     if compose.holder == "ollama":
         (folder / "compose.nvidia.yaml").write_text("{}\n")
     contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
-    bundle._write_files(folder, contents, hands=20)
-    bundle._write_texts(folder, found, contents, compose)
+    packing.write_files(folder, contents, hands=20)
+    packing.write_texts(folder, found, contents, compose)
     (folder / "licences" / "model.txt").write_text("mansion-poem:tiny: MIT\n", "utf-8")
-    bundle._write_sums(folder)
+    packing.write_sums(folder)
     return folder
 
 
@@ -134,7 +134,7 @@ def test_the_stand_says_what_is_dealt_with_a_gpu_too(
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not there")
     monkeypatch.setenv("POEM_DEAL", "any")  # of whoever packs
-    bundle._write_compose(home, PARTS, Compose("nvidia"))
+    packing.write_compose(home, PARTS, Compose("nvidia"))
     monkeypatch.setenv("POEM_DEAL", said)
     command = ["docker", "compose", "-f", "compose.yaml", "-f", "compose.nvidia.yaml", "config", "--format", "json"]
     done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
@@ -159,7 +159,7 @@ def test_the_game_and_the_table_belong_together(home: Path) -> None:
 
 
 def test_the_page_is_one_page_with_nothing_left_open(home: Path) -> None:
-    text = (home / bundle.PAGE).read_text("utf-8")
+    text = (home / packing.PAGE).read_text("utf-8")
     assert "{{" not in text
     assert "{%" not in text
     assert "http://localhost:3001" in text
@@ -170,7 +170,7 @@ def test_the_page_is_one_page_with_nothing_left_open(home: Path) -> None:
 def test_a_mac_spells_no_name_otherwise(home: Path) -> None:
     names = [str(path.relative_to(home)) for path in home.rglob("*")]
     assert [name for name in names if not unicodedata.is_normalized("NFD", name)] == []
-    assert [name for name in names if not name.isascii()] == [bundle.PAGE]
+    assert [name for name in names if not name.isascii()] == [packing.PAGE]
 
 
 def test_the_script_for_windows_has_its_line_ends(home: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_file_that_is_cut_or_gone_is_refused_by_its_name(home: Path, tmp_path:
     path = home / name.removesuffix(".missing")
     if name.endswith(".missing"):
         path.write_text("x")
-        bundle._write_sums(home)
+        packing.write_sums(home)
         path.unlink()
         told = "がありません。"
     else:
@@ -211,7 +211,7 @@ def test_a_missing_file_is_seen_where_sha256sum_only_warns_of_it(home: Path, tmp
     stand_in.chmod(0o755)
     (home / "licences" / "model.txt").unlink()
     assert "× licences/model.txt がありません。" in run(script, home, **path).stdout
-    bundle._write_sums(home)
+    packing.write_sums(home)
     (home / "files" / "terms.json").unlink()
     assert "× files/terms.json がありません。" in run(script, home, **path).stdout
 
@@ -221,7 +221,7 @@ def test_names_of_a_game_s_files_may_hold_blanks_and_signs(home: Path, tmp_path:
     names = ["files/sentences/一 つ目 *.json", "files/sentences/[ab] $HOME.json"]
     for name in names:
         (home / name).write_text("[]\n")
-    bundle._write_sums(home)
+    packing.write_sums(home)
     path = without(tmp_path)
     assert "○ ファイルがそろっています" in run(script, home, **path).stdout
     (home / names[0]).write_text("{}\n")
@@ -376,10 +376,10 @@ def test_a_file_to_send_holds_no_key_however_compose_reads_it(line: str, home: P
 def test_equal_input_gives_an_equal_file(home: Path, tmp_path: Path) -> None:
     time = datetime(2026, 11, 22, tzinfo=UTC)
     first, second = home.parent / "a.tar", home.parent / "b.tar"
-    bundle._write_tar(home, first, time)
+    packing.write_tar(home, first, time)
     for path in home.rglob("*"):
         os.utime(path, (1, 1))
-    bundle._write_tar(home, second, time)
+    packing.write_tar(home, second, time)
     assert first.read_bytes() == second.read_bytes()
     unpacked = home.parent / "again"
     unpacked.mkdir()
