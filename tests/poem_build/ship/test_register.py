@@ -26,7 +26,7 @@ from poem_build.models.files import CREATE, TOKEN_COUNTS
 from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing
 from poem_build.recipe.schema import Recipe
-from poem_build.ship import register
+from poem_build.ship.proof import prove_counts, prove_fields
 from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
 from poem_build.store.workshop import Workshop
@@ -89,12 +89,12 @@ def test_another_template_in_the_server_is_noticed(
     pipeline.make(workshop_of(recipe, out, ollama), "register")
     fields, origin = json.loads((out / "modelfile" / CREATE).read_text("utf-8")), read_origin(out / "gguf")
     with pytest.raises(OllamaError, match="mansion-poem:mini: template: sent"):
-        register._prove_fields(ollama, NAME, fields | {"template": "{{ .Prompt }}"}, {})
+        prove_fields(ollama, NAME, fields | {"template": "{{ .Prompt }}"}, {})
     with pytest.raises(OllamaError, match="mansion-poem:mini: parameters: sent"):
-        register._prove_fields(ollama, NAME, fields | {"parameters": {"num_ctx": 1}}, {})
+        prove_fields(ollama, NAME, fields | {"parameters": {"num_ctx": 1}}, {})
     for field in ("prompt_version", "game_digest"):
         with pytest.raises(OllamaError, match=rf"mansion-poem:mini: mansion_poem\.{field}: is '.+', must be 'other'"):
-            register._prove_fields(ollama, NAME, fields, keys_of(origin.model_copy(update={field: "other"})))
+            prove_fields(ollama, NAME, fields, keys_of(origin.model_copy(update={field: "other"})))
 
 
 def test_it_takes_no_more_than_what_goes_into_an_image(
@@ -119,11 +119,11 @@ def test_other_token_counts_are_noticed(chain: dict[str, Artifact], recipe: Reci
     example = read_examples(out / "dataset" / "test.jsonl", game)[0]
     asked = question(game, example, 0, constrained=False)
     with pytest.raises(GateError, match=r"mansion-poem:mini: Ollama's prompt has \d+ tokens, the trained one \d+"):
-        register._prove_counts(ollama, NAME, asked, counts | {"prompt": counts["prompt"] + 1})
+        prove_counts(ollama, NAME, asked, counts | {"prompt": counts["prompt"] + 1})
     text, count = counts["texts"][0]
     planted = counts | {"texts": [[text, count + 1], *counts["texts"][1:]]}
     with pytest.raises(GateError, match=r"Ollama counts other tokens than llama\.cpp in 1 of 50 texts"):
-        register._prove_counts(ollama, NAME, asked, planted)
+        prove_counts(ollama, NAME, asked, planted)
 
 
 def test_without_an_ollama_the_command_says_so(out: Path, chain: dict[str, Artifact], recipe_file: Path) -> None:
