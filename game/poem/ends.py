@@ -61,17 +61,17 @@ def _answering(title: str, thread: str) -> tuple[_Candidate, ...]:
     called = _CALLED * any(word in title for word in known.words)
     motifs = store().motifs_of(title)
     kana = (word for motif in motifs for word in motif.words if word in title and _KANA.fullmatch(word))
-    named = [*_named(title), *dict.fromkeys(kana)]
+    named = [*names_of(title), *dict.fromkeys(kana)]
     written = [(motif, frame) for motif in motifs if thread in motif.frames for frame in motif.frames[thread].each]
-    found = [_Candidate(title, frame, called + _answer(title, named, motif, frame)) for motif, frame in written]
+    found = [_Candidate(title, frame, called + answer(title, named, motif, frame)) for motif, frame in written]
     if not found:
         plain = Motif(known.words, False, {})
         pairs = (Frame(o, (), c) for o, c in product(known.openings, known.closings))
-        found = [_Candidate(title, frame, called + _answer(title, named, plain, frame)) for frame in pairs]
+        found = [_Candidate(title, frame, called + answer(title, named, plain, frame)) for frame in pairs]
     return tuple(nlargest(_KEPT, found, key=lambda one: one.answer))
 
 
-def _answer(title: str, named: Sequence[str], motif: Motif, frame: Frame) -> float:
+def answer(title: str, named: Sequence[str], motif: Motif, frame: Frame) -> float:
     """How well a frame that was written for a kind of title answers this one."""
     text = "".join(line.text for line in frame.lines)
     shown = [word for word in motif.words if word in text]
@@ -79,7 +79,7 @@ def _answer(title: str, named: Sequence[str], motif: Motif, frame: Frame) -> flo
     return _share(named, motif.words, text) - _FOREIGN * foreign
 
 
-def _named(title: str) -> list[str]:
+def names_of(title: str) -> list[str]:
     """What a title names: runs of kanji, katakana or Latin letters, and how its verbs begin; but for addresses."""
     return [name for name in _NAMED.findall(title) if not _ADDRESS.search(name)]
 
@@ -87,7 +87,7 @@ def _named(title: str) -> list[str]:
 def _share(named: Sequence[str], words: Sequence[str], text: str) -> float:
     """How much of what is named the text shows again, a whole noun counting twice a lone sign or a verb."""
     weights = [2 if _NOUN.fullmatch(name) else 1 for name in named]
-    again = _named(text)
+    again = names_of(text)
     shown = (weight * _shown(name, words, text, again) for name, weight in zip(named, weights, strict=True))
     return sum(shown) / sum(weights) if named else 0.0
 

@@ -324,7 +324,7 @@ def test_where_to_listen_is_understood_by_the_scripts_and_by_make_up(
     assert told == f"{address} {number}\nhttp://{page}:{number}\n"
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not there")
-    place = containers._place({"POEM_PUBLISH": publish, "POEM_PORT": port})
+    place = containers.where_to_listen({"POEM_PUBLISH": publish, "POEM_PORT": port})
     assert place == {"POEM_PUBLISH": address, "POEM_PORT": number}
     published = Compose(env=place).config()["services"]["service"]["ports"][0]
     assert (published["host_ip"], published["published"]) == (address.strip("[]"), number)

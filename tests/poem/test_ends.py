@@ -5,8 +5,7 @@ from random import Random
 
 import pytest
 
-from poem import ends
-from poem.ends import most_answering
+from poem.ends import answer, most_answering, names_of
 from poem.sentences import Frame, Sentence
 from poem.store import Motif, store
 
@@ -67,7 +66,7 @@ def test_what_is_apart_answers_less_than_what_names_nothing_and_another_word_for
 def _answering(title: str, motif: Motif, said: str) -> float:
     """How well a frame answers that says this in each of its lines."""
     line = Sentence(said)
-    return ends._answer(title, ends._named(title), motif, Frame(line, (), line))
+    return answer(title, names_of(title), motif, Frame(line, (), line))
 
 
 def test_an_address_asks_for_nothing() -> None:

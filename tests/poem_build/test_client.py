@@ -40,7 +40,7 @@ async def test_this_machine_is_met_without_a_proxy(tmp_path: Path) -> None:
         assert ollama.digests(host) == {}
         assert ollama.upload(host, tmp_path / "weights").startswith("sha256:")
         assert wait_for_page(host)["answers_from"] == "model"
-        service._wait_for_model(host, _Running(), tmp_path / "log")  # type: ignore[arg-type]
+        service.wait_for_model(host, _Running(), tmp_path / "log")  # type: ignore[arg-type]
 
 
 class _Running:

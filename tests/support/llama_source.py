@@ -6,7 +6,7 @@ from pathlib import Path
 
 from poem_build.models import converter
 
-FOLDER = converter._FOLDER.with_name(f"{converter._FOLDER.name}-models")
+FOLDER = converter.FOLDER.with_name(f"{converter.FOLDER.name}-models")
 _INSIDE = "/vendor/llama.cpp/models/"
 
 
@@ -14,7 +14,7 @@ def models() -> Path:
     """Its folder `models`, fetched and unpacked at the first call."""
     if not FOLDER.is_dir():
         with tempfile.TemporaryDirectory(dir=FOLDER.parent) as work:
-            with tarfile.open(converter._download(Path(work))) as tar:
+            with tarfile.open(converter.download(Path(work))) as tar:
                 for member in tar:
                     name = member.name.partition(_INSIDE)[2]
                     if name.endswith((".gguf", ".jinja")) and (content := tar.extractfile(member)):

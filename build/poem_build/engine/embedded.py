@@ -30,7 +30,7 @@ class Embedded:
     def ask(self, question: Question) -> Reply:
         """The reply; `length` if it has not ended after `num_predict` tokens."""
         start = time.monotonic()
-        prompt, tokens, ended, first = self._fitting(question.messages), 0, "stop", start
+        prompt, tokens, ended, first = self.prompt(question.messages), 0, "stop", start
         found = bytearray()
         try:
             for piece in self._pieces(prompt, question):
@@ -53,7 +53,7 @@ class Embedded:
     def stream(self, question: Question) -> Iterator[str]:
         """The answer piece by piece. Raises `UnfinishedError` if it was cut."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for piece in self._pieces(self._fitting(question.messages), question):
+        for piece in self._pieces(self.prompt(question.messages), question):
             if text := decoder.decode(piece):
                 yield text
 
@@ -61,7 +61,8 @@ class Embedded:
         serve = self._serve.model_copy(update=dict(question.sampling))
         return self._llama.pieces(prompt, serve, question.seed, question.grammar)
 
-    def _fitting(self, messages: Messages) -> str:
+    def prompt(self, messages: Messages) -> str:
+        """What the model is given, without the oldest turns that do not fit. Raises `UnfinishedError` if none does."""
         serve, first = self._serve, 1
         while True:
             prompt = self._family.render(messages[:1] + messages[first:], answer_follows=True)

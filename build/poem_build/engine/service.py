@@ -54,13 +54,14 @@ def serving(model: Model, game: Path | None, port: int, log: Path) -> Iterator[S
         process = subprocess.Popen([sys.executable, "-m", "poem_service"], env=environment, stdout=file, stderr=file)
     try:
         url = f"http://localhost:{port}"
-        _wait_for_model(url, process, log)
+        wait_for_model(url, process, log)
         yield Serving(url, process.pid)
     finally:
         stop(process)
 
 
-def _wait_for_model(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for_model(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Return once the service at `url` answers from the model. Raises `DemoError` as `serving` does."""
     import httpx
 
     end = time.monotonic() + _READY_WITHIN_S

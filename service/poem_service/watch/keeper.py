@@ -85,7 +85,7 @@ class Keeper:
     async def run(self) -> None:
         """Watch for ever; cancel to stop."""
         while True:
-            pause_s = await self._look()
+            pause_s = await self.look()
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._nudge.wait()
@@ -174,7 +174,7 @@ class Keeper:
         if self.engine is not None:
             await self.engine.aclose()
 
-    async def _look(self) -> float:
+    async def look(self) -> float:
         """One look at the engine, with what follows from it; how long to pause before the next."""
         try:
             if self.engine is None:

@@ -119,12 +119,12 @@ def test_a_long_conversation_loses_its_oldest_turns(embedded: Embedded) -> None:
     messages = [{"role": "system", "content": "家"}]
     for n in range(40):
         messages += [{"role": "user", "content": f"{n}番" + "街" * 60}, {"role": "assistant", "content": "そう。" * 20}]
-    kept = embedded._fitting([*messages, {"role": "user", "content": "今"}])
+    kept = embedded.prompt([*messages, {"role": "user", "content": "今"}])
     assert "\n0番" not in kept
     assert "\n39番" in kept
     assert kept.count("家") == 1
     with pytest.raises(UnfinishedError, match=r"\d+ tokens and an answer do not fit serve\.num_ctx, 3072"):
-        embedded._fitting([messages[0], {"role": "user", "content": "街" * 3000}])
+        embedded.prompt([messages[0], {"role": "user", "content": "街" * 3000}])
 
 
 def test_in_a_pipe_only_answers_are_written(chain: Chain, out: Path, recipe_file: Path) -> None:

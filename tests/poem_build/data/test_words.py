@@ -182,9 +182,11 @@ def _set(**fields: Any) -> Any:
         (lambda a, card: a.clear(), "malformed: KeyError"),
     ],
 )
-def test_an_answer_with_a_fault_is_told_which(asked: tuple[Words, Ask, Any], spoil: Any, message: str) -> None:
+def test_an_answer_with_a_fault_is_told_which(
+    folder: Path, asked: tuple[Words, Ask, Any], spoil: Any, message: str
+) -> None:
     words, ask, answer = asked
-    spoil(answer, words._cards[ask.key][0])
+    spoil(answer, load_game(folder).deck.cards[0])
     with pytest.raises(AnswerError, match=message):
         words.read(ask, json.dumps(answer, ensure_ascii=False))
 
@@ -215,7 +217,7 @@ def _frame(answer: dict[str, Any]) -> list[str]:
 def test_an_answer_for_titles_with_a_fault_is_told_which(folder: Path, spoil: Any, message: str) -> None:
     words = Words(load_game(folder))
     ask = words.asks()[-1]
-    title = words._titles[ask.key][0]
+    title = ask.user.splitlines()[1].removeprefix("1. ")
     answer = json.loads(scribe()(ask.system, ask.user, 0))
     spoil(answer, title)
     with pytest.raises(AnswerError, match=message):

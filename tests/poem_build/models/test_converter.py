@@ -24,7 +24,7 @@ def test_only_the_wanted_files_are_unpacked(tmp_path: Path) -> None:
             member = tarfile.TarInfo(f"x-1/vendor/llama.cpp/{name}")
             member.size = 1
             tar.addfile(member, io.BytesIO(b"#"))
-    converter._unpack(archive, tmp_path / "out")
+    converter.unpack(archive, tmp_path / "out")
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert found == {"conversion/base.py", "gguf-py/gguf/__init__.py", "LICENSE"}
 
@@ -34,5 +34,5 @@ def test_another_layout_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("x-1/vendor/llama.cpp/LICENSE"), io.BytesIO(b""))
     with pytest.raises(ModelFileError, match=r"a\.tar\.gz: the converter is not where it was"):
-        converter._unpack(archive, tmp_path / "out")
+        converter.unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -110,9 +110,9 @@ async def test_a_model_that_stays_too_slow_is_looked_at_ever_less_often() -> Non
 
     engine = FakeEngine(at_pace(0.0, 0.005))
     keeper = Keeper(choose, builtin_game(), 1.0, Slots(1))
-    assert [await keeper._look() for _ in range(5)] == [3.0, 10.0, 30.0, 60.0, 60.0]
+    assert [await keeper.look() for _ in range(5)] == [3.0, 10.0, 30.0, 60.0, 60.0]
     engine.script = tokens
-    assert await keeper._look() == keeper_module.WATCH_S
+    assert await keeper.look() == keeper_module.WATCH_S
 
 
 async def test_an_engine_that_is_gone_comes_back() -> None:
