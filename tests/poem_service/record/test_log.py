@@ -87,7 +87,7 @@ async def test_a_standard_error_that_nobody_empties_stops_nobody() -> None:
         lost = re.search(r"(?m)^poem_log_lines_lost_total (\d+)", (await client.get("/metrics")).text)
         assert lost
         assert int(lost[1]) > 0
-        process.stderr._limit = 2**20  # type: ignore[attr-defined]  # from now on it is read
+        process.stderr._limit = 2**20  # type: ignore[attr-defined]  # noqa: SLF001 - from now on it is read
         process.terminate()
         said = (await process.stderr.read()).decode()
     await process.wait()
