@@ -193,10 +193,10 @@ async def test_a_model_that_stands_still_is_loaded_anew_but_not_for_ever(monkeyp
         await stands(keeper, ModelState.READY)
     assert (renewed.unloads, renewed.loads) == (1, 1)
 
-    async with keeping(engine := FakeEngine(hang)), asyncio.timeout(5):
-        while len(engine.asks) < 6:
+    async with keeping(stuck := FakeEngine(hang)), asyncio.timeout(5):
+        while len(stuck.asks) < 6:
             await asyncio.sleep(0.01)
-    assert engine.unloads == 1
+    assert stuck.unloads == 1
 
 
 async def test_trials_that_fail_open_the_breaker_and_one_that_does_not_closes_it() -> None:
