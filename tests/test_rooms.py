@@ -1,17 +1,20 @@
-"""The rooms of the build stage and the arrows between them: downwards only, and no stage imports a stage."""
+"""The rooms of the build stage and of the service, and the arrows between them: imports run downwards only."""
 
 import ast
 import importlib
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 import poem_build
+import poem_service
 from poem_build.store.stage import Stage
 
-PACKAGE = Path(poem_build.__file__).parent
 BESIDE = {"client", "errors", "progress"}
-"""Modules beside the rooms, which all of these may use."""
+"""Modules beside the rooms of the build, which all of these may use."""
 # Top to bottom. A room imports what stands below it in its line, and itself.
-ARROWS: dict[str, set[str]] = {
+BUILD_ROOMS: dict[str, set[str]] = {
     "cli": {
         *("ship", "report", "evaluation", "judge", "export", "engine", "train", "data", "plan", "teacher", "models"),
         *("store", "recipe"),
@@ -30,24 +33,52 @@ ARROWS: dict[str, set[str]] = {
     "store": {"recipe"},
     "recipe": set(),
 }
+BUILD: dict[str, set[str]] = {room: below | BESIDE for room, below in BUILD_ROOMS.items()} | {
+    name: set() for name in BESIDE
+}
+SERVICE: dict[str, set[str]] = {
+    "__main__": {"doctor", "run", "errors"},
+    "run": {"app", "web", "service", "record", "settings", "variables", "errors"},
+    "doctor": {"app", "web", "service", "game", "request", "engine", "record", "settings", "variables", "errors"},
+    "app": {"web", "service", "settings", "variables", "errors"},
+    "web": {"service", "request", "watch", "record", "settings", "variables", "errors"},
+    "service": {"game", "request", "watch", "engine", "record", "settings", "variables", "errors"},
+    "request": {"watch", "engine", "record", "settings", "variables", "errors"},
+    "watch": {"engine", "errors"},
+    "game": {"settings", "variables", "errors"},
+    "engine": {"record", "settings", "variables", "errors"},
+    "record": {"errors"},
+    "settings": {"variables", "errors"},
+    "variables": set(),
+    "errors": set(),
+}
 LINES = 300
+PACKAGES = pytest.mark.parametrize("package", [poem_build, poem_service], ids=["build", "service"])
+ARROWS = pytest.mark.parametrize(
+    ("package", "arrows"), [(poem_build, BUILD), (poem_service, SERVICE)], ids=["build", "service"]
+)
 
 
-def modules_imported(path: Path) -> set[str]:
-    """The modules of ours that a module names in its imports, at the top or inside."""
+def folder(package: ModuleType) -> Path:
+    """Where a package lies."""
+    return Path(str(package.__file__)).parent
+
+
+def modules_imported(path: Path, package: str) -> set[str]:
+    """The modules of a package that one of its modules names in its imports, at the top or inside."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return {name for name in found if name.startswith("poem_build.")}
+    return {name for name in found if name.startswith(f"{package}.")}
 
 
 def stages() -> set[str]:
-    """The modules that hold a stage, or make one."""
+    """The modules of the build that hold a stage, or make one."""
     found = set()
-    for path in PACKAGE.glob("*/*.py"):
+    for path in folder(poem_build).glob("*/*.py"):
         name = f"poem_build.{path.parent.name}.{path.stem}"
         if "Stage(\n" in path.read_text("utf-8"):
             module = importlib.import_module(name)
@@ -58,18 +89,20 @@ def stages() -> set[str]:
     return found
 
 
-def test_the_arrows_run_downwards() -> None:
-    order = list(ARROWS)
-    assert all(order.index(below) > order.index(room) for room, allowed in ARROWS.items() for below in allowed)
+@ARROWS
+def test_the_arrows_run_downwards(package: ModuleType, arrows: dict[str, set[str]]) -> None:
+    order = list(arrows)
+    assert all(order.index(below) > order.index(room) for room, allowed in arrows.items() for below in allowed)
 
 
-def test_imports_follow_the_arrows() -> None:
+@ARROWS
+def test_imports_follow_the_arrows(package: ModuleType, arrows: dict[str, set[str]]) -> None:
     wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        rooms = {name.split(".")[1] for name in modules_imported(path)}
-        allowed = ARROWS[room] | BESIDE | {room} if room in ARROWS else set()
-        wrong += [(str(path.relative_to(PACKAGE)), name) for name in rooms - allowed]
+    for path in folder(package).rglob("*.py"):
+        room = path.relative_to(folder(package)).parts[0].removesuffix(".py")
+        rooms = {name.split(".")[1] for name in modules_imported(path, package.__name__)}
+        allowed = arrows[room] | {room} if room != "__init__" else set()
+        wrong += [(str(path), name) for name in rooms - allowed]
     assert wrong == []
 
 
@@ -77,23 +110,25 @@ def test_no_stage_imports_a_stage() -> None:
     known = stages()
     assert len(known) == 17
     for name in known:
-        path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
-        assert modules_imported(path) & known == set(), name
+        path = folder(poem_build).joinpath(*name.split(".")[1:]).with_suffix(".py")
+        assert modules_imported(path, "poem_build") & known == set(), name
 
 
-def test_no_module_is_long() -> None:
-    long = {path.name: lines for path in PACKAGE.rglob("*.py") if (lines := len(path.read_text().splitlines())) > LINES}
-    assert long == {}
+def test_no_module_of_the_build_is_long() -> None:
+    counted = {path: len(path.read_text("utf-8").splitlines()) for path in folder(poem_build).rglob("*.py")}
+    assert {path: lines for path, lines in counted.items() if lines > LINES} == {}
 
 
-def test_every_room_says_in_one_sentence_what_it_is_and_exports_nothing() -> None:
-    for path in [PACKAGE / "__init__.py", *PACKAGE.glob("*/__init__.py")]:
+@PACKAGES
+def test_every_room_says_in_one_sentence_what_it_is_and_exports_nothing(package: ModuleType) -> None:
+    for path in [folder(package) / "__init__.py", *folder(package).glob("*/__init__.py")]:
         tree = ast.parse(path.read_text("utf-8"))
         assert len(tree.body) == 1, path
         assert "→" in (ast.get_docstring(tree) or ""), path
 
 
-def test_tests_stand_in_the_same_rooms() -> None:
-    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    there = {path.name for path in Path(__file__).parent.iterdir() if path.is_dir() and path.name[0] != "_"}
-    assert there - {"golden"} <= rooms
+@PACKAGES
+def test_tests_stand_in_the_same_rooms(package: ModuleType) -> None:
+    rooms = {path.parent.name for path in folder(package).glob("*/__init__.py")}
+    there = {path.name for path in Path(__file__).with_name(package.__name__).iterdir() if path.is_dir()}
+    assert {name for name in there if name[0] != "_"} - {"golden"} == rooms
