@@ -34,7 +34,7 @@ from support.small_models import EVERY_FAMILY, write_small_adapter, write_small_
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft's advice on what we ask for on purpose
 ORIGIN = Origin(game="another", game_digest="d", prompt_version="v")
-MATRICES = {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
+MATRICES: dict[str, Any] = {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"]}
 
 
 def _as_strong_as_merged(recipe: Recipe, base: Path, adapter: Path, room: Path) -> Path:
