@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from poem.model_keys import Verdict
 from poem_build.cli import reports
 from poem_build.cli.checks import check_stage
 from poem_build.data import dataset
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
-from poem_build.evaluation.gates import EvalReport, Verdict, verdict_of
+from poem_build.evaluation.gates import EvalReport, verdict_of
 from poem_build.export import adopt, beside, convert, merge, modelfile, preflight, quantize, take
 from poem_build.export.modelfile import MODELFILE
 from poem_build.export.quantized import QuantizeReport

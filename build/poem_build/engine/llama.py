@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.errors import ModelFileError, UnfinishedError
 from poem_build.models.device import gpu_layers
-from poem_build.models.files import ADAPTER_FILE
 from poem_build.recipe.schema import Serve
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from poem.model_keys import Verdict
 from poem_build.evaluation.names import BASE, COMPOSER, FREE
 from poem_build.evaluation.report import MODEL, Figure, Judged, Measured
 from poem_build.judge.delivery import READ_THEM, WHOLE
@@ -11,7 +12,6 @@ from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
 from poem_build.store.red_line import RedLine, is_so
 
-Verdict = Literal["", "passed", "refused", "below-composer"]
 COUNTED = "counted"
 """The judge that needs no model."""
 

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.data.examples import Example, read_examples
 from poem_build.evaluation import gates, hands, jury, likelihood, matrix, measures, names, questions, ratios, writers
 from poem_build.evaluation.answers import Sheet, play, write_rows
@@ -25,7 +26,7 @@ from poem_build.evaluation.writers import Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
 from poem_build.models.device import device_of
-from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
+from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import Recipe

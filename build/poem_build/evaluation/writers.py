@@ -12,6 +12,7 @@ from poem.composer import compose
 from poem.errors import CompositionError
 from poem.game import Game
 from poem.hand import Answer
+from poem.model_keys import ADAPTER_FILE, STAGES
 from poem.outline import Stages
 from poem.shape import encode
 from poem.table import Table
@@ -23,13 +24,13 @@ from poem_build.engine.protocol import Engine, Question, Reply
 from poem_build.evaluation.hands import BY_HAND, TEACHER, Trial
 from poem_build.evaluation.names import ADAPTER, BASE, COMPOSER, F16_NAME, TABLE, WriterName
 from poem_build.evaluation.report import MODEL
-from poem_build.export.gguf import STAGES_KEY, convert_folder
+from poem_build.export.gguf import convert_folder
 from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.rules import ask
 from poem_build.models import family
 from poem_build.models.device import device_of
-from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, SERVED
+from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.inspection import inspect
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
@@ -184,9 +185,9 @@ def opened(name: WriterName, job: Job, place: Place) -> Iterator[Writer]:
 def stages(name: WriterName, job: Job, place: Place) -> Stages:
     """In how many a model says that it writes; a server of the OpenAI shape cannot say."""
     if name.kind == "ollama":
-        told = call(place.ollama, "POST", "/api/show", {"model": name.place}).get("model_info", {}).get(STAGES_KEY)
+        told = call(place.ollama, "POST", "/api/show", {"model": name.place}).get("model_info", {}).get(STAGES)
     elif name.kind == "embedded":
-        told = inspect(Path(name.place)).facts.get(STAGES_KEY)
+        told = inspect(Path(name.place)).facts.get(STAGES)
     elif name.kind == "openai":
         told = None
     else:

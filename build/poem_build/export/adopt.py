@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from poem.model_keys import PREFIX
 from poem_build.errors import ModelFileError
 from poem_build.export.gguf import introduce
 from poem_build.export.quantization import quantize_file, tensor_types
@@ -58,7 +59,7 @@ def rewrite(given: Path, target: Path, recipe: Recipe, origin: Origin) -> None:
         )
         ours = {library.Keys.General.NAME, library.Keys.Tokenizer.CHAT_TEMPLATE}
         for field in reader.fields.values():
-            known = field.name.startswith(("GGUF.", "general.sampling.", "mansion_poem."))
+            known = field.name.startswith(("GGUF.", "general.sampling.", PREFIX))
             if known or field.name in ours or field.name == "general.architecture":
                 continue
             kind, *of = field.types

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.errors import ModelFileError
 from poem_build.export import edits, parity, shared
 from poem_build.export.edits import Product
@@ -16,7 +17,7 @@ from poem_build.export.quantization import tensor_types
 from poem_build.export.quantized import QuantizeReport, gate, not_k_quants
 from poem_build.models import architectures, family
 from poem_build.models.converter import VERSION, adapters, converter, gguf, quiet
-from poem_build.models.files import ADAPTER_FILE, SERVED
+from poem_build.models.files import SERVED
 from poem_build.models.origin import Origin, read_origin, write_origin
 from poem_build.models.shapes import of_folder
 from poem_build.recipe.schema import Recipe

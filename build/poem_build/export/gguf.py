@@ -6,16 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from poem import model_keys
 from poem_build.errors import ModelFileError
 from poem_build.models import family, unigram
 from poem_build.models.converter import converter, gguf, quiet
 from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe
 
-PROMPT_VERSION_KEY = "mansion_poem.prompt_version"
-GAME_KEY, GAME_DIGEST_KEY = "mansion_poem.game", "mansion_poem.game_digest"
-STAGES_KEY = "mansion_poem.stages"
-"""In which its poems are written, as a text."""
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -95,10 +92,10 @@ def introduce(writer: Any, recipe: Recipe, origin: Origin) -> None:
 def keys_of(origin: Origin) -> dict[str, str]:
     """What a file says of what its model was trained for; the built-in game has no name."""
     told = {
-        PROMPT_VERSION_KEY: origin.prompt_version,
-        STAGES_KEY: str(origin.stages),
-        GAME_KEY: origin.game,
-        GAME_DIGEST_KEY: origin.game_digest,
+        model_keys.PROMPT_VERSION: origin.prompt_version,
+        model_keys.STAGES: str(origin.stages),
+        model_keys.GAME: origin.game,
+        model_keys.GAME_DIGEST: origin.game_digest,
     }
     return {key: text for key, text in told.items() if text}
 

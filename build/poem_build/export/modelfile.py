@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from poem.game import Game
+from poem.model_keys import ADAPTER_FILE, write_note
 from poem_build.data.chats import read_chats
 from poem_build.engine.llama import Llama
 from poem_build.errors import RecipeError
@@ -21,8 +22,7 @@ from poem_build.export.gguf import keys_of
 from poem_build.models import family, licence
 from poem_build.models.context import check_context
 from poem_build.models.family import MODELFILES
-from poem_build.models.files import ADAPTER_FILE, CREATE, SERVED, TOKEN_COUNTS
-from poem_build.models.notes import noted
+from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
 from poem_build.models.origin import Longest, read_origin, write_origin
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
@@ -57,7 +57,7 @@ def run(job: Job) -> ModelfileReport:
     check_context(recipe, origin.longest or Longest(example=tokens, prompt=tokens))
     wanted = fields(recipe, job.game, licence.texts_in(job.path("merged")))
     if adapter := job.path("gguf", ADAPTER_FILE).is_file():
-        wanted = replace(wanted, template=noted(wanted.template, keys_of(origin)))
+        wanted = replace(wanted, template=write_note(wanted.template, keys_of(origin)))
     (job.folder / MODELFILE).write_text(render_modelfile(recipe, wanted, adapter=adapter), "utf-8")
     (job.folder / CREATE).write_text(json.dumps(asdict(wanted), ensure_ascii=False, indent=1) + "\n", "utf-8")
     counts = {

@@ -13,13 +13,14 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.data.chats import read_chats
 from poem_build.export.quantization import quantize_file
 from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models import family
 from poem_build.models.device import device_of
-from poem_build.models.files import ADAPTER_FILE, F16, IMATRIX, QUANTIZED
+from poem_build.models.files import F16, IMATRIX, QUANTIZED
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import read_origin
 from poem_build.recipe.gate import Gate

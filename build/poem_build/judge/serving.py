@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from poem.game import Game
 from poem.hand import Answer
+from poem.model_keys import ADAPTER_FILE
 from poem.shape import encode
 from poem_build.client import client
 from poem_build.data.examples import Example, read_examples
@@ -33,7 +34,7 @@ from poem_build.judge.memory import Memory, memory_of, resident_mb
 from poem_build.judge.protocol import FILE, Score, Verdict, score, write_verdicts
 from poem_build.judge.rules import Rules, play
 from poem_build.models import family
-from poem_build.models.files import ADAPTER_FILE, REGISTERED, SERVED
+from poem_build.models.files import REGISTERED, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.progress import progress
 from poem_build.recipe.schema import Recipe

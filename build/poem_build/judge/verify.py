@@ -1,10 +1,11 @@
 """A quantized model → the smoke test: it loads, it answers in the right shape, it ends by itself."""
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.data.examples import read_examples
 from poem_build.judge.protocol import FILE, Score, score, write_verdicts
 from poem_build.judge.rules import Rules, play_file
 from poem_build.models import family
-from poem_build.models.files import ADAPTER_FILE, SERVED
+from poem_build.models.files import SERVED
 from poem_build.models.origin import read_origin
 from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from poem.model_keys import ADAPTER_FILE
+
 F16 = "model-f16.gguf"
 SERVED = "model-Q4_K_M.gguf"
 QUANTIZED = "model-{}.gguf"
 """Of each mixture."""
-ADAPTER_FILE = "adapter.gguf"
-"""Beside a base that games share; whoever loads the GGUF next to it loads it too."""
 IMATRIX = "imatrix.gguf"
 CHAT_TEMPLATE = "chat_template.jinja"
 CREATE = "create.json"

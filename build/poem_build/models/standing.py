@@ -6,21 +6,18 @@ goes, and whoever serves reads it from there, or from the copy that `register` s
 
 import contextlib
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from poem.model_keys import VERDICT_FILE, Verdict, standing_keys
 from poem_build.store.folder import write_text
-
-FILE = "verdict.json"
-VERDICT_KEY, FORCED_KEY = "mansion_poem.verdict", "mansion_poem.forced"
 
 
 class Standing(BaseModel):
     """The verdict, and the gates that it was let through all the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    verdict: Literal["", "passed", "refused", "below-composer"] = ""
+    verdict: Verdict = ""
     """Of `eval`; empty where it has not looked at this model. A service with POEM_WRITER=auto asks no model that is
     below the composer."""
     forced: tuple[str, ...] = ()
@@ -28,20 +25,19 @@ class Standing(BaseModel):
 
     def keys(self) -> dict[str, str]:
         """As a GGUF has it; nothing where there is nothing to say."""
-        told = {VERDICT_KEY: self.verdict, FORCED_KEY: "; ".join(self.forced)}
-        return {key: text for key, text in told.items() if text}
+        return standing_keys(self.verdict, self.forced)
 
 
 def read_standing(folder: Path) -> Standing:
     """How the folder's model stands; nothing is known of one that has no such file, or a damaged one."""
     with contextlib.suppress(OSError, ValidationError):
-        return Standing.model_validate_json((folder / FILE).read_bytes())
+        return Standing.model_validate_json((folder / VERDICT_FILE).read_bytes())
     return Standing()
 
 
 def write_standing(folder: Path, standing: Standing) -> None:
     """Write it, or nothing where there is nothing to say."""
     if standing == Standing():
-        (folder / FILE).unlink(missing_ok=True)
+        (folder / VERDICT_FILE).unlink(missing_ok=True)
     else:
-        write_text(folder / FILE, standing.model_dump_json() + "\n")
+        write_text(folder / VERDICT_FILE, standing.model_dump_json() + "\n")

@@ -7,9 +7,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from poem.model_keys import ADAPTER_FILE, Verdict
 from poem_build.evaluation.report import Figure
 from poem_build.judge.fidelity import Nearness
-from poem_build.models.files import ADAPTER_FILE
 from poem_build.models.origin import Origin
 from poem_build.models.standing import Standing
 from poem_build.recipe.schema import Recipe
@@ -18,7 +18,7 @@ _TEMPLATE = Path(__file__).parent / "templates" / "card.md"
 _LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0", "Gemma Terms of Use": "gemma"}
 _LICENCES |= {"Llama 3.1 Community License": "llama3.1", "Llama 2 Community License": "llama2"}
 """By the hub's own names; it calls any other `other`."""
-_VERDICTS = {
+_VERDICTS: dict[Verdict, str] = {
     "": "`eval` has not looked at this build.",
     "passed": "It passed the gates of its recipe.",
     "refused": "Its gates refuse it.",

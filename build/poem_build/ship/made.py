@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from poem.model_keys import ADAPTER_FILE, VERDICT_FILE
 from poem_build.errors import ArtifactError
-from poem_build.models.files import ADAPTER_FILE, model_digest
+from poem_build.models.files import model_digest
 from poem_build.ship.containers import ROOT
 from poem_build.store.digest import sha256
 from poem_build.store.folder import MANIFEST, changed_file, digest_of_files
@@ -71,7 +72,7 @@ def as_arguments(tagged: str) -> dict[str, str]:
 def verdict(tagged: str) -> str:
     """What the gates said of the model, as its image's label has it; empty where nothing was said."""
     try:
-        found = json.loads((folder_of(tagged) / "gguf" / "verdict.json").read_text("utf-8"))
+        found = json.loads((folder_of(tagged) / "gguf" / VERDICT_FILE).read_text("utf-8"))
         forced = "; ".join(found["forced"])
         return "; ".join(filter(None, (str(found["verdict"]), forced and f"forced: {forced}")))
     except (OSError, ValueError, KeyError, TypeError):

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from poem.environment import split_user
+from poem.model_keys import ADAPTER_FILE, VERDICT_FILE, write_note
 from poem_build.data.examples import read_examples
 from poem_build.engine.ollama import call, digests, server_version, upload
 from poem_build.errors import OllamaError
@@ -17,9 +18,8 @@ from poem_build.export.gguf import keys_of
 from poem_build.export.parity import Parity
 from poem_build.export.stamp import stamp
 from poem_build.judge.rules import question
-from poem_build.models import family, standing
-from poem_build.models.files import ADAPTER_FILE, CREATE, REGISTERED, SERVED, TOKEN_COUNTS
-from poem_build.models.notes import noted
+from poem_build.models import family
+from poem_build.models.files import CREATE, REGISTERED, SERVED, TOKEN_COUNTS
 from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing
 from poem_build.recipe.names import LATEST
@@ -72,7 +72,7 @@ def stage(host: str, model: str, gguf: Path) -> Stage:
         reads_game=True,
         outside=lambda recipe: {
             **family.templates(recipe),
-            **({"verdict": gguf / standing.FILE} if (gguf / standing.FILE).is_file() else {}),
+            **({"verdict": gguf / VERDICT_FILE} if (gguf / VERDICT_FILE).is_file() else {}),
         },
         modules=family.modules,
     )
@@ -129,7 +129,7 @@ def _given(job: Job, host: str, fields: dict[str, Any], told: Standing) -> tuple
     if adapter.is_file():
         weights = {"files": {SERVED: upload(host, job.path("gguf", SERVED))}}
         weights |= {"adapters": {ADAPTER_FILE: upload(host, adapter)}}
-        return fields | weights | {"template": noted(fields["template"], told.keys())}, {}
+        return fields | weights | {"template": write_note(fields["template"], told.keys())}, {}
     with _told(job, told) as gguf:
         weights = {"files": {SERVED: upload(host, gguf)}}
     return fields | weights, keys_of(read_origin(job.path("gguf"))) | told.keys()

@@ -18,8 +18,9 @@ from typing import Any
 
 from poem.errors import PoemError
 from poem.game import BUILT_IN, load_game
+from poem.model_keys import ADAPTER_FILE
 from poem_build.errors import ArtifactError, BuildError, StackError
-from poem_build.models.files import ADAPTER_FILE, SERVED, model_digest
+from poem_build.models.files import SERVED, model_digest
 from poem_build.recipe.names import tag
 from poem_build.ship import containers, teaching
 from poem_build.ship.address import address_of, check_port, wait_for_page

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from poem.model_keys import ADAPTER_FILE, VERDICT_FILE, standing_keys
 from poem_service.engine.grammar import form_grammar
 from poem_service.engine.protocol import TRAINING_KEYS, Ask, Chat, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, CutError, Reason, RefusedError, UnavailableError
@@ -27,8 +28,6 @@ from poem_service.variables import ALL_LAYERS
 
 CONTEXT = 4096
 ANSWER_TOKENS_MAX = 1024
-ADAPTER = "adapter.gguf"
-"""Beside the GGUF; with it the model is what the adapter makes of that."""
 TOLD_MAX = 1024
 """Bytes of a text that an adapter's file tells."""
 # What a GGUF says of its sampling, under llama.cpp's own keys; the defaults are Ollama's.
@@ -159,9 +158,8 @@ def _cores() -> int:
 def verdict_beside(gguf: Path) -> dict[str, str]:
     """What the build left in `verdict.json` beside the model that it judged, as a stamped GGUF has it."""
     with suppress(OSError, ValueError, AttributeError, TypeError):
-        found = json.loads((gguf.parent / "verdict.json").read_text("utf-8"))
-        told = {"verdict": str(found.get("verdict", "")), "forced": "; ".join(found.get("forced", ()))}
-        return {f"mansion_poem.{name}": text for name, text in told.items() if text}
+        found = json.loads((gguf.parent / VERDICT_FILE).read_text("utf-8"))
+        return standing_keys(str(found.get("verdict", "")), found.get("forced", ()))
     return {}
 
 
@@ -178,7 +176,7 @@ class Model:
         # Threads spin while they wait for each other: on a core that is also wanted elsewhere, an answer of 3 s
         # was seen to take 68 s. Half of the cores is what the machine can spare.
         threads = max(1, _cores() // 2)
-        adapter = path.with_name(ADAPTER)  # of one game, on a base that several share
+        adapter = path.with_name(ADAPTER_FILE)  # of one game, on a base that several share
         lora = adapter if adapter.is_file() else None
         try:
             self._llama: Any = llama_cpp.Llama(

@@ -4,16 +4,14 @@ Only the seed and a chat's own sampling go with a request: options such as num_c
 model, so they stand in the Modelfile. `think` is false because an unset one means true for a model that can.
 """
 
-import json
-import re
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import ClientTimeout
 
+from poem.model_keys import read_note
 from poem_service.engine.formats import Format, Formats
 from poem_service.engine.protocol import ALIVE, Ask, Bound, Chat, Message, ModelFacts, Piece, Training
 from poem_service.engine.upstream import LOADING, QUICK, WRITING, Upstream
@@ -36,7 +34,6 @@ class _Chunk(msgspec.Struct):
     eval_duration: int = 0
 
 
-_NOTE = re.compile(r"\{\{/\* mansion_poem (\{.*?\}) \*/\}\}")
 _CHUNK = msgspec.json.Decoder(_Chunk)
 
 
@@ -127,18 +124,9 @@ class OllamaEngine:
 
     async def _training(self) -> Training:
         shown = await self._upstream.post_json("/api/show", {"model": self._model})
-        info = shown.get("model_info") if isinstance(shown, dict) else None
+        info, template = (shown.get(name) if isinstance(shown, dict) else None for name in ("model_info", "template"))
         told = info if isinstance(info, dict) else {}
-        return Training.of(told | _noted(shown.get("template") if isinstance(shown, dict) else None))
-
-
-def _noted(template: Any) -> dict[str, Any]:
-    """What a template says of its model, where the GGUF cannot: games share the base that an adapter is served on."""
-    told: dict[str, Any] = {}
-    for note in _NOTE.findall(template) if isinstance(template, str) else ():
-        with suppress(ValueError):
-            told |= json.loads(note)
-    return told
+        return Training.of(told | read_note(template) if isinstance(template, str) else told)
 
 
 def _decode(lines: bytes) -> list[_Chunk]:

@@ -6,13 +6,12 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from poem.game import Game
 from poem.hand import Hand
+from poem.model_keys import FORCED, GAME, GAME_DIGEST, PROMPT_VERSION, STAGES, VERDICT
 from poem.outline import Outline, Stages, outline_grammar, outline_schema
 from poem.prompt import Prompt, render_outline_prompt, render_outlined_prompt, render_prompt
 from poem.shape import answer_grammar, answer_schema
 from poem_service.errors import AnswerError, Reason
 
-BELOW_COMPOSER = "below-composer"
-"""The verdict of a build whose model writes worse than the composer."""
 ANSWER_TOKENS_MAX = 4096
 """Of a server's answer, with the thoughts of a model that thinks; an answer alone is under 512."""
 # A whole answer is under 2 KiB; what runs on beyond this is no answer.
@@ -79,9 +78,8 @@ class Chat:
     top_p: float | None = None
 
 
-TRAINING_KEYS = tuple(
-    f"mansion_poem.{key}" for key in ("prompt_version", "game", "game_digest", "verdict", "forced", "stages")
-)
+TRAINING_KEYS = (PROMPT_VERSION, GAME, GAME_DIGEST, VERDICT, FORCED, STAGES)
+"""In the order of what a `Training` holds."""
 
 
 @dataclass(frozen=True, slots=True)

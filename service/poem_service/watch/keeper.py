@@ -15,8 +15,9 @@ from random import Random
 
 from poem.game import Game
 from poem.hand import deal, draw_candidates
+from poem.model_keys import BELOW_COMPOSER
 from poem.outline import Stages
-from poem_service.engine.protocol import BELOW_COMPOSER, Ask, Engine, ModelFacts, Training
+from poem_service.engine.protocol import Ask, Engine, ModelFacts, Training
 from poem_service.errors import EngineError, Reason, UnavailableError
 from poem_service.watch.breaker import Breaker, BreakerState
 from poem_service.watch.ladder import ModelState, reserve_s

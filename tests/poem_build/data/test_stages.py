@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from poem.game import builtin_game
+from poem.model_keys import STAGES
 from poem.outline import POEM_PROMPT_TOKENS, decode_outline, encode_outline, outline_of
 from poem.prompt import render_outlined_prompt
 from poem.shape import decode
@@ -15,7 +16,7 @@ from poem_build.data.chats import read_chats, write_chats
 from poem_build.data.checks import check_files
 from poem_build.data.examples import read_examples, write_examples
 from poem_build.errors import DatasetError, RecipeError
-from poem_build.export.gguf import STAGES_KEY, convert_folder
+from poem_build.export.gguf import convert_folder
 from poem_build.models.context import check_poem_prompts
 from poem_build.models.inspection import inspect
 from poem_build.models.origin import read_origin
@@ -110,5 +111,5 @@ def test_the_file_that_is_served_says_in_how_many_stages_its_model_writes(
         target = tmp_path / "vocabulary.gguf"
         convert_folder(recipe.base.path, target, one, read_origin(folder), vocabulary_only=True)
         facts = inspect(target).facts
-        assert facts[STAGES_KEY] == str(one.dataset.stages)
+        assert facts[STAGES] == str(one.dataset.stages)
         assert facts["mansion_poem.prompt_version"] == GAME.prompt_in(one.dataset.stages)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.engine.llama import Llama
 from poem_build.errors import ModelFileError, UnfinishedError
-from poem_build.models.files import ADAPTER_FILE
 from poem_build.recipe.schema import Serve
 
 PROMPT = "<|im_start|>user\n家<|im_end|>\n<|im_start|>assistant\n"

@@ -11,6 +11,7 @@ import pytest
 import transformers
 
 from poem.game import Game, builtin_game
+from poem.model_keys import ADAPTER_FILE
 from poem_build.cli import pipeline
 from poem_build.engine.ollama import digests
 from poem_build.errors import ModelFileError, RecipeError
@@ -23,7 +24,7 @@ from poem_build.judge.verify import VerifyReport
 from poem_build.models.architectures import TRANSPOSED
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
-from poem_build.models.files import ADAPTER_FILE, F16, SERVED
+from poem_build.models.files import F16, SERVED
 from poem_build.models.load import skeleton
 from poem_build.models.origin import Origin
 from poem_build.recipe.schema import Recipe, load_recipe

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from poem.model_keys import FORCED, VERDICT
 from poem_build.errors import ModelFileError
 from poem_build.export.stamp import stamp
 from poem_build.models.converter import gguf
-from poem_build.models.standing import FORCED_KEY, VERDICT_KEY, Standing, read_standing, write_standing
+from poem_build.models.standing import Standing, read_standing, write_standing
 from support.tiny_gguf import write_tiny_gguf
 
 KEYS = Standing(verdict="below-composer", forced=("verify: gate.smoke_pass: 詩が足りない",)).keys()
@@ -18,8 +19,8 @@ def test_a_stamped_model_says_so_and_has_the_same_weights(tmp_path: Path) -> Non
     source, target = write_tiny_gguf(tmp_path / "model.gguf"), tmp_path / "stamped.gguf"
     stamp(source, target, KEYS)
     before, after = gguf().GGUFReader(source), gguf().GGUFReader(target)
-    told = {name: after.get_field(name).contents() for name in (VERDICT_KEY, FORCED_KEY)}
-    assert told == {VERDICT_KEY: "below-composer", FORCED_KEY: "verify: gate.smoke_pass: 詩が足りない"}
+    told = {name: after.get_field(name).contents() for name in (VERDICT, FORCED)}
+    assert told == {VERDICT: "below-composer", FORCED: "verify: gate.smoke_pass: 詩が足りない"}
     kept = [name for name in before.fields if not name.startswith("GGUF.")]
     assert [before.get_field(name).contents() for name in kept] == [after.get_field(name).contents() for name in kept]
     assert [one.name for one in before.tensors] == [one.name for one in after.tensors]

@@ -6,12 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from poem.model_keys import PROMPT_VERSION
 from poem_build.cli import pipeline
 from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import digests
 from poem_build.errors import ModelFileError
 from poem_build.export.adopt import AdoptReport
-from poem_build.export.gguf import PROMPT_VERSION_KEY
 from poem_build.export.quantization import quantize_file
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
@@ -70,7 +70,7 @@ def test_a_gguf_is_served_with_its_own_tensors_and_our_prompt(
     if not whole:
         assert {t.name: t.data.tobytes() for t in theirs.tensors} == {t.name: t.data.tobytes() for t in ours.tensors}
     assert ours.get_field("general.name").contents() == "mini"
-    assert ours.get_field(PROMPT_VERSION_KEY).contents() == read_origin(made["gguf"].path).prompt_version
+    assert ours.get_field(PROMPT_VERSION).contents() == read_origin(made["gguf"].path).prompt_version
     same = [Llama(path, vocab_only=True).tokenize("家の題") for path in (given, made["gguf"].path / SERVED)]
     assert same[0] == same[1]
     assert "their terms" in json.loads((made["modelfile"].path / CREATE).read_text("utf-8"))["license"]

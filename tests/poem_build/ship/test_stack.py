@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from poem.model_keys import ADAPTER_FILE
 from poem_build.errors import ArtifactError, StackError
-from poem_build.models.files import ADAPTER_FILE, SERVED
+from poem_build.models.files import SERVED
 from poem_build.ship import address, made, stack
 from poem_build.ship.containers import Compose
 from poem_build.ship.teaching import TeacherChoice

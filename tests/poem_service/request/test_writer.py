@@ -11,10 +11,11 @@ import pytest
 from poem.composer import compose
 from poem.game import Game, builtin_game
 from poem.hand import Answer, Hand, hand_of
+from poem.model_keys import BELOW_COMPOSER
 from poem.rules import check
 from poem.shape import encode
 from poem.table import Table
-from poem_service.engine.protocol import BELOW_COMPOSER, Ask, Engine, ModelFacts, Piece, Training
+from poem_service.engine.protocol import Ask, Engine, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
 from poem_service.record.metrics import Metrics
 from poem_service.request.writer import Policy, Writer

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from poem.game import builtin_game
-from poem_service.engine.protocol import BELOW_COMPOSER, Ask, Engine, ModelFacts, Piece, Training
+from poem.model_keys import BELOW_COMPOSER
+from poem_service.engine.protocol import Ask, Engine, ModelFacts, Piece, Training
 from poem_service.errors import AnswerError, Reason, UnavailableError
 from poem_service.watch import keeper as keeper_module
 from poem_service.watch.breaker import BreakerState
