@@ -11,6 +11,7 @@ EXTRAS := service,embedded,build,teacher,dev
 GAME_ARGS = $(if $(GAME),--game "$(GAME)")
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_ARGS) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
 TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
+IMAGE_ARGS = $(STACK_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(UNMERGED),--unmerged) $(if $(KEEP),--keep) $(TEACHER_ARGS)
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 
 .PHONY: setup demo real test test-all test-docker bench scale check format docs manifests up image rollback bundle sbom
@@ -41,14 +42,13 @@ up:
 	@$(DOCKER_STACK) up $(STACK_ARGS)
 
 image:
-	@$(DOCKER_STACK) image $(STACK_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(UNMERGED),--unmerged) $(if $(KEEP),--keep) $(TEACHER_ARGS)
+	@$(DOCKER_STACK) image $(IMAGE_ARGS)
 
 rollback:
 	@$(DOCKER_STACK) rollback
 
-# With a teacher `image` has packed it.
-bundle: setup image
-	@$(if $(TEACHER),,$(BIN)/python -m poem_build.cli.bundle $(STACK_ARGS))
+bundle: setup
+	@$(DOCKER_STACK) image $(IMAGE_ARGS) --bundle
 
 sbom: setup
 	@$(BIN)/python -m poem_build.ship.sbom $(STACK_ARGS)

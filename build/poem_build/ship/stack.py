@@ -111,16 +111,22 @@ def image(
     asked: TeacherChoice | None = None,
     *,
     keep: bool = False,
+    bundle: bool = False,
 ) -> None:
     """Bring the recipe's artifacts up to date, by options of `poem-build run`, and make the image with the model.
 
     With `keep` they are taken as they lie, wherever they were made. A teacher that is asked writes first: the game's
-    words, poems to learn from, and a table; all is packed at the end.
+    words, poems to learn from, and a table. With one, and for a `bundle`, all is packed at the end.
     """
+    if gpu == "amd" and (bundle or asked):
+        what = "make bundle" if bundle else "TEACHER"
+        raise StackError(
+            f"GPU=amd: {what} packs for a stand whose groups are not known here; leave GPU out for the CPU"
+        )
     if keep and (asked or "--base" in how):
         what = "TEACHER" if asked else "BASE"
         raise StackError(f"KEEP: takes what lies there, and {what} has it made anew; leave one of them out")
-    if not keep and not containers.reachable():
+    if not (keep or bundle) and not containers.reachable():
         choice = Choice(recipe or os.environ.get("RECIPE") or "tiny", game.absolute() if game else None)
         subprocess.run(["make", "setup"], cwd=ROOT, check=True)
         containers.poem_build(["run", *choice.options, *how, *_taught(choice, asked)])
@@ -145,8 +151,14 @@ def image(
     if before is not None and before["Id"] != after["Id"] and compose.holder == "ollama":
         containers.ask("tag", before["Id"], PREVIOUS)
     _say(_told(name, after, made))
-    if asked:
-        teaching.pack(choice.options, gpu, stack)
+    if asked or bundle:
+        pack(choice, gpu, stack)
+
+
+def pack(choice: Choice, gpu: str, stack: str) -> None:
+    """Pack the images that were made, the table among them, for a stand. Raises `StackError` where that fails."""
+    more = [*(["--gpu", gpu] if gpu else []), *(["--stack", stack] if stack else [])]
+    containers.python("poem_build.cli.bundle", [*choice.options, *more])
 
 
 def rollback() -> None:
@@ -257,6 +269,7 @@ def main() -> None:
         if name == "image":
             command.add_argument("--base", help="another base: a folder, a GGUF file or owner/name@revision")
             command.add_argument("--keep", action="store_true", help="the artifacts as they lie: nothing is made anew")
+            command.add_argument("--bundle", action="store_true", help="pack it for a machine without a network")
             command.add_argument(UNMERGED, action="store_true", help="the adapter beside a base that games share")
             teaching.add_options(command)
     commands.add_parser("rollback", help=rollback.__doc__)
@@ -268,7 +281,8 @@ def main() -> None:
             case "image":
                 how = [*(["--base", given.base] if given.base else []), *([UNMERGED] if given.unmerged else [])]
                 asked = teaching.asked(given)
-                image(given.recipe, given.game, given.gpu, given.stack, how, asked, keep=given.keep)
+                what = (given.recipe, given.game, given.gpu, given.stack)
+                image(*what, how, asked, keep=given.keep, bundle=given.bundle)
             case "rollback":
                 rollback()
     except (BuildError, PoemError, subprocess.CalledProcessError) as error:

@@ -1,4 +1,4 @@
-"""`make image TEACHER=…`: a teacher's name → a game's words, poems to learn from, a table, and all of it packed.
+"""`make image TEACHER=…`: a teacher's name → a game's words, poems to learn from and a table.
 
 Standard library only.
 """
@@ -39,12 +39,6 @@ def teach(choice: list[str], tagged: str, asked: TeacherChoice, *, own_game: boo
     containers.poem_build([*run, "--what", "poems", "--phase", str(asked.phase)])
     containers.poem_build([*run, "--what", "table", "--hands", str(asked.table)])
     return ["--taught", str(room(tagged) / "poems")]
-
-
-def pack(choice: list[str], gpu: str, stack: str) -> None:
-    """Pack the images that were made, the table among them, for a stand. Raises `StackError` where that fails."""
-    more = [*(["--gpu", gpu] if gpu == "nvidia" else []), *(["--stack", stack] if stack else [])]
-    containers.python("poem_build.cli.bundle", [*choice, *more])
 
 
 def room(tagged: str) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from poem.model_keys import ADAPTER_FILE
 from poem_build.errors import ArtifactError, StackError
 from poem_build.models.files import SERVED
-from poem_build.ship import address, made, stack
+from poem_build.ship import address, containers, made, stack
 from poem_build.ship.containers import Compose
 from poem_build.ship.teaching import TeacherChoice
 from poem_build.store.digest import sha256
@@ -103,3 +104,31 @@ def test_what_lies_there_is_not_taken_and_made_anew_at_once(
 ) -> None:
     with pytest.raises(StackError, match=rf"^KEEP: takes what lies there, and {named} has it made anew"):
         stack.image("mini", None, "", "", how, teacher, keep=True)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "bundle", "what"),
+    [(None, True, "make bundle"), (TeacherChoice("composer", 0, 10, None), False, "TEACHER")],
+)
+def test_an_amd_card_is_refused_before_anything_is_made_for_a_bundle(
+    teacher: TeacherChoice | None, bundle: bool, what: str
+) -> None:
+    with pytest.raises(StackError, match=rf"^GPU=amd: {what} packs for .*; leave GPU out for the CPU$"):
+        stack.image("mini", None, "amd", "", (), teacher, bundle=bundle)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "asked", "more"),
+    [("", "", []), ("nvidia", "", ["--gpu", "nvidia"]), ("", "embedded", ["--stack", "embedded"])],
+)
+def test_at_the_end_all_is_packed_for_the_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: str, asked: str, more: list[str]
+) -> None:
+    python, calls = tmp_path / ".venv" / "bin" / "python", tmp_path / "calls"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!{sys.executable}\nimport sys\nopen({str(calls)!r}, 'w').write(' '.join(sys.argv[1:]))\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(containers, "ROOT", tmp_path)
+    stack.pack(stack.Choice("tiny", Path("/a/game")), gpu, asked)
+    told = ["-m", "poem_build.cli.bundle", "--recipe", "tiny", "--game", "/a/game", *more]
+    assert calls.read_text("utf-8").split() == told

@@ -15,7 +15,7 @@ from poem.table import Table
 from poem_build.data import table
 from poem_build.errors import StackError
 from poem_build.ship import containers
-from poem_build.ship.teaching import TABLE, TeacherChoice, add_options, asked, pack, room, teach
+from poem_build.ship.teaching import TABLE, TeacherChoice, add_options, asked, room, teach
 from support.gemini_stand_in import KEY, gemini, poet
 from support.scribe import scribe
 
@@ -35,7 +35,6 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "utf-8",
     )
     command.chmod(0o755)
-    command.with_name("python").symlink_to(command)
     monkeypatch.setattr(containers, "ROOT", tmp_path)
     return log
 
@@ -66,15 +65,6 @@ def test_what_fails_ends_it(calls: Path) -> None:
     with pytest.raises(StackError, match=r"poem-build teacher run .* --what words: status 1; the line above says why"):
         teach(CHOICE, "tiny-game", TeacherChoice("anthropic", 0, 10, None), own_game=True)
     assert _whats(calls) == ["words"]
-
-
-@pytest.mark.parametrize(
-    ("gpu", "stack", "more"),
-    [("", "", []), ("nvidia", "", ["--gpu", "nvidia"]), ("amd", "", []), ("", "embedded", ["--stack", "embedded"])],
-)
-def test_at_the_end_all_is_packed_for_the_stand(calls: Path, gpu: str, stack: str, more: list[str]) -> None:
-    pack(CHOICE, gpu, stack)
-    assert json.loads(calls.read_text("utf-8")) == ["-m", "poem_build.cli.bundle", *CHOICE, *more]
 
 
 def _poem_build(root: Path) -> Path:
