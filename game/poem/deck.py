@@ -41,6 +41,10 @@ class Wording:
     id: str
     poem_text: str
 
+    def as_json(self) -> dict[str, str]:
+        """The wording in the game's own shape."""
+        return {"id": self.id, "poem_text": self.poem_text}
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -63,7 +67,7 @@ class Card:
             "category": self.category,
             "condition_text": self.condition_text,
             "strength": self.strength,
-            "poems": [{"id": w.id, "poem_text": w.poem_text} for w in self.poems],
+            "poems": [wording.as_json() for wording in self.poems],
         }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from poem.deck import CANDIDATES, Card, Deck, Wording
 from poem.errors import HandError
@@ -16,6 +17,10 @@ class Pair:
 
     card: Card
     wording: Wording
+
+    def as_json(self) -> dict[str, Any]:
+        """The pair in the game's own shape."""
+        return {"conditionCard": self.card.as_json(), "selectedPoem": self.wording.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,10 @@ class Hand:
     def ids(self) -> list[tuple[str, str]]:
         """(card id, wording id) of each pair, in the player's order."""
         return [(pair.card.id, pair.wording.id) for pair in self.pairs]
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The hand as the game sends it in `selectedPairs`."""
+        return [pair.as_json() for pair in self.pairs]
 
 
 @dataclass(frozen=True, slots=True)

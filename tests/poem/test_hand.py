@@ -32,6 +32,15 @@ def test_a_hand_is_found_again_by_its_ids() -> None:
     assert hand_of(DECK, hand.ids()) == hand
 
 
+def test_a_hand_is_told_as_the_game_sends_it() -> None:
+    hand = deal(DECK, Random(3))
+    told = hand.as_json()
+    for sent, pair in zip(told, hand.pairs, strict=True):
+        picked = {"id": pair.wording.id, "poem_text": pair.wording.poem_text}
+        assert sent == {"conditionCard": pair.card.as_json(), "selectedPoem": picked}
+        assert picked in sent["conditionCard"]["poems"]
+
+
 def test_what_is_no_hand_is_refused() -> None:
     pairs = deal(DECK, Random(1)).pairs
     with pytest.raises(HandError, match="exactly 5 pairs, got 4"):

@@ -63,14 +63,7 @@ async def until(service: Service, *states: ModelState, limit_s: float = 20.0) ->
 
 def sent(hand: Hand) -> dict[str, Any]:
     """The hand as the game sends it."""
-    pairs = [
-        {
-            "conditionCard": pair.card.as_json(),
-            "selectedPoem": {"id": pair.wording.id, "poem_text": pair.wording.poem_text},
-        }
-        for pair in hand.pairs
-    ]
-    return {"selectedPairs": pairs}
+    return {"selectedPairs": hand.as_json()}
 
 
 def a_hand(seed: int = 1) -> Hand:

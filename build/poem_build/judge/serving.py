@@ -227,7 +227,9 @@ def embedded(model: Model, game: Path | None, examples: Sequence[Example], log: 
         for example in progress(examples, "playing in the embedded engine"):
             start = time.monotonic()
             try:
-                reply = there.post("/api/generate-poem", json={"selectedPairs": sent(example)}).raise_for_status()
+                reply = there.post(
+                    "/api/generate-poem", json={"selectedPairs": example.hand.as_json()}
+                ).raise_for_status()
             except httpx.HTTPError as error:
                 raise DemoError(f"{service.url}: the hand was not answered: {error}; see service.log") from error
             seconds.append(time.monotonic() - start)
@@ -244,17 +246,6 @@ def embedded(model: Model, game: Path | None, examples: Sequence[Example], log: 
         tokens_per_second_in_all=round(statistics.mean(rates), 1) if rates else None,
         resident_mb=memory,
     )
-
-
-def sent(example: Example) -> list[dict[str, Any]]:
-    """The hand as the game sends it."""
-    return [
-        {
-            "conditionCard": pair.card.as_json(),
-            "selectedPoem": {"id": pair.wording.id, "poem_text": pair.wording.poem_text},
-        }
-        for pair in example.hand.pairs
-    ]
 
 
 def _common(before: Sequence[int], now: Sequence[int]) -> int:

@@ -126,18 +126,11 @@ class GenerationLog:
 
 
 def _row(at: datetime, outcome: Outcome) -> Row:
-    pairs = [
-        {
-            "conditionCard": pair.card.as_json(),
-            "selectedPoem": {"id": pair.wording.id, "poem_text": pair.wording.poem_text},
-        }
-        for pair in outcome.hand.pairs
-    ]
     prompt = outcome.prompt
     return (
         None,
         at.isoformat(timespec="milliseconds"),
-        msgspec.json.encode(pairs).decode(),
+        msgspec.json.encode(outcome.hand.as_json()).decode(),
         msgspec.json.encode({"title": outcome.answer.title, "poem": outcome.answer.poem}).decode(),
         round(outcome.seconds * 1000),
         outcome.source == "model",

@@ -76,8 +76,8 @@ def body_bytes_max(deck: Deck) -> int:
 
 def _sent_bytes(card: Card) -> int:
     """Bytes of a pair with the card's longest wording, indented as a client may send it."""
-    longest = max(card.as_json()["poems"], key=lambda poem: len(poem["poem_text"]))
-    return len(json.dumps({"conditionCard": card.as_json(), "selectedPoem": longest}, indent=8))
+    longest = max(card.poems, key=lambda wording: len(wording.poem_text))
+    return len(json.dumps(Pair(card, longest).as_json(), indent=8))
 
 
 def read_hand(body: bytes, deck: Deck, policy: Literal["open", "known"]) -> Hand:
