@@ -38,10 +38,8 @@ class FakeEngine:
     asks: list[Ask] = field(default_factory=list)
     loads: int = 0
     unloads: int = 0
-    inspections: int = 0
 
     async def inspect(self) -> ModelFacts:
-        self.inspections += 1
         if self.on_inspect:
             await self.on_inspect()
         return self.facts
