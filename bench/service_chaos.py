@@ -1,6 +1,6 @@
 """The long chaos run: players against the service while its Ollama fails in every way known.
 
-    python bench/service_chaos.py [--hands 10000] [--players 16] [--deadline 3]
+    python -m bench.service_chaos [--hands 10000] [--players 16] [--deadline 3]
 
 In the second quarter the service is stopped under load and another takes its port; another process reads the
 generation log all the while. Prints one line of JSON; exits 1 unless there was no error, no broken rule, no late
@@ -19,14 +19,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from random import Random
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
+import httpx
 
-import httpx  # noqa: E402
-
-from support.chaos import Tally, figures, misbehave, play, trouble  # noqa: E402
-from support.ollama_stand_in import OllamaStandIn  # noqa: E402
-from support.process import free_port, resident_mb, service  # noqa: E402
+from support.chaos import Tally, figures, misbehave, play, trouble
+from support.ollama_stand_in import OllamaStandIn
+from support.process import free_port, resident_mb, service
 
 READER = """
 import sqlite3, sys, time

@@ -1,6 +1,6 @@
 """Players against the service while a real Ollama is stopped, started and killed under them, and the service replaced.
 
-    python bench/service_ollama.py [--rounds 8] [--players 4] [--model mansion-poem:latest]
+    python -m bench.service_ollama [--rounds 8] [--players 4] [--model mansion-poem:latest]
 
 Starts an `ollama` of its own on a free port, with the models of the usual place or of OLLAMA_MODELS. Prints
 one line of JSON, in it the seconds from each fault until the model was back, null where it was never seen gone;
@@ -16,16 +16,12 @@ import signal
 import sys
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 from random import Random
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
+import httpx
 
-import httpx  # noqa: E402
-
-from support.chaos import Tally, figures, play  # noqa: E402
-from support.process import children, free_port, resident_mb, service  # noqa: E402
+from support.chaos import Tally, figures, play
+from support.process import children, free_port, resident_mb, service
 
 ROUND_S = 6.0
 DEADLINE_S = 20.0

@@ -1,6 +1,6 @@
 """What an answer costs in processor time, beside nginx, plain Starlette+httpx and LiteLLM, in one run.
 
-    python bench/service_processor.py [--seconds 8] [--answer 1.0] [--clients 16]
+    python -m bench.service_processor [--seconds 8] [--answer 1.0] [--clients 16]
 
 Two regimes of the same upstream: all in one write, and token by token over `--answer` seconds as models write.
 Two ways to ask: plain, and streamed. Processor time is the process's own (with its children), from /proc, so what
@@ -19,14 +19,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests", ".")]
+import httpx
 
-import httpx  # noqa: E402
-
-from bench.service_speed import PEERS, from_the_model, process, write_answers, wrk  # noqa: E402
-from poem.game import builtin_game  # noqa: E402
-from support.process import children, free_port, service  # noqa: E402
+from bench.service_speed import PEERS, from_the_model, process, write_answers, wrk
+from poem.game import builtin_game
+from support.process import children, free_port, service
 
 TICKS = os.sysconf("SC_CLK_TCK")
 STREAM = "text/event-stream"

@@ -1,11 +1,11 @@
 """The service beside nginx, plain Starlette+httpx and LiteLLM, before one fixed upstream, in one run.
 
-    python bench/service_speed.py [--seconds 4] [--rounds 3]
+    python -m bench.service_speed [--seconds 4] [--rounds 3]
 
 nginx gives the upstream's fixed answer, whole as a plain ask wants it, and is a peer too; wrk asks. LiteLLM
 takes part if LITELLM names its command. Every figure of ours has the rules in it. Prints a table with ratios; the
 upstream's own time is taken off for the added latency. What a model that writes token by token costs:
-`service_processor.py`.
+`bench.service_processor`.
 """
 
 import argparse
@@ -21,16 +21,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
+import httpx
 
-import httpx  # noqa: E402
-
-from poem.composer import compose  # noqa: E402
-from poem.game import builtin_game  # noqa: E402
-from poem.shape import encode  # noqa: E402
-from support.process import free_port, service  # noqa: E402
-from support.served import a_hand, sent  # noqa: E402
+from poem.composer import compose
+from poem.game import builtin_game
+from poem.shape import encode
+from support.process import free_port, service
+from support.served import a_hand, sent
 
 PEERS = Path(__file__).resolve().parent / "peers"
 MODEL = "mansion-poem:latest"

@@ -1,6 +1,6 @@
 """Answers without a model: the table's lookup at its full size, and the service at a steady rate.
 
-    python bench/service_table.py [--entries 50000] [--rate 500] [--seconds 10]
+    python -m bench.service_table [--entries 50000] [--rate 500] [--seconds 10]
 
 The rate is an open loop: each request has its time whatever became of those before it, and is timed from it.
 """
@@ -15,18 +15,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / part) for part in ("game", "service", "tests")]
+import aiohttp
+import msgspec
 
-import aiohttp  # noqa: E402
-import msgspec  # noqa: E402
-
-from poem.composer import compose  # noqa: E402
-from poem.game import builtin_game  # noqa: E402
-from poem.hand import Answer, Hand, deal, draw_candidates  # noqa: E402
-from poem.table import Entry, Table, write_table  # noqa: E402
-from support.process import service  # noqa: E402
-from support.served import sent  # noqa: E402
+from poem.composer import compose
+from poem.game import builtin_game
+from poem.hand import Answer, Hand, deal, draw_candidates
+from poem.table import Entry, Table, write_table
+from support.process import service
+from support.served import sent
 
 DECK = builtin_game().deck
 LOOKUPS = 5_000

@@ -13,14 +13,12 @@ import importlib.util
 import json
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / part) for part in ("game", "build", "service", "tests")]
+from support.postgres import programs
 
-from support.postgres import programs  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def lacking() -> list[str]:

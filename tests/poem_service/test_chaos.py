@@ -1,4 +1,4 @@
-"""The short form of the chaos run; `bench/service_chaos.py` is the long one."""
+"""The short form of the chaos run; `bench.service_chaos` is the long one."""
 
 import asyncio
 from random import Random
