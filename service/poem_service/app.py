@@ -15,6 +15,7 @@ from poem_service.service import Service
 from poem_service.web import chat, handlers
 from poem_service.web.access import trusted_hosts
 from poem_service.web.dist import GameFiles, game_csp
+from poem_service.web.errors import refuse
 from poem_service.web.middleware import BearerKey, Envelope
 from poem_service.web.page import page, page_csp
 
@@ -40,7 +41,7 @@ def build_app(service: Service) -> Starlette:
             *([] if service.settings.game_dist else [Route("/", page)]),
         ],
         middleware=list(_layers(service)),
-        exception_handlers=dict.fromkeys((RequestError, ChatError, HTTPException), handlers.refuse),
+        exception_handlers=dict.fromkeys((RequestError, ChatError, HTTPException), refuse),
         lifespan=_lifespan,
     )
     app.state.service = service

@@ -1,4 +1,4 @@
-"""The OpenAI shape of the service: `/v1/models` and `/v1/chat/completions`, and every error as its clients read it."""
+"""The OpenAI shape of the service: `/v1/models` and `/v1/chat/completions`."""
 
 import time
 from typing import Any
@@ -10,20 +10,11 @@ from starlette.responses import Response
 from poem_service.errors import ChatError
 from poem_service.record.log import request_id
 from poem_service.request.chat import ChatRequest, Reply, is_named, read_chat
+from poem_service.web.errors import chat_error
 from poem_service.web.events import LEFT, EventStream, Put
 from poem_service.web.requests import SEEN, body_of, is_over_the_limit, service_of, unless_gone
 
-PATHS = "/v1/"
 _SINCE = int(time.time())
-_KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
-_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-
-
-def chat_error(status: int, message: str, code: str | None = None, headers: Any = None) -> Response:
-    """An error in OpenAI's shape."""
-    kind = _KINDS.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": message, "type": kind, "param": None, "code": code or _CODES.get(status, "invalid_request")}
-    return Response(msgspec.json.encode({"error": error}), status, headers=headers, media_type="application/json")
 
 
 async def models(request: Request) -> Response:

@@ -1,16 +1,13 @@
 """Requests → responses. What is answered is decided in `writer` and `intake`; here it only gets its HTTP form."""
 
-import json
 import re
-from typing import Any
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from poem.hand import Hand
-from poem_service.errors import ChatError, Reason, RequestError
+from poem_service.errors import Reason, RequestError
 from poem_service.record.log import request_id
 from poem_service.record.metrics import CONTENT_TYPE
 from poem_service.record.outcome import Outcome
@@ -18,7 +15,7 @@ from poem_service.request.intake import read_hand
 from poem_service.request.writer import Audience
 from poem_service.web import stand as stand_page
 from poem_service.web.access import has_key, is_local
-from poem_service.web.chat import PATHS, chat_error
+from poem_service.web.errors import MESSAGES, error_response
 from poem_service.web.events import LEFT, poem_events
 from poem_service.web.openapi import DOCUMENT
 from poem_service.web.ready import readiness
@@ -26,12 +23,6 @@ from poem_service.web.requests import SEEN, UNTOLD, body_of, is_over_the_limit, 
 
 BAD_FROM = "from は any か prepared にしてください。"
 BAD_SEED = "seed は十八桁までの整数にしてください。"
-MESSAGES = {
-    401: "このサービスを使うには鍵が要ります。",
-    403: "このページは、この計算機からか、鍵（POEM_API_KEY）を使って開いてください。",
-    404: "お探しのページはありません。",
-    405: "この方法では呼び出せません。",
-}
 _SEED = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -111,25 +102,6 @@ async def metrics(request: Request) -> Response:
 async def openapi(_: Request) -> Response:
     """What this service answers, as OpenAPI."""
     return JSONResponse(DOCUMENT)
-
-
-async def refuse(request: Request, error: Exception) -> Response:
-    """One shape for every error that the player may see; it tells nothing about the inside."""
-    if isinstance(error, ChatError):
-        return chat_error(error.status, error.message, error.code)
-    path = request.scope["path"]
-    if isinstance(error, RequestError):
-        return error_response(path, error.status, error.message)
-    assert isinstance(error, HTTPException)
-    return error_response(path, error.status_code, MESSAGES.get(error.status_code, MESSAGES[404]), error.headers)
-
-
-def error_response(path: str, status: int, message: str, headers: Any = None) -> Response:
-    """`{"error": message}`, or OpenAI's shape where its clients ask."""
-    if path.startswith(PATHS):
-        return chat_error(status, message, headers=headers)
-    body = json.dumps({"error": message}, ensure_ascii=False)
-    return Response(body, status, headers=headers, media_type="application/json")
 
 
 async def _outcome(request: Request, hand: Hand, limited: bool, audience: Audience | None = None) -> Outcome:

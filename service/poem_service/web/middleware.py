@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from poem_service.record.log import request_id
 from poem_service.record.metrics import Metrics
 from poem_service.web.access import has_key
+from poem_service.web.errors import MESSAGES, error_response
 from poem_service.web.events import LEFT
-from poem_service.web.handlers import MESSAGES, error_response
 from poem_service.web.requests import SEEN, UNTOLD
 
 log = logging.getLogger("poem_service.access")

@@ -12,7 +12,7 @@ from poem.game import builtin_game
 from poem.shape import encode
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
-from poem_service.web.handlers import MESSAGES
+from poem_service.web.errors import MESSAGES
 from support.browser import CHROMIUM, browsing
 from support.ollama_stand_in import Call, OllamaStandIn, hang_amid, slow_drip
 from support.process import free_port, service
