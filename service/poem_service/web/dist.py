@@ -1,12 +1,10 @@
 """The game's built files → responses: its routes, its assets, how long a browser may keep each, and a policy a page."""
 
-import base64
 import hashlib
 import mimetypes
 import re
 import unicodedata
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from os import PathLike, stat_result
 from pathlib import Path
 
@@ -15,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
+
+from poem_service.web.inline import inline_digests
 
 API = ("/api/", "/v1/")
 """Never the game's own, whatever lies in its folder."""
@@ -99,37 +99,10 @@ def game_csp(scripts: Sequence[str] = (), sources: Sequence[str] = ()) -> str:
     )
 
 
-def script_digests(html: str) -> list[str]:
-    """The inline scripts of a page, as a policy names them."""
-    reader = _Scripts()
-    reader.feed(html.replace("\r\n", "\n").replace("\r", "\n"))  # as browsers read it, before they take the digest
-    reader.close()
-    return [f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in reader.found]
-
-
-class _Scripts(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
-        self.found: list[str] = []
-        self._inside = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._inside = tag == "script" and not any(name == "src" for name, _ in attrs)
-        if self._inside:
-            self.found.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = False
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.found[-1] += data
-
-
 def _page(content: bytes, sources: Sequence[str], asked: Headers) -> Response:
     """Looked at anew each time, since it names the assets of its build; known by its content."""
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    policy = game_csp(script_digests(content.decode("utf-8-sig", "replace")), sources)
+    policy = game_csp(inline_digests(content.decode("utf-8-sig", "replace"))["script"], sources)
     headers = {"Cache-Control": "no-cache", "ETag": etag, "Content-Security-Policy": policy}
     known = [tag.strip().removeprefix("W/") for tag in asked.get("if-none-match", "").split(",")]
     if etag in known:

@@ -1,15 +1,12 @@
 """`GET /`: our own page as one response. The game's own files, where they are served instead: `dist`."""
 
-import base64
-import hashlib
-import re
 from functools import cache
 from importlib import resources
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+from poem_service.web.inline import inline_digests
 
 
 @cache
@@ -25,14 +22,6 @@ def page_csp() -> str:
         f"default-src 'none'; script-src {' '.join(digests['script'])}; style-src {' '.join(digests['style'])}; "
         "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
     )
-
-
-def inline_digests(text: str) -> dict[str, list[str]]:
-    """The inline scripts and styles of a page, as a policy names them."""
-    digests: dict[str, list[str]] = {"script": [], "style": []}
-    for kind, inline in _INLINE.findall(text):
-        digests[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'")
-    return digests
 
 
 async def page(_: Request) -> Response:

@@ -15,7 +15,7 @@ from poem_service.errors import Reason
 from poem_service.record.outcome import Outcome
 from poem_service.record.remedies import NOTICES, REMEDIES
 from poem_service.service import Service
-from poem_service.web.page import inline_digests
+from poem_service.web.inline import inline_digests
 from poem_service.web.ready import readiness
 
 SOURCES = {"model": "モデル", "table": "控えの表", "composed": "組み立て"}
