@@ -11,7 +11,7 @@ from poem_service.errors import ChatError
 from poem_service.record.log import request_id
 from poem_service.request.chat import ChatRequest, Reply, is_named, read_chat
 from poem_service.web.errors import chat_error
-from poem_service.web.events import LEFT, EventStream, Put
+from poem_service.web.events import EventStream, Put
 from poem_service.web.requests import SEEN, body_of, is_over_the_limit, service_of, unless_gone
 
 _SINCE = int(time.time())
@@ -44,7 +44,6 @@ async def completions(request: Request) -> Response:
         return EventStream(lambda put: _stream(request, asked, told, put), _refuse)
     reply = await unless_gone(request, service.chats.answer(asked, lambda _: None))
     if reply is None:
-        request.scope[LEFT] = True
         return Response(status_code=204)  # nobody is there to read it
     message = {"role": "assistant", "content": reply.text}
     choice = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}

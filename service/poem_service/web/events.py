@@ -117,9 +117,14 @@ async def _next(events: "asyncio.Queue[bytes | None]", *, ended: bool) -> tuple[
     return b"".join(filter(None, found)), None not in found
 
 
-async def _left(scope: Scope, receive: Receive, writing: "asyncio.Future[None]") -> None:
+async def until_gone(receive: Receive) -> None:
+    """Return once the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _left(scope: Scope, receive: Receive, writing: "asyncio.Future[None]") -> None:
+    await until_gone(receive)
     if not writing.done():
         scope[LEFT] = True
     writing.cancel()

@@ -16,7 +16,7 @@ from poem_service.request.writer import Audience
 from poem_service.web import stand as stand_page
 from poem_service.web.access import has_key, is_local
 from poem_service.web.errors import MESSAGES, error_response
-from poem_service.web.events import LEFT, poem_events
+from poem_service.web.events import poem_events
 from poem_service.web.openapi import DOCUMENT
 from poem_service.web.ready import readiness
 from poem_service.web.requests import SEEN, UNTOLD, body_of, is_over_the_limit, service_of, unless_gone
@@ -35,7 +35,6 @@ async def generate_poem(request: Request) -> Response:
         return poem_events(lambda audience: _outcome(request, hand, limited, audience))
     outcome = await unless_gone(request, _outcome(request, hand, limited))
     if outcome is None:
-        request.scope[LEFT] = True
         return Response(status_code=204)  # nobody is there to read it
     return Response(
         msgspec.json.encode({"title": outcome.answer.title, "poem": outcome.answer.poem}),

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from poem_service.errors import RequestError
 from poem_service.request.ratelimit import bucket_of
 from poem_service.service import Service
+from poem_service.web.events import LEFT, until_gone
 
 TOO_LARGE = "送られた内容が大きすぎます。"
 TOO_LATE = "送信が途中で止まりました。もう一度お試しください。"
@@ -47,6 +48,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
         return await work
     except asyncio.CancelledError:
         if leaving.done() and not working.uncancel():
+            request.scope[LEFT] = True
             return None
         raise
     finally:
@@ -54,8 +56,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T | None:
 
 
 async def _gone(request: Request, working: "asyncio.Task[Any]") -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    await until_gone(request.receive)
     working.cancel()
 
 
