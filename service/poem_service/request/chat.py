@@ -30,30 +30,40 @@ NOT_HERE = ("tools", "functions", "stop", "logprobs", "audio")
 """What OpenAI's servers know and an answer of ours would silently lack."""
 
 
-class _Part(msgspec.Struct):
+class ChatPart(msgspec.Struct):
+    """A part of a message's text."""
+
     type: Literal["text"]
     text: str
 
 
-class _Message(msgspec.Struct):
+class ChatMessage(msgspec.Struct):
+    """What was said, and by whom."""
+
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_Part]
+    content: str | list[ChatPart]
 
 
-class _Schema(msgspec.Struct):
+class ChatSchema(msgspec.Struct):
+    """The JSON schema of an answer."""
+
     schema: dict[str, Any]
 
 
-class _Format(msgspec.Struct):
+class ChatFormat(msgspec.Struct):
+    """The form of an answer."""
+
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: _Schema | None = None
+    json_schema: ChatSchema | None = None
 
 
-class _Request(msgspec.Struct):
+class ChatBody(msgspec.Struct):
+    """As OpenAI's API has it; beside or instead of messages a hand, which is prompted as the game's is."""
+
     model: str
-    messages: list[_Message] = []
+    messages: list[ChatMessage] = []
     stream: bool | None = None
-    response_format: _Format | None = None
+    response_format: ChatFormat | None = None
     seed: int | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -87,7 +97,7 @@ def read_chat(body: bytes, game: Game, policy: Literal["open", "known"]) -> Chat
     """The chat in a body; one with `selectedPairs` is prompted as a hand of the game is. Raises `ChatError`."""
     try:
         found = msgspec.json.decode(body)
-        sent = msgspec.convert(found, _Request)
+        sent = msgspec.convert(found, ChatBody)
     except (ValueError, RecursionError) as error:
         raise _bad(str(error)) from error
     if unknown := [name for name in NOT_HERE if found.get(name)]:
@@ -116,7 +126,7 @@ def _messages(sent: list[Message]) -> list[Message]:
     ]
 
 
-def _form(sent: _Format | None) -> Form:
+def _form(sent: ChatFormat | None) -> Form:
     if sent is None or sent.type == "text":
         return None
     if sent.type == "json_object":

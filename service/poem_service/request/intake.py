@@ -20,26 +20,34 @@ _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_MAX)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
 
 
-class _Poem(msgspec.Struct):
+class SentWording(msgspec.Struct):
+    """A poetic wording of a card."""
+
     id: _Id
     poem_text: _Text
 
 
-class _Card(msgspec.Struct):
+class SentCard(msgspec.Struct):
+    """A card, whole."""
+
     id: _Id
     category: _Text
     condition_text: _Text
     strength: Annotated[int, msgspec.Meta(ge=-6, le=5)]
-    poems: Annotated[list[_Poem], msgspec.Meta(min_length=1, max_length=WORDINGS_MAX)]
+    poems: Annotated[list[SentWording], msgspec.Meta(min_length=1, max_length=WORDINGS_MAX)]
 
 
-class _Pair(msgspec.Struct):
-    conditionCard: _Card  # noqa: N815  (the game's own names)
-    selectedPoem: _Poem  # noqa: N815
+class SentPair(msgspec.Struct):
+    """A card, and the one of its wordings that was picked."""
+
+    conditionCard: SentCard  # noqa: N815  (the game's own names)
+    selectedPoem: SentWording  # noqa: N815
 
 
-class _Hand(msgspec.Struct):
-    selectedPairs: Annotated[list[_Pair], msgspec.Meta(min_length=5, max_length=5)]  # noqa: N815
+class SentHand(msgspec.Struct):
+    """Five different cards, each with one of its own wordings."""
+
+    selectedPairs: Annotated[list[SentPair], msgspec.Meta(min_length=PAIRS, max_length=PAIRS)]  # noqa: N815
 
 
 class _OnlyId(msgspec.Struct):
@@ -52,10 +60,10 @@ class _KnownPair(msgspec.Struct):
 
 
 class _KnownHand(msgspec.Struct):
-    selectedPairs: Annotated[list[_KnownPair], msgspec.Meta(min_length=5, max_length=5)]  # noqa: N815
+    selectedPairs: Annotated[list[_KnownPair], msgspec.Meta(min_length=PAIRS, max_length=PAIRS)]  # noqa: N815
 
 
-_OPEN = msgspec.json.Decoder(_Hand)
+_OPEN = msgspec.json.Decoder(SentHand)
 _KNOWN = msgspec.json.Decoder(_KnownHand)
 
 _SPECIAL = re.compile(
@@ -113,7 +121,7 @@ def _known(sent: _KnownHand, deck: Deck) -> Hand:
         raise RequestError(400, UNKNOWN_CARD) from error
 
 
-def _pair(sent: _Pair, deck: Deck) -> Pair:
+def _pair(sent: SentPair, deck: Deck) -> Pair:
     card = _card(sent.conditionCard, deck)
     wanted = sent.selectedPoem
     wording = next((w for w in card.poems if w.id == wanted.id), None)
@@ -124,7 +132,7 @@ def _pair(sent: _Pair, deck: Deck) -> Pair:
     return Pair(card, wording)
 
 
-def _card(sent: _Card, deck: Deck) -> Card:
+def _card(sent: SentCard, deck: Deck) -> Card:
     """Our own card, which knows its terms, if that is what was sent; otherwise what was sent, cleaned.
 
     One that is sent unchanged is spared the cleaning.
@@ -138,7 +146,7 @@ def _card(sent: _Card, deck: Deck) -> Card:
     return ours if ours is not None and ours == cleaned else cleaned
 
 
-def _same(sent: _Card, ours: Card) -> bool:
+def _same(sent: SentCard, ours: Card) -> bool:
     return (
         sent.condition_text == ours.condition_text
         and sent.category == ours.category

@@ -1,53 +1,15 @@
-"""What the service answers, as an OpenAPI 3.1 document."""
+"""What the service answers, as an OpenAPI 3.1 document; what it is sent is described by what reads it."""
 
 from importlib import metadata
 from typing import Any
 
-_CARD: dict[str, Any] = {
-    "type": "object",
-    "required": ["id", "category", "condition_text", "strength", "poems"],
-    "properties": {
-        "id": {"type": "string", "minLength": 1, "maxLength": 200},
-        "category": {"type": "string", "minLength": 1, "maxLength": 400},
-        "condition_text": {"type": "string", "minLength": 1, "maxLength": 400},
-        "strength": {"type": "integer", "minimum": -6, "maximum": 5},
-        "poems": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": 100,
-            "items": {"$ref": "#/components/schemas/Wording"},
-        },
-    },
-}
-_WORDING = {
-    "type": "object",
-    "required": ["id", "poem_text"],
-    "properties": {
-        "id": {"type": "string", "minLength": 1, "maxLength": 200},
-        "poem_text": {"type": "string", "minLength": 1, "maxLength": 400},
-    },
-}
-_PAIR = {
-    "type": "object",
-    "required": ["conditionCard", "selectedPoem"],
-    "properties": {
-        "conditionCard": {"$ref": "#/components/schemas/Card"},
-        "selectedPoem": {"$ref": "#/components/schemas/Wording"},
-    },
-}
-_HAND = {
-    "type": "object",
-    "required": ["selectedPairs"],
-    "properties": {
-        "selectedPairs": {
-            "type": "array",
-            "minItems": 5,
-            "maxItems": 5,
-            "items": {"$ref": "#/components/schemas/Pair"},
-            "description": "Five different cards, each with one of its own wordings.",
-        }
-    },
-}
+import msgspec
+
+from poem.hand import PAIRS
+from poem_service.request.chat import ChatBody
+from poem_service.request.intake import SentHand
+from poem_service.web.middleware import BearerKey
+
 _POEM = {
     "type": "object",
     "required": ["title", "poem"],
@@ -59,32 +21,6 @@ _ERROR = {
     "required": ["error"],
     "additionalProperties": False,
     "properties": {"error": {"type": "string"}},
-}
-_CHAT = {
-    "type": "object",
-    "required": ["model"],
-    "description": "As OpenAI's API has it; beside or instead of messages a hand, which is prompted as the game's is.",
-    "properties": {
-        "model": {"type": "string"},
-        "messages": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["role", "content"],
-                "properties": {
-                    "role": {"enum": ["system", "developer", "user", "assistant"]},
-                    "content": {"type": "string"},
-                },
-            },
-        },
-        "selectedPairs": {"type": "array", "items": {"$ref": "#/components/schemas/Pair"}},
-        "stream": {"type": "boolean"},
-        "response_format": {"type": "object"},
-        "seed": {"type": "integer"},
-        "max_completion_tokens": {"type": "integer", "minimum": 1},
-        "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-        "top_p": {"type": "number", "minimum": 0, "maximum": 1},
-    },
 }
 _CHAT_ERROR = {
     "type": "object",
@@ -102,6 +38,8 @@ _READY = {
     "required": ["answers_from", "state", "reason", "model", "digest", "prompt_version", "game", "writer", "deal"],
     "properties": {"answers_from": {"enum": ["model", "table"]}, "reason": {"type": ["string", "null"]}},
 }
+_, _SENT = msgspec.json.schema_components([SentHand, ChatBody], ref_template="#/components/schemas/{name}")
+_SENT["ChatBody"]["properties"]["selectedPairs"] = _SENT["SentHand"]["properties"]["selectedPairs"]
 _SOURCE = {"schema": {"enum": ["model", "table", "composed"]}}
 
 
@@ -122,7 +60,7 @@ def _get(told: str, answer: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def _deal() -> dict[str, Any]:
-    cards = {"type": "array", "minItems": 5, "maxItems": 5, "items": _ref("Card")}
+    cards = {"type": "array", "minItems": PAIRS, "maxItems": PAIRS, "items": _ref("SentCard")}
     seed = {"type": "string", "pattern": "^-?[0-9]{1,18}$"}
     return {
         "get": {
@@ -143,7 +81,7 @@ def _generate() -> dict[str, Any]:
     return {
         "post": {
             "summary": "A poem for a hand",
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Hand")}}},
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("SentHand")}}},
             "responses": {
                 "200": poem,
                 "400": _json(_ref("Error"), "Not a hand"),
@@ -168,10 +106,27 @@ def _chat() -> dict[str, Any]:
     return {
         "post": {
             "summary": "A chat with the model, in OpenAI's shape",
-            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("Chat")}}},
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("ChatBody")}}},
             "responses": {"200": answer} | {n: _json(_ref("ChatError"), why) for n, why in told.items()},
         }
     }
+
+
+def _model() -> dict[str, Any]:
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    found = _get("One model", _json({"type": "object", "required": ["id", "object"]}), parameters=[name])
+    found["get"]["responses"]["404"] = _json(_ref("ChatError"), "Another model")
+    return found
+
+
+def _guarded(paths: dict[str, Any]) -> dict[str, Any]:
+    """The paths, each that asks for a key with the answer to whoever has none."""
+    for path, operations in paths.items():
+        if path.startswith(BearerKey.GUARDED):
+            refusal = _json(_ref("ChatError" if path.startswith("/v1/") else "Error"), "A key is asked for")
+            for operation in operations.values():
+                operation["responses"]["401"] = refusal
+    return paths
 
 
 def _ready() -> dict[str, Any]:
@@ -196,29 +151,23 @@ def _stand() -> dict[str, Any]:
 DOCUMENT: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {"title": "mansion-poem", "version": metadata.version("mansion-poem")},
-    "paths": {
-        "/api/generate-poem": _generate(),
-        "/v1/chat/completions": _chat(),
-        "/v1/models": _get("The model that answers now", _json({"type": "object", "required": ["object", "data"]})),
-        "/api/deal": _deal(),
-        "/api/cards": _get("The deck", _json({"type": "array", "items": _ref("Card")})),
-        "/api/catchphrases": _get("The catch-copies", _json({"type": "array", "items": {"type": "string"}})),
-        "/health": _get("The process lives", _json({"type": "object", "required": ["status"]})),
-        "/ready": _ready(),
-        "/stand": _stand(),
-        "/metrics": _get("Prometheus text", _text("text/plain")),
-        "/openapi.json": _get("This document", _json({"type": "object"})),
-    },
-    "components": {
-        "schemas": {
-            "Card": _CARD,
-            "Wording": _WORDING,
-            "Pair": _PAIR,
-            "Hand": _HAND,
-            "Poem": _POEM,
-            "Error": _ERROR,
-            "Chat": _CHAT,
-            "ChatError": _CHAT_ERROR,
+    "paths": _guarded(
+        {
+            "/api/generate-poem": _generate(),
+            "/v1/chat/completions": _chat(),
+            "/v1/models": _get("The model that answers now", _json({"type": "object", "required": ["object", "data"]})),
+            "/v1/models/{name}": _model(),
+            "/api/deal": _deal(),
+            "/api/cards": _get("The deck", _json({"type": "array", "items": _ref("SentCard")})),
+            "/api/catchphrases": _get("The catch-copies", _json({"type": "array", "items": {"type": "string"}})),
+            "/health": _get("The process lives", _json({"type": "object", "required": ["status"]})),
+            "/ready": _ready(),
+            "/stand": _stand(),
+            "/metrics": _get("Prometheus text", _text("text/plain")),
+            "/openapi.json": _get("This document", _json({"type": "object"})),
         }
+    ),
+    "components": {
+        "schemas": {**_SENT, "Poem": _POEM, "Error": _ERROR, "ChatError": _CHAT_ERROR},
     },
 }

@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from poem.deck import WORDINGS_MAX
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.web.openapi import DOCUMENT
@@ -46,6 +47,16 @@ async def test_the_document_is_served() -> None:
         assert (await client.get("/openapi.json")).json() == DOCUMENT
 
 
+def test_what_is_sent_is_described_as_it_is_read() -> None:
+    schemas, paths = DOCUMENT["components"]["schemas"], DOCUMENT["paths"]
+    assert schemas["SentCard"]["properties"]["poems"]["maxItems"] == WORDINGS_MAX
+    assert {"max_tokens", "n", "selectedPairs"} < schemas["ChatBody"]["properties"].keys()
+    assert {path for path, told in paths.items() if "401" not in next(iter(told.values()))["responses"]} == {
+        "/health",
+        "/ready",
+    }
+
+
 async def test_the_document_is_true(ollama: OllamaStandIn, served: tuple[Service, httpx.AsyncClient]) -> None:
     ollama.behave = polite  # for a player the composer writes then, and a chat takes what comes
     await asyncio.to_thread(_try_all, str(served[1].base_url))
@@ -65,6 +76,7 @@ def _try_all(url: str) -> None:
         hand = schema["/api/generate-poem"]["POST"]
         chat: Any = {"model": MODEL, "messages": [{"role": "user", "content": "札を。"}]}
         _attempt(url, seen)(schema["/v1/chat/completions"]["POST"].Case(body=chat, media_type="application/json"))
+        _attempt(url, seen)(schema["/v1/models/{name}"]["GET"].Case(path_parameters={"name": MODEL}))
         for n in range(5):  # no chance finds five cards with one of their own wordings each
             _attempt(url, seen)(hand.Case(body=sent(a_hand(n)), media_type="application/json"))
     assert {name for name, status in seen if status == 200} == {operation.label for operation in operations}
