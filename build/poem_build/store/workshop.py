@@ -40,6 +40,8 @@ class Look:
     key: Key | None
     reason: str
     artifact: Artifact | None = None
+    first: str = ""
+    """The earlier stage that has to be made first, where there is one."""
 
 
 class Workshop:
@@ -134,8 +136,9 @@ class Workshop:
             maker = self._makers[role]
             before = self._lying(maker) if self.as_it_lies else self._look(maker, whole=False)
             if before.artifact is None:
-                last = before.reason.endswith(")")  # that already names the stage where it begins
-                return Look(None, before.reason if last else f"{maker.name} has to be made first ({before.reason})")
+                if before.first:
+                    return before
+                return Look(None, f"{maker.name} has to be made first ({before.reason})", first=maker.name)
             inputs[role] = before.artifact.digest(patterns)
         key, target = self._key(stage, inputs), self.out / stage.makes
         manifest, reason = read_manifest(target)

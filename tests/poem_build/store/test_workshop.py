@@ -159,6 +159,17 @@ def test_what_is_damaged_or_of_another_version_is_made_again_with_the_reason(
     assert len(former) == (damage in {"cut", "no text", "unknown key"})  # nobody can say how long that had taken
 
 
+def test_later_stages_name_the_one_that_is_damaged_whatever_its_reason_looks_like(tmp_path: Path) -> None:
+    third = Stage("three", "Read.", "third", never, Length, inputs={"second": ALL})
+    for name in ("one", "two"):
+        _workshop(tmp_path).make(name)
+    (tmp_path / "first" / "artifact.json").write_text("{", "utf-8")
+    workshop = _workshop(tmp_path, FIRST, SECOND, third)
+    told = workshop.look("one").reason
+    assert told.endswith(")")
+    assert [workshop.look(name).reason for name in ("two", "three")] == [f"one has to be made first ({told})"] * 2
+
+
 def test_an_artifact_of_before_is_set_aside_and_not_read(tmp_path: Path) -> None:
     """The format of the commit before this store: no `key`, but `settings`, `inputs` and `figures`."""
     (tmp_path / "first").mkdir()
