@@ -37,6 +37,10 @@ class DatasetError(BuildError):
 class ArtifactError(BuildError):
     """What an earlier stage left is missing, unfinished or damaged."""
 
+    def __init__(self, told: str, remedy: str = "") -> None:
+        super().__init__("; ".join(filter(None, (told, remedy))))
+        self.told = told
+
 
 class ModelFileError(BuildError):
     """A model, adapter or GGUF file is not what it should be."""
@@ -52,6 +56,11 @@ class DeviceError(BuildError):
 
 class GateError(BuildError):
     """A stage ran, and what it made is not good enough to go on."""
+
+    def __init__(self, message: str, red_line: str = "") -> None:
+        super().__init__(message)
+        self.red_line = red_line
+        """What was seen and asked for, where a figure or a fall is refused."""
 
 
 class UnfinishedError(BuildError):

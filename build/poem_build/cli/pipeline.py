@@ -133,23 +133,21 @@ def settle(workshop: Workshop, *, force: bool) -> None:
 def _verdict(workshop: Workshop) -> tuple[Verdict, dict[str, GateError]]:
     """What `eval` found, and which gates refuse the model, of the stages that have looked at this very one."""
     gguf = workshop.load("gguf")
-    evaluation: EvalReport | None = None
-    refused: dict[str, GateError] = {}
-    for name in JUDGING:
-        if judged := reports.judged(workshop, name, gguf):
-            evaluation = judged.report(EvalReport) if name == "eval" else None
-            try:
-                workshop.stages[name].gate(Finished(workshop.recipe, judged, {"gguf": gguf}))
-            except GateError as error:
-                refused[_told(name, error)] = error
-            if name == "eval":
-                refused |= {_told(name, error): error for error in reports.fallen(workshop, gguf)}
-    return verdict_of(evaluation, refused=any(one.startswith("eval:") for one in refused)), refused
+    looked = {name: found for name in JUDGING if (found := reports.judged(workshop, name, gguf))}
+    refusing = {name: list(_refusals(workshop, judged, gguf)) for name, judged in looked.items()}
+    evaluation = looked["eval"].report(EvalReport) if "eval" in looked else None
+    refused = {f"{name}: {error.red_line}": error for name, errors in refusing.items() for error in errors}
+    return verdict_of(evaluation, refused=bool(refusing.get("eval"))), refused
 
 
-def _told(name: str, error: GateError) -> str:
-    """Whose gate it is, and what was seen and asked for."""
-    return f"{name}: {str(error).partition(': ')[2].partition('; ')[0]}"
+def _refusals(workshop: Workshop, judged: Artifact, gguf: Artifact) -> Iterator[GateError]:
+    """What the stage that has looked at the GGUF refuses it for."""
+    try:
+        workshop.stages[judged.stage].gate(Finished(workshop.recipe, judged, {"gguf": gguf}))
+    except GateError as error:
+        yield error
+    if judged.stage == "eval":
+        yield from reports.fallen(workshop, gguf)
 
 
 def _write_pages(workshop: Workshop, name: str, made: Artifact) -> None:

@@ -68,7 +68,7 @@ def write_short(workshop: Workshop) -> Path:
     told = verify.manifest.model_copy(update={"report": found.model_dump(mode="json")})
     made = Artifact("eval", verify.path, verify.files, told)
     report = assemble(workshop.recipe, read_origin(gguf.path), _stages(workshop, made), None)
-    measured = [one for one in report.verdict.reasons if one.seen != "not measured"]
+    measured = [one for one in report.verdict.reasons if one.measured]
     report = report.model_copy(update={"verdict": report.verdict.model_copy(update={"reasons": measured})})
     path = workshop.out / evaluation_page.FILE
     evaluation_page.write_page(path, report, (), short=True)
@@ -101,12 +101,12 @@ def write_history(room: Path, kept: Sequence[Evaluation]) -> Path:
 def fallen(workshop: Workshop, gguf: Artifact) -> list[GateError]:
     """Where the report on this GGUF calls it worse than the build before it."""
     report = _about(workshop, gguf)
-    reasons = report.verdict.reasons if report else []
-    return [
-        GateError(f"{workshop.out / 'eval' / FILE}: regression: {one.what}: {one.seen}, {one.asked}; {one.remedy}")
-        for one in reasons
-        if one.gate == history.REGRESSION
-    ]
+    found = []
+    for one in report.verdict.reasons if report else []:
+        if one.gate == history.REGRESSION:
+            told = f"{one.gate}: {one.what}: {one.seen}, {one.asked}"
+            found.append(GateError(f"{workshop.out / 'eval' / FILE}: {told}; {one.remedy}", told))
+    return found
 
 
 def judged(workshop: Workshop, name: str, gguf: Artifact) -> Artifact | None:

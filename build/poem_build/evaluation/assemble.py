@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Any
 
 from poem_build.data.dataset import DatasetReport
 from poem_build.evaluation.gates import LINES, EvalReport, below_composer, red_lines
@@ -60,6 +61,9 @@ def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *,
             what=line.what,
             seen=line.figure,
             asked=line.limit,
+            sense=line.sense,
+            bound=line.asked,
+            measured=line.measured,
             holds=line.holds,
             refuses=not line.holds and not (cut_short and line.whole_training),
             remedy=line.remedy,
@@ -80,7 +84,7 @@ def outcome(recipe: Recipe, report: EvalReport, former: Former | None = None, *,
 def measured_outcome(recipe: Recipe, report: EvalReport) -> Outcome:
     """The verdict on a writer who is no trained model: by those gates alone whose figure it has, one at the least."""
     found = outcome(recipe, report, cut_short=False)
-    asked = [one for one in found.reasons if one.seen != "not measured"]
+    asked = [one for one in found.reasons if one.measured]
     measured = found.passed or any(one.gate in LINES for one in asked)
     return found.model_copy(update={"reasons": asked, "passed": measured and not any(one.refuses for one in asked)})
 
@@ -117,15 +121,16 @@ def _warnings(report: EvalReport, *, below: bool) -> Iterator[Reason]:
     for one in report.matrix.bias if report.matrix else []:
         if one.biased:
             what = f"{one.judge} goes by the order: answers for the poem that stood first"
-            yield _warning("judge", what, f"{one.first.value:.0%}", "50%", "give another --judge")
+            yield _warning("judge", what, f"{one.first.value:.0%}", "50%", "give another --judge", bound=0.5)
     for who in report.judges:
         if who.unread > who.asked * _UNREAD_BORNE:
             what, told = f"{who.name} answers what nobody can read", f"{who.unread} of {who.asked} answers"
-            yield _warning("judge", what, told, f"at most {_UNREAD_BORNE:.0%}", "give another --judge")
+            asked = f"at most {_UNREAD_BORNE:.0%}"
+            yield _warning("judge", what, told, asked, "give another --judge", sense="at most", bound=_UNREAD_BORNE)
 
 
-def _warning(gate: str, what: str, seen: str, asked: str, remedy: str) -> Reason:
-    return Reason(gate=gate, what=what, seen=seen, asked=asked, holds=False, refuses=False, remedy=remedy)
+def _warning(gate: str, what: str, seen: str, asked: str, remedy: str, **bound: Any) -> Reason:
+    return Reason(gate=gate, what=what, seen=seen, asked=asked, holds=False, refuses=False, remedy=remedy, **bound)
 
 
 def _provenance(recipe: Recipe, origin: Origin, stages: Stages) -> Provenance:

@@ -10,7 +10,7 @@ from poem_build.evaluation.report import MODEL, Figure, Judged, Measured
 from poem_build.judge.delivery import READ_THEM, WHOLE
 from poem_build.recipe.gate import Gate
 from poem_build.store.artifact import Report
-from poem_build.store.red_line import RedLine, is_so
+from poem_build.store.red_line import RedLine, Sense, is_so
 
 COUNTED = "counted"
 """The judge that needs no model."""
@@ -36,7 +36,7 @@ class Line:
     figure: str
     what: str
     remedy: str
-    sense: str = "at least"
+    sense: Sense = "at least"
     shown: str = ".1%"
     writer: str = MODEL
     bound: str = "value"

@@ -81,7 +81,7 @@ def damaged(folder: Path) -> list[str]:
         try:
             read_evaluation(path)
         except ArtifactError as error:
-            found.append(str(error).rpartition(";")[0])
+            found.append(error.told)
     return found
 
 

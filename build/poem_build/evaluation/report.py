@@ -13,6 +13,7 @@ from poem_build.evaluation.harness import Tries
 from poem_build.evaluation.poems import Specimen
 from poem_build.judge.figures import Figures
 from poem_build.store.folder import write_text
+from poem_build.store.red_line import Sense
 
 FILE = "report.json"
 MODEL = "model"
@@ -46,6 +47,11 @@ class Reason(Figures):
     what: str
     seen: str
     asked: str
+    """Both as an English line has them."""
+    sense: Sense | None = None
+    bound: float | None = None
+    """What is asked for as a number, where it is one."""
+    measured: bool = True
     holds: bool
     refuses: bool
     """Whether it turns the verdict; what is only told does not, as a gate that a training cut short cannot pass."""
@@ -271,8 +277,8 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         return Evaluation.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}; `poem-build eval` makes it") from error
+        raise ArtifactError(f"{path}: {error.strerror}", "`poem-build eval` makes it") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "report"
-        raise ArtifactError(f"{path}: {where}: {first['msg']}; `poem-build eval` makes it anew") from error
+        raise ArtifactError(f"{path}: {where}: {first['msg']}", "`poem-build eval` makes it anew") from error

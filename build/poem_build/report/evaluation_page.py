@@ -98,7 +98,7 @@ def reasons(evaluation: Evaluation) -> Iterator[tuple[Reason, Sequence[str]]]:
 
 def _rows(evaluation: Evaluation) -> Iterator[Row]:
     there = {one.now: one for one in changes(evaluation.figures, evaluation.former)}
-    asked = {reason.gate: words.asked(reason.asked) for reason in evaluation.verdict.reasons}
+    asked = {reason.gate: words.asked(reason) for reason in evaluation.verdict.reasons}
     for figure in evaluation.figures:
         if figure.writer == MODEL:
             yield Row(figure, there.get(figure), asked.get(figure.gate, ""))

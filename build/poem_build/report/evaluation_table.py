@@ -18,7 +18,7 @@ def render(evaluation: Evaluation) -> str:
     """The verdict, and every figure of the model with its interval, the former build's beside it."""
     told = verdict(evaluation)
     before = {one.now: one for one in changes(evaluation.figures, evaluation.former)}
-    asked = {one.gate: words.asked(one.asked) for one in evaluation.verdict.reasons}
+    asked = {one.gate: words.asked(one) for one in evaluation.verdict.reasons}
     rows = [["何を", "このビルド", "区間", *(["前のビルド", "くらべて"] if evaluation.former else []), "求める線"]]
     for one in evaluation.figures:
         if one.writer == MODEL:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from poem_build.evaluation.gates import LINES
 from poem_build.evaluation.names import WriterName
 from poem_build.evaluation.report import MODEL, Figure, Reason, Unit
 
@@ -119,8 +120,11 @@ _FILES = ("table", "embedded")
 """Writers that are named by a file."""
 _SHOWN = 3
 """Parts of its path that are shown."""
-_SENSES = {"at least ": "{}以上", "at most ": "{}以下", "above ": "{}より上", "below ": "{}より下"}
-_SEEN = {"not measured": "未測定", "below": "劣る"}
+_SENSES = {"at least": "{}以上", "at most": "{}以下", "above": "{}より上", None: "{}"}
+_ABOUT = {"below-composer": "composerのほうがよく書く(区間の外)", "judge": "審査員に難がある"}
+_SEEN = {"below-composer": "劣る"}
+_ASKED = {"below-composer": "劣らないこと", "judge": "教師とは別の審査員"}
+"""By the gate, where no number is asked for."""
 
 
 def writer(name: str) -> str:
@@ -193,18 +197,16 @@ def reason(one: Reason, seen: Figure | None) -> tuple[str, str, str, str]:
     about = FIGURES.get(seen.name, seen.what) if seen else _ABOUT.get(one.gate, one.what)
     if seen and seen.writer != MODEL:
         about = f"{about}({writer(seen.writer)})"
-    found = f"{value(seen.value, seen.unit)}({interval(seen)})" if seen else _SEEN.get(one.seen, one.seen)
+    told = _SEEN.get(one.gate, one.seen) if one.measured else "未測定"
+    found = f"{value(seen.value, seen.unit)}({interval(seen)})" if seen else told
     more = "手札をふやして、もう一度評価する"
     remedy = more if one.holds and not one.sure else REMEDIES.get(one.gate, one.remedy)
-    return about, found, asked(one.asked), remedy
+    return about, found, asked(one), remedy
 
 
-_ABOUT = {"below-composer": "composerのほうがよく書く(区間の外)", "judge": "審査員に難がある"}
-
-
-def asked(text: str) -> str:
-    """What a gate asks for, as a report has it in English."""
-    for sense, told in _SENSES.items():
-        if text.startswith(sense):
-            return told.format(text.removeprefix(sense))
-    return {"not below": "劣らないこと", "another than the teacher": "教師とは別の審査員"}.get(text, text)
+def asked(one: Reason) -> str:
+    """What a gate asks for."""
+    if one.bound is None:
+        return _ASKED.get(one.gate, one.asked)
+    line = LINES.get(one.gate)
+    return _SENSES[one.sense].format(f"{one.bound:{line.shown if line else '.0%'}}")

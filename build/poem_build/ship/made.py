@@ -35,9 +35,9 @@ def whole(tagged: str, *, unmerged: bool = False) -> dict[str, dict[str, Any]]:
     for stage, one in found.items():
         for role, patterns in one["reads"].items():
             if role in found and digest_of_files(found[role]["files"], patterns) != one["key"]["inputs"][role]:
-                raise ArtifactError(f"{out / stage}: made from another {role} than the one beside it; {_REMEDY}")
+                raise ArtifactError(f"{out / stage}: made from another {role} than the one beside it", _REMEDY)
     if unmerged and ADAPTER_FILE not in found["gguf"]["files"]:
-        raise ArtifactError(f"{out}: its adapter is merged; `poem-build run {UNMERGED}` leaves it beside its base")
+        raise ArtifactError(f"{out}: its adapter is merged", f"`poem-build run {UNMERGED}` leaves it beside its base")
     return found
 
 
@@ -49,9 +49,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         if not all(role in inputs for role in manifest["reads"]):
             raise ValueError("of another version")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder}: not there, unfinished or of another version; {_REMEDY}") from error
+        raise ArtifactError(f"{folder}: not there, unfinished or of another version", _REMEDY) from error
     if changed:
-        raise ArtifactError(f"{folder}: {changed} is missing or was changed; {_REMEDY}")
+        raise ArtifactError(f"{folder}: {changed} is missing or was changed", _REMEDY)
     return manifest
 
 

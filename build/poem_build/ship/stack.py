@@ -188,7 +188,7 @@ def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, An
     except ArtifactError as error:
         env = {"MODEL_FROM": "trained"}
         if containers.image(f"{REPOSITORY}:{choice.tag}") is None:
-            _say(f"{error.args[0].split(';')[0]}: the image build makes the model, which takes its time")
+            _say(f"{error.told}: the image build makes the model, which takes its time")
     if choice.game:
         env["GAME_DIR"] = _carried(choice.game, choice.tag)
     if limit := choice.env.get("MODEL_MEMORY"):

@@ -4,8 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from poem_build.errors import GateError
+
+Sense = Literal["at least", "at most", "above"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,7 @@ class RedLine:
     """NaN for what was not measured, which never holds."""
     asked: float
     remedy: str
-    sense: str = "at least"
-    """`at least`, `at most` or `above`."""
+    sense: Sense = "at least"
     shown: str = ".1%"
     """How both figures are written."""
     note: str = ""
@@ -36,11 +38,15 @@ class RedLine:
         return is_so(self.seen, self.sense, self.asked)
 
     @property
+    def measured(self) -> bool:
+        """Whether there is a figure at all."""
+        return not math.isnan(self.seen)
+
+    @property
     def figure(self) -> str:
         """What was seen, for people."""
-        if math.isnan(self.seen):
-            return "not measured"
-        return f"{self.seen:{self.shown}}{f' ({self.note})' if self.note else ''}"
+        note = f" ({self.note})" if self.note else ""
+        return f"{self.seen:{self.shown}}{note}" if self.measured else "not measured"
 
     @property
     def limit(self) -> str:
@@ -48,7 +54,7 @@ class RedLine:
         return f"{self.sense} {self.asked:{self.shown}}"
 
 
-def is_so(seen: float, sense: str, asked: float) -> bool:
+def is_so(seen: float, sense: Sense, asked: float) -> bool:
     """Whether a figure is `at least`, `at most` or `above` what is asked for; NaN is none of these."""
     if sense == "above":
         return seen > asked
@@ -59,6 +65,5 @@ def refuse(lines: Iterable[RedLine], where: Path, *, cut_short: bool) -> None:
     """Raise `GateError` for the first line that does not hold, naming where the figures stand."""
     for line in lines:
         if not line.holds and not (cut_short and line.whole_training):
-            raise GateError(
-                f"{where}: gate.{line.key}: {line.what}: {line.figure}, asked for {line.limit}; {line.remedy}"
-            )
+            told = f"gate.{line.key}: {line.what}: {line.figure}, asked for {line.limit}"
+            raise GateError(f"{where}: {told}; {line.remedy}", told)

@@ -104,6 +104,8 @@ def test_a_writer_that_is_asked_without_the_schema_is_judged_by_its_own_figures(
     told = assemble.measured_outcome(recipe, seen)
     assert [(one.gate, one.holds) for one in told.reasons] == [("eval_pass", passed == 18)]
     assert told.passed == (passed == 18)
+    (line,) = told.reasons
+    assert (line.sense, line.bound, line.measured) == ("at least", recipe.gate.eval_pass, True)
 
 
 def test_a_writer_of_whom_nothing_was_measured_does_not_go_on_stage(recipe: Recipe) -> None:

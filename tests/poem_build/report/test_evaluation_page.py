@@ -107,6 +107,25 @@ def test_what_few_hands_cannot_tell_is_not_said_to_be_passed(former: Evaluation)
     assert words.reason(fallen, None)[-1] == words.REMEDIES["eval_pass"]
 
 
+@pytest.mark.parametrize(
+    ("gate", "more", "told"),
+    [
+        ("eval_pass", {"sense": "at least", "bound": 0.9, "measured": False}, ("未測定", "90.0%以上")),
+        ("self_bleu_at_most", {"sense": "at most", "bound": 45.0}, ("seen", "45.0以下")),
+        ("cards_above", {"sense": "above", "bound": 0.0}, ("seen", "+0.00より上")),
+        ("judge", {"sense": "at most", "bound": 0.05}, ("seen", "5%以下")),
+        ("judge", {"bound": 0.5}, ("seen", "50%")),
+        ("judge", {}, ("seen", "教師とは別の審査員")),
+        ("below-composer", {}, ("劣る", "劣らないこと")),
+    ],
+)
+def test_what_is_asked_and_not_measured_is_told_by_what_it_is_and_not_by_its_english(
+    gate: str, more: dict[str, object], told: tuple[str, str]
+) -> None:
+    known = {"gate": gate, "what": "", "seen": "seen", "asked": "asked", "holds": False, "refuses": False}
+    assert words.reason(Reason.model_validate(known | more), None)[1:3] == told
+
+
 def test_a_planted_fall_turns_the_page_red_and_says_what_fell(fallen: Evaluation, page: str) -> None:
     told = "前のビルドから、区間を越えて落ちた: 「現実の語を、活用形でも漏らさない詩」(96.0%→88.0%)。"
     assert 'class="verdict bad"' in page
