@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from poem_build.errors import DatasetError
+from poem_build.store.text import read_text
 
 ROLES = ["system", "user", "assistant"]
 Messages = list[dict[str, str]]
@@ -21,12 +22,7 @@ def read_chats(path: Path) -> list[Messages]:
 
     Raises `DatasetError` naming the file, the line, the field and the remedy.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise DatasetError(f"{path}: {error.strerror or error}; `poem-build dataset` makes it") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = read_text(path, DatasetError, "`poem-build dataset` makes it")
     return [_chat(line, f"{path}: line {n}") for n, line in enumerate(text.rstrip("\n").split("\n"), 1)]
 
 

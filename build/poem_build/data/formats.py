@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from poem_build.data.chats import ROLES, Messages
 from poem_build.errors import DatasetError
+from poem_build.store.text import lines_of, read_text
 
 Shape = Literal["chatml", "alpaca", "sharegpt", "openai", "gemini"]
 SHAPES: tuple[Shape, ...] = get_args(Shape)
@@ -62,24 +63,18 @@ def write_as(path: Path, chats: Sequence[Messages], shape: Shape) -> None:
 
 
 def _entries(path: Path) -> tuple[list[tuple[int, Any]], list[tuple[int, str]]]:
-    try:
-        text = path.read_text("utf-8-sig")
-    except OSError as error:
-        raise DatasetError(f"{path}: {error.strerror or error}; give the path of a readable file") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
+    text = read_text(path, DatasetError, "give the path of a readable file")
     if text.lstrip().startswith("["):
         try:
             return list(enumerate(json.loads(text), 1)), []
         except ValueError as error:
             raise DatasetError(f"{path}: not JSON: {error}; write a list, or one object a line") from error
     entries, broken = [], []
-    for n, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                entries.append((n, json.loads(line)))
-            except ValueError as error:
-                broken.append((n, f"not JSON: {error}"))
+    for n, line in lines_of(text):
+        try:
+            entries.append((n, json.loads(line)))
+        except ValueError as error:
+            broken.append((n, f"not JSON: {error}"))
     return entries, broken
 
 

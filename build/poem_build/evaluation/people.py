@@ -24,6 +24,7 @@ from poem_build.evaluation.answers import Row
 from poem_build.evaluation.matrix import LOST, TIED, WON, Contest, Reading
 from poem_build.evaluation.report import Evaluation, Figure, Judged, Matrix
 from poem_build.judge.figures import Figures
+from poem_build.store.text import lines_of
 
 FILE = "readings.jsonl"
 """Beside the stages' folders, as one build's answers outlive it."""
@@ -103,7 +104,7 @@ def write_chosen(path: Path, reader: str, key: str, chosen: Place) -> None:
 def read_chosen(path: Path) -> dict[str, dict[str, int | None]]:
     """By reader and key, the place that was chosen: 0, 1, or None for a tie. A torn line is passed over."""
     found: dict[str, dict[str, int | None]] = defaultdict(dict)
-    for line in path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []:
+    for _, line in lines_of(path.read_text("utf-8", errors="replace") if path.is_file() else ""):
         try:
             one = Chosen.model_validate(json.loads(line))
         except (ValueError, ValidationError):

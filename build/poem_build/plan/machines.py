@@ -1,13 +1,13 @@
 """A list of GPUs with dated prices, and the work of a training → hours and dollars on each."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from poem_build.errors import PlanError
+from poem_build.recipe.lists import read_list
 
 MACHINES = Path(__file__).resolve().parents[2] / "machines.toml"
 
@@ -48,15 +48,7 @@ class Run:
 
 def load_machines(path: Path = MACHINES) -> Machines:
     """The list in a file. Raises `PlanError` naming the file, the field and what is allowed."""
-    try:
-        return Machines.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise PlanError(f"{path}: {error.strerror or error}; give a list by --machines") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise PlanError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: not TOML: {error}") from error
+    return read_list(path, Machines, PlanError, "give a list by --machines")
 
 
 def runs(machines: Machines, needed: int, operations: float, bytes_a_poem: float) -> list[Run]:

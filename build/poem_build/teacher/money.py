@@ -1,15 +1,15 @@
 """Tokens and a dated price list → dollars and yen; and a purse that cannot be overdrawn by what is still out."""
 
 import asyncio
-import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from poem_build.errors import TeacherError
+from poem_build.recipe.lists import read_list
 from poem_build.teacher.protocol import HOUR, Ask, Turn, Usage
 
 PRICES = Path(__file__).resolve().parents[2] / "prices.toml"
@@ -87,15 +87,7 @@ FREE = Price(prompt=0, cached=0, output=0, source="nothing is paid", dated="")
 
 def load_prices(path: Path = PRICES) -> Prices:
     """The list in a file. Raises `TeacherError` naming the file, the field and what is allowed."""
-    try:
-        return Prices.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except OSError as error:
-        raise TeacherError(f"{path}: {error.strerror or error}; give a price list by --prices") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise TeacherError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TeacherError(f"{path}: not TOML: {error}") from error
+    return read_list(path, Prices, TeacherError, "give a price list by --prices")
 
 
 def price_of(prices: Prices, model: str, path: Path) -> Price:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poem_build.errors import DatasetError
 from poem_build.models.family import Family, Messages
+from poem_build.store.text import lines_of, read_text
 
 
 class _Line(BaseModel):
@@ -32,13 +33,8 @@ class Preference:
 
 def read_preferences(path: Path, tokenizer: Any, talk: Family) -> list[Preference]:
     """The file's lines. Raises `DatasetError` for one that is none, or prefers what it rejects."""
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise DatasetError(f"{path}: train.preferences: cannot be read ({error.strerror}); give another") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: train.preferences: no UTF-8 ({error.reason}); save it as such") from error
-    found = [_read(path, n, line, tokenizer, talk) for n, line in enumerate(lines, 1) if line.strip()]
+    text = read_text(path, DatasetError, "give another file as train.preferences")
+    found = [_read(path, n, line, tokenizer, talk) for n, line in lines_of(text)]
     if len(found) < 2:
         raise DatasetError(f"{path}: holds {len(found)} preferences; one to learn from and one to look at are needed")
     return found

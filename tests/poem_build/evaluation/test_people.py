@@ -93,6 +93,12 @@ def test_a_later_choice_takes_an_earlier_one_s_place_and_a_torn_line_is_passed_o
     assert read_chosen(path) == {"一": {"k": None}}
 
 
+def test_only_a_line_feed_ends_a_choice(tmp_path: Path) -> None:
+    path = tmp_path / "readings.jsonl"
+    write_chosen(path, "一\u2028二", "k", "first")
+    assert read_chosen(path) == {"一\u2028二": {"k": 0}}
+
+
 def test_readers_stand_among_a_report_s_judges(pairs: list[Pairing], tmp_path: Path) -> None:
     path = tmp_path / people.FILE
     _read(path, "一", pairs, _by_hand)

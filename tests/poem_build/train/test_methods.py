@@ -170,10 +170,16 @@ def test_a_line_that_is_no_preference_is_named(tmp_path: Path, line: str, messag
     assert str(caught.value).startswith(f"{path}{message}")
 
 
+def test_only_a_line_feed_ends_a_preference(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "x\u2028x", "chosen": "y", "rejected": "z"}\n\n' * 2, "utf-8")
+    assert len(read_preferences(path, load_tokenizer(TINY), family("chatml"))) == 2
+
+
 def test_preferences_that_are_no_utf_8_are_named(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_bytes('{"prompt": "邸"'.encode("shift_jis"))
-    with pytest.raises(DatasetError, match=r"pairs\.jsonl: train\.preferences: no UTF-8 \(.*\); save it as such"):
+    with pytest.raises(DatasetError, match=r"pairs\.jsonl: byte 12 is not UTF-8; save the file as UTF-8$"):
         read_preferences(path, load_tokenizer(TINY), family("chatml"))
 
 
