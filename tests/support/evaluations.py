@@ -17,6 +17,7 @@ from poem_build.evaluation.bootstrap import Estimate
 from poem_build.evaluation.gates import EvalReport
 from poem_build.evaluation.matrix import Contest, Reading
 from poem_build.evaluation.measures import figure
+from poem_build.evaluation.outcome import Outcome
 from poem_build.evaluation.poems import Specimen
 from poem_build.evaluation.report import (
     MODEL,
@@ -26,7 +27,6 @@ from poem_build.evaluation.report import (
     Judged,
     Losses,
     Matrix,
-    Outcome,
     Provenance,
     Quantized,
     RuleRate,

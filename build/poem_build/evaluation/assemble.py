@@ -9,14 +9,13 @@ from typing import Any
 from poem_build.data.dataset import DatasetReport
 from poem_build.evaluation.gates import LINES, EvalReport, below_composer, red_lines
 from poem_build.evaluation.history import REGRESSION, changes
+from poem_build.evaluation.outcome import Outcome, Reason
 from poem_build.evaluation.report import (
     Evaluation,
     Former,
     Losses,
-    Outcome,
     Provenance,
     Quantized,
-    Reason,
 )
 from poem_build.judge.fidelity import LAST, FidelityReport
 from poem_build.models.files import model_digest

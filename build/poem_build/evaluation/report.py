@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from poem_build.errors import ArtifactError
 from poem_build.evaluation.harness import Tries
+from poem_build.evaluation.outcome import Outcome
 from poem_build.evaluation.poems import Specimen
 from poem_build.judge.figures import Figures
 from poem_build.store.folder import write_text
-from poem_build.store.red_line import Sense
 
 FILE = "report.json"
 MODEL = "model"
@@ -37,38 +37,6 @@ class Figure(Figures):
     count: int
     """Of what the value is of: hands, mostly."""
     gate: str = ""  # the key of `[gate]` that has a word on it
-
-
-class Reason(Figures):
-    """One red line of the recipe, or one thing that a reader has to know; more hands may turn what is not sure."""
-
-    gate: str
-    """The key of `[gate]`; `regression`, `below-composer`, `judge` for what no number of the recipe stands behind."""
-    what: str
-    seen: str
-    asked: str
-    """Both as an English line has them."""
-    sense: Sense | None = None
-    bound: float | None = None
-    """What is asked for as a number, where it is one."""
-    measured: bool = True
-    holds: bool
-    refuses: bool
-    """Whether it turns the verdict; what is only told does not, as a gate that a training cut short cannot pass."""
-    remedy: str = ""
-    sure: bool = True
-
-
-class Outcome(Figures):
-    """Whether the model goes on stage."""
-
-    passed: bool
-    below_composer: bool
-    """Its poems are worse than the composer's beyond the interval: the service's `POEM_WRITER=auto` asks no model."""
-    cut_short: bool
-    """The training was cut short: gates that only a whole one passes are told and not asked."""
-    reasons: list[Reason]
-    """Those that refuse come first, then those that do not hold."""
 
 
 class Judged(Figures):

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from poem_build.evaluation.history import REGRESSION, Change, changes
+from poem_build.evaluation.outcome import Reason
 from poem_build.evaluation.poems import Broken, Specimen
-from poem_build.evaluation.report import MODEL, Evaluation, Figure, Reason
+from poem_build.evaluation.report import MODEL, Evaluation, Figure
 from poem_build.report import words
 from poem_build.report.beside import beside
 from poem_build.report.crosstable import crosstables

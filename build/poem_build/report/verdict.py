@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from poem_build.evaluation.gates import LINES
 from poem_build.evaluation.history import REGRESSION, Change, changes, choice
-from poem_build.evaluation.report import Evaluation, Figure, Reason
+from poem_build.evaluation.outcome import Reason
+from poem_build.evaluation.report import Evaluation, Figure
 from poem_build.report import words
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from poem_build.evaluation.gates import LINES
 from poem_build.evaluation.names import WriterName
-from poem_build.evaluation.report import MODEL, Figure, Reason, Unit
+from poem_build.evaluation.outcome import Reason
+from poem_build.evaluation.report import MODEL, Figure, Unit
 
 WRITERS = {
     "model": "この書き手",

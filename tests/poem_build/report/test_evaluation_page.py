@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from poem_build.evaluation.history import REGRESSION, changes, choice
+from poem_build.evaluation.outcome import Reason
 from poem_build.evaluation.poems import Broken
-from poem_build.evaluation.report import Evaluation, Reason
+from poem_build.evaluation.report import Evaluation
 from poem_build.report import evaluation_page, evaluation_table, words
 from poem_build.report.evaluation_page import Piece, paragraphs, render
 from poem_build.report.plots import plots
