@@ -7,7 +7,15 @@ from typing import Any, get_args
 import click
 
 from poem_build.cli.keys import check_extra
-from poem_build.cli.options import PATH, debug_option, game_option, json_option, load_game_option, one_line_errors
+from poem_build.cli.options import (
+    PATH,
+    DefaultGroup,
+    debug_option,
+    game_option,
+    json_option,
+    load_game_option,
+    one_line_errors,
+)
 from poem_build.cli.preferences import preferences_command
 from poem_build.cli.stages import alone
 from poem_build.data import dataset
@@ -20,22 +28,9 @@ from poem_build.store.folder import write_text
 _SHOWN = 20
 """Problems on the terminal."""
 
-_stage = alone(dataset.STAGE)
-
-
-def _stage_unless_another(**given: Any) -> None:
-    """The stage itself where no command beside it is given."""
-    if click.get_current_context().invoked_subcommand is None:
-        assert _stage.callback is not None
-        _stage.callback(**given)
-
-
-dataset_group = click.Group(
-    "dataset",
-    help=f"{dataset.STAGE.summary} `check` and `convert` take any file of chats; `preferences` are for dpo.",
-    params=_stage.params,
-    callback=_stage_unless_another,
-    invoke_without_command=True,
+dataset_group = DefaultGroup(
+    alone(dataset.STAGE),
+    f"{dataset.STAGE.summary} `check` and `convert` take any file of chats; `preferences` are for dpo.",
 )
 
 

@@ -5,14 +5,14 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
 from poem_build.cli import pipeline
 from poem_build.cli.judged import harness_command, history_command, page_command, read_command
 from poem_build.cli.keys import check_extra, credentials, teacher_of
-from poem_build.cli.options import PATH, YEN, Chosen, all_of, host_option, work_options
+from poem_build.cli.options import PATH, YEN, Chosen, DefaultGroup, all_of, host_option, work_options
 from poem_build.client import Credentials
 from poem_build.engine.ollama import address
 from poem_build.errors import GateError, TeacherError
@@ -77,16 +77,7 @@ def _command(
         _evaluate(chosen, asked, as_json)
 
 
-def _unless_another(**given: Any) -> None:
-    """The evaluation itself where no command beside it is given."""
-    if click.get_current_context().invoked_subcommand is None:
-        assert _command.callback is not None
-        _command.callback(**given)
-
-
-eval_group = click.Group(
-    "eval", help=_command.help, params=_command.params, callback=_unless_another, invoke_without_command=True
-)
+eval_group = DefaultGroup(_command)
 for _beside in (read_command, harness_command, history_command, page_command):
     eval_group.add_command(_beside)
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial, reduce, wraps
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ def work_options(command: Command) -> Command:
 def chosen_options(command: Command) -> Command:
     """The options that say what the work is for; the command is given them as `chosen`."""
 
+    @wraps(command)  # its options too, which click keeps in an attribute
     def choose(
         recipe: str,
         base: str | None,
@@ -121,8 +122,6 @@ def chosen_options(command: Command) -> Command:
         with one_line_errors(debug):
             command(chosen=choose_work(recipe, base, folder, out, taught, device, adapter, unmerged=unmerged), **others)
 
-    choose.__doc__, choose.__name__ = command.__doc__, command.__name__
-    choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return all_of(
         click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
         click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
@@ -134,6 +133,24 @@ def chosen_options(command: Command) -> Command:
         click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
         debug_option,
     )(choose)
+
+
+class DefaultGroup(click.Group):
+    """A group that does what a command does where none beside it is given."""
+
+    def __init__(self, command: click.Command, summary: str | None = None) -> None:
+        def alone(**given: Any) -> None:
+            if click.get_current_context().invoked_subcommand is None:
+                assert command.callback is not None
+                command.callback(**given)
+
+        super().__init__(
+            command.name,
+            help=summary or command.help,
+            params=command.params,
+            callback=alone,
+            invoke_without_command=True,
+        )
 
 
 def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:

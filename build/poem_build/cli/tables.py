@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
 from pathlib import Path
 
 import click
@@ -48,6 +49,7 @@ def _row(recipe: Recipe) -> dict[str, object]:
 def _deck_options(command: Command) -> Command:
     """The options of a command that reads a game, or its two files alone; the command is given it as `game`."""
 
+    @wraps(command)
     def choose(
         folder: Path | None, cards: Path | None, catchphrases: Path | None, debug: bool, **others: object
     ) -> None:
@@ -57,8 +59,6 @@ def _deck_options(command: Command) -> Command:
             game = say_warnings(load_files(cards, catchphrases)) if cards or catchphrases else load_game_option(folder)
             command(game=game, **others)
 
-    choose.__doc__, choose.__name__ = command.__doc__, command.__name__
-    choose.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     return all_of(
         game_option,
         click.option("--cards", type=PATH, help="A cards.json; built in otherwise."),
