@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from poem_build.cli.options import PATH, Chosen, work_options
+from poem_build.cli.options import PATH, Chosen, folder_options
 from poem_build.export.blend import Method, blend
 
 
@@ -16,7 +16,7 @@ from poem_build.export.blend import Method, blend
 @click.option(
     "--method", type=click.Choice(get_args(Method)), default="cat", show_default=True, help="As peft calls it."
 )
-@work_options
+@folder_options
 def blend_command(chosen: Chosen, as_json: bool, adapters: tuple[str, ...], target: Path, method: Method) -> None:
     """Blend adapters of the recipe's base into one, each by its weight (1 unless given)."""
     parsed = [_parsed(text) for text in adapters]

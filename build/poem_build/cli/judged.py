@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from poem_build.cli import reports
-from poem_build.cli.options import PATH, Chosen, work_options
+from poem_build.cli.options import PATH, Chosen, folder_options, work_options
 from poem_build.errors import ArtifactError, ReadingError
 from poem_build.evaluation import harness, history, people
 from poem_build.evaluation.names import COMPOSER
@@ -94,7 +94,7 @@ def harness_command(
 
 
 @click.command("history")
-@work_options
+@folder_options
 def history_command(chosen: Chosen, as_json: bool) -> None:
     """Show how the builds went, draw the trend, and say where one fell."""
     room = chosen.out / history.FOLDER
@@ -115,7 +115,7 @@ def history_command(chosen: Chosen, as_json: bool) -> None:
 
 
 @click.command("page")
-@work_options
+@folder_options
 @click.option(
     "--to",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -98,43 +98,6 @@ class Chosen:
         )
 
 
-def work_options(command: Command) -> Command:
-    """The options of a command that works on a recipe for a game and says how it ended: `chosen` and `as_json`."""
-    return chosen_options(json_option(command))
-
-
-def chosen_options(command: Command) -> Command:
-    """The options that say what the work is for; the command is given them as `chosen`."""
-
-    @wraps(command)  # its options too, which click keeps in an attribute
-    def choose(
-        recipe: str,
-        base: str | None,
-        adapter: Path | None,
-        taught: Path | None,
-        device: str | None,
-        unmerged: bool,
-        folder: Path | None,
-        out: Path | None,
-        debug: bool,
-        **others: object,
-    ) -> None:
-        with one_line_errors(debug):
-            command(chosen=choose_work(recipe, base, folder, out, taught, device, adapter, unmerged=unmerged), **others)
-
-    return all_of(
-        click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
-        click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
-        click.option("--adapter", type=PATH, help="A folder with an adapter, trained or blended.  [trained here]"),
-        click.option("--taught", type=PATH, help="A folder of poems that `teacher run` left.  [composed ones]"),
-        click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [the best that is there]"),
-        click.option("--unmerged", is_flag=True, help="Serve the adapter beside a base that games share, not merged."),
-        game_option,
-        click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]"),
-        debug_option,
-    )(choose)
-
-
 class DefaultGroup(click.Group):
     """A group that does what a command does where none beside it is given."""
 
@@ -156,6 +119,61 @@ class DefaultGroup(click.Group):
 def all_of(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """The options as one, shown in this order."""
     return partial(reduce, lambda command, option: option(command), options[::-1])
+
+
+_recipe_options = all_of(
+    click.option("--recipe", default="tiny", show_default=True, help="A recipe's name, or a TOML file."),
+    click.option("--base", help="Another base: a folder, a GGUF file or owner/name@revision.  [the recipe's]"),
+    game_option,
+)
+_build_options = all_of(
+    click.option("--adapter", type=PATH, help="A folder with an adapter, trained or blended.  [trained here]"),
+    click.option("--taught", type=PATH, help="A folder of poems that `teacher run` left.  [composed ones]"),
+    click.option("--device", type=click.Choice(DEVICES), help="Where models run.  [the best that is there]"),
+    click.option("--unmerged", is_flag=True, help="Serve the adapter beside a base that games share, not merged."),
+)
+"""What the artifacts follow from besides the recipe: a command that makes them or looks for the right ones asks it."""
+_out_option = click.option("--out", type=PATH, help="Folder of the artifacts.  [artifacts/RECIPE[-GAME]]")
+
+
+def recipe_options(command: Command) -> Command:
+    """The options of a command that reads a recipe and a game and nothing that was made: `chosen` and `as_json`."""
+    return _chosen(json_option(command), _recipe_options)
+
+
+def folder_options(command: Command) -> Command:
+    """The same, for one that also meets the folder of the artifacts, however these were made."""
+    return _chosen(json_option(command), _recipe_options, _out_option)
+
+
+def work_options(command: Command) -> Command:
+    """The options of a command that works on a recipe for a game and says how it ended: `chosen` and `as_json`."""
+    return chosen_options(json_option(command))
+
+
+def chosen_options(command: Command) -> Command:
+    """The options that say what the work is for; the command is given them as `chosen`."""
+    return _chosen(command, _recipe_options, _build_options, _out_option)
+
+
+def _chosen(command: Command, *options: Callable[[Command], Command]) -> Command:
+    @wraps(command)  # its options too, which click keeps in an attribute
+    def choose(
+        recipe: str,
+        base: str | None,
+        folder: Path | None,
+        debug: bool,
+        adapter: Path | None = None,
+        taught: Path | None = None,
+        device: str | None = None,
+        unmerged: bool = False,
+        out: Path | None = None,
+        **others: object,
+    ) -> None:
+        with one_line_errors(debug):
+            command(chosen=choose_work(recipe, base, folder, out, taught, device, adapter, unmerged=unmerged), **others)
+
+    return all_of(*options, debug_option)(choose)
 
 
 def choose_work(

@@ -10,7 +10,16 @@ from typing import Any, get_args
 import click
 
 from poem_build.cli.keys import check_extra, teacher_of
-from poem_build.cli.options import PATH, YEN, Chosen, all_of, host_option, one_line_errors, work_options
+from poem_build.cli.options import (
+    PATH,
+    YEN,
+    Chosen,
+    all_of,
+    folder_options,
+    host_option,
+    one_line_errors,
+    recipe_options,
+)
 from poem_build.data import lessons
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
@@ -93,7 +102,7 @@ class _Work:
 
 
 @teacher_group.command("run")
-@work_options
+@folder_options
 @click.option("--what", type=click.Choice(["poems", "words", "table"]), default="poems", show_default=True)
 @hands_options
 @asked_options
@@ -170,7 +179,7 @@ def _print(done: Taught, where: Path, as_json: bool) -> None:
 
 @teacher_group.command("export")
 @click.argument("target", type=PATH)
-@work_options
+@folder_options
 @hands_options
 @click.option("--format", "form", type=click.Choice(get_args(Format)), default="gemini", show_default=True)
 @click.option("--model", help="As its maker calls it.  [the recipe's]")
@@ -187,7 +196,7 @@ def export_command(
 
 @teacher_group.command("import")
 @click.argument("source", type=PATH)
-@work_options
+@folder_options
 @hands_options
 def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | None, hands: int | None) -> None:
     """Take the answers in SOURCE (Gemini's or OpenAI's batch output, or pairs, title and poem a line), all checked."""
@@ -199,7 +208,7 @@ def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | Non
 
 
 @click.command("costs")
-@work_options
+@recipe_options
 @hands_options
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Times a tuned model sees a poem.")
 @click.option("--model", help="The cloud teacher.  [the recipe's]")
