@@ -119,8 +119,9 @@ def _trained(way: str, folder: Path, steps: int, batch: int) -> dict[str, Any]:
     from poem_build.models.family import family
     from poem_build.models.load import load_tokenizer
     from poem_build.models.shapes import of_folder
+    from poem_build.plan.lengths import Lengths
     from poem_build.plan.memory import training_needs
-    from poem_build.plan.plan import Lengths, training_of
+    from poem_build.plan.plan import training_of
     from poem_build.recipe.training import Train
     from poem_build.train import methods
     from poem_build.train.protocol import Setup

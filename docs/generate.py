@@ -6,10 +6,10 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from poem.game import builtin_game
-from poem_build.cli.checks import lengths_of
 from poem_build.cli.main import cli
 from poem_build.models.family import family
 from poem_build.models.shapes import shape_of
+from poem_build.plan.lengths import lengths_of
 from poem_build.plan.memory import serve_need, training_needs
 from poem_build.plan.plan import training_of
 from poem_build.recipe.schema import Recipe, family_names, load_recipe, recipe_names

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from poem.model_keys import Verdict
 from poem_build.cli import reports
-from poem_build.cli.checks import check_stage
 from poem_build.data import dataset
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
@@ -19,6 +18,7 @@ from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
 from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing, write_standing
+from poem_build.plan.check import check_stage
 from poem_build.recipe.schema import Recipe
 from poem_build.report import fidelity_table, serving_table
 from poem_build.ship import register

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from poem_build.cli.checks import lengths_of, machine_here
 from poem_build.cli.options import PATH, Chosen, all_of, work_options
 from poem_build.errors import PlanError
 from poem_build.models.shapes import shape_of
+from poem_build.plan.lengths import lengths_of
+from poem_build.plan.machine import GIGA, Machine, machine_here
 from poem_build.plan.machines import MACHINES, Machines, load_machines
-from poem_build.plan.plan import Machine, Plan, plan, settings_that_fit
+from poem_build.plan.plan import Plan, plan, settings_that_fit
 from poem_build.recipe.schema import load_recipe, recipe_names
 from poem_build.report import plan_table
 from poem_build.teacher.money import PRICES, load_prices
 
-_GIGA = 1e9
 sizes_options = all_of(
     click.option("--vram", type=click.FloatRange(0), metavar="GB", help="Memory of the GPU.  [this machine's]"),
     click.option("--gpus", type=click.IntRange(1), metavar="N", help="How many such GPUs.  [this machine's, or 1]"),
@@ -43,9 +43,9 @@ def plan_command(
     """Tell what a recipe takes: memory, disk, time, money, licences. Ends with 1 where it does not fit."""
     here = machine_here(chosen.out)
     machine = Machine(
-        here.vram if vram is None else (vram * _GIGA or None),
-        here.ram if ram is None else ram * _GIGA,
-        here.disk if disk is None else disk * _GIGA,
+        here.vram if vram is None else (vram * GIGA or None),
+        here.ram if ram is None else ram * GIGA,
+        here.disk if disk is None else disk * GIGA,
         here.gpus if gpus is None else gpus,
     )
     machines, prices = load_machines(machines_path), load_prices(prices_path)

@@ -20,12 +20,12 @@ from poem_build.data.near import Near
 from poem_build.data.personal import personal
 from poem_build.data.runs import distinct, runs
 from poem_build.errors import DatasetError
+from poem_build.teacher.money import TOKENS_A_CHARACTER
 
 NEARLY_THE_SAME = 0.6
 """Likeness of two poems by runs of three characters; two that share half of their sentences have about a third."""
 _TIC_RUN, _TIC_SHARE, _TICS = 6, 0.05, 10
 """A tic is a run of so many characters in more than that share of the poems."""
-_TOKENS_A_CHARACTER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def check_files(paths: Sequence[Path], game: Game) -> Findings:
 
 def _file(read: Chats) -> dict[str, Any]:
     characters = sum(len(message["content"]) for _, chat in read.chats for message in chat)
-    tokens = round(characters * _TOKENS_A_CHARACTER)
+    tokens = round(characters * TOKENS_A_CHARACTER)
     return {"shape": read.shape, "chats": len(read.chats), "broken": len(read.broken), "tokens_about": tokens}
 
 

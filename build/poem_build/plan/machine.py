@@ -1,12 +1,48 @@
 """This machine → the memory and disk that are free on it, and one line for work that they are too small for."""
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from poem_build.errors import PlanError
+from poem_build.plan.memory import Need
 
 GIGA = 1e9
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Bytes that are there; `vram` None where there is no GPU."""
+
+    vram: float | None
+    ram: float
+    disk: float
+    gpus: int = 1
+    """As large as the first."""
+
+    def lacks(self, needs: Sequence[Need], disk: int) -> list[str]:
+        """What does not fit, each in a few words."""
+        have = {"gpu": self.vram or 0.0, "ram": self.ram}
+        names = {"gpu": "GPU memory", "ram": "memory"}
+        found = [
+            f"{one.stage} takes {one.total / GIGA:.3g} GB of {names[one.place]}, {have[one.place] / GIGA:.3g} are there"
+            for one in needs
+            if one.total > have[one.place]
+        ]
+        if disk > self.disk:
+            found.append(f"its files take {disk / GIGA:.3g} GB of disk, {self.disk / GIGA:.3g} are there")
+        return found
+
+    def lacks_gpu_alone(self, needs: Sequence[Need], disk: int) -> bool:
+        """Whether a larger GPU would be enough."""
+        return not replace(self, vram=float("inf")).lacks(needs, disk)
+
+
+def machine_here(out: Path) -> Machine:
+    """What is free on this machine, and where the artifacts are put."""
+    return Machine(free_vram(), free_memory(), free_disk(out), gpu_count())
 
 
 def free_memory() -> int:

@@ -1,12 +1,14 @@
 """A recipe, its shape and a machine → what making and serving its model takes, and whether it fits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from poem_build.models.device import device_of
 from poem_build.plan import memory
+from poem_build.plan.lengths import Lengths
 from poem_build.plan.licence import Verdict, verdicts
+from poem_build.plan.machine import Machine
 from poem_build.plan.machines import Machines, Run, runs
 from poem_build.plan.memory import Need, Training
 from poem_build.plan.sizes import Size, size, table
@@ -15,47 +17,8 @@ from poem_build.recipe.schema import Recipe
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.training import BITS_OF
 
-_GIGA = 1e9
 _PASSES = {"full": 6}
 """Operations a weight and token: two forward, two for the inputs' gradients, two for its own, if it is trained."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Bytes that are there; `vram` None where there is no GPU."""
-
-    vram: float | None
-    ram: float
-    disk: float
-    gpus: int = 1
-    """As large as the first."""
-
-    def lacks(self, needs: Sequence[Need], disk: int) -> list[str]:
-        """What does not fit, each in a few words."""
-        have = {"gpu": self.vram or 0.0, "ram": self.ram}
-        names = {"gpu": "GPU memory", "ram": "memory"}
-        found = [
-            f"{one.stage} takes {one.total / _GIGA:.3g} GB of {names[one.place]}, "
-            f"{have[one.place] / _GIGA:.3g} are there"
-            for one in needs
-            if one.total > have[one.place]
-        ]
-        if disk > self.disk:
-            found.append(f"its files take {disk / _GIGA:.3g} GB of disk, {self.disk / _GIGA:.3g} are there")
-        return found
-
-    def lacks_gpu_alone(self, needs: Sequence[Need], disk: int) -> bool:
-        """Whether a larger GPU would be enough."""
-        return not replace(self, vram=float("inf")).lacks(needs, disk)
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of an example, and of its answer; examples of the data set."""
-
-    example: int
-    answer: int
-    examples: int
 
 
 @dataclass(frozen=True)

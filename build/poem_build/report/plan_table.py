@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from poem_build.plan.machine import GIGA
 from poem_build.plan.plan import Plan
 from poem_build.plan.sizes import LOSS_SOURCE
 from poem_build.report.markdown import table
 from poem_build.teacher.money import Prices
-
-_GIGA = 1e9
 
 
 def render(name: str, made: Plan, prices: Prices, lacks: Sequence[str], nearest: str) -> str:
@@ -33,7 +32,7 @@ def render(name: str, made: Plan, prices: Prices, lacks: Sequence[str], nearest:
     services = [[who, f"${made.trained_tokens * one.train / 1e6:.2f}", one.dated] for who, one in prices.tuning.items()]
     terms = [[one.of, one.terms, one.ship, one.sell, one.name] for one in made.verdicts]
     parts = [
-        f"{name}: {made.shape.parameters / _GIGA:.3g}B parameters, {trained}; download {_gb(made.download)} GB, disk "
+        f"{name}: {made.shape.parameters / GIGA:.3g}B parameters, {trained}; download {_gb(made.download)} GB, disk "
         f"{_gb(made.disk)} GB. All figures are computed.",
         table(["stage", "where", "GB", "of it"], stages),
         table(["quantized", "GB", "of FP32", "perplexity added"], kinds),
@@ -69,7 +68,7 @@ def as_json(name: str, made: Plan, prices: Prices, lacks: Sequence[str], nearest
 
 
 def _gb(size: int) -> str:
-    return f"{size / _GIGA:.3g}"
+    return f"{size / GIGA:.3g}"
 
 
 def _or(value: float | None, form: str) -> str:

@@ -16,7 +16,7 @@ PRICES = Path(__file__).resolve().parents[2] / "prices.toml"
 _MILLION = 1e6
 _KINDS = {"prompt": "prompt", "cached": "cached", "output": "output", "stored": "cached_hour"}
 """What is paid for, and the name of its price."""
-_TOKENS_A_CHARACTER = 0.8
+TOKENS_A_CHARACTER = 0.8
 """Of Japanese text, for an estimate: what tokenizers of 2025 take is from 0.6 to 1."""
 
 
@@ -105,7 +105,7 @@ def price_of(prices: Prices, model: str, path: Path) -> Price:
 
 def expected(ask: Ask, answer_characters: int, kept_s: float = 0) -> Usage:
     """The tokens that a question will take, by its characters, with the fixed prompt kept for so long, or sent."""
-    system, user, output = (round(n * _TOKENS_A_CHARACTER) for n in (len(ask.system), len(ask.user), answer_characters))
+    system, user, output = (round(n * TOKENS_A_CHARACTER) for n in (len(ask.system), len(ask.user), answer_characters))
     if not kept_s:
         return Usage(prompt=system + user, output=output)
     return Usage(prompt=user, cached=system, output=output, stored=system * kept_s / HOUR)

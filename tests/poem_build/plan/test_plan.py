@@ -11,14 +11,16 @@ from click.testing import CliRunner, Result
 
 from bench.memory import measured, peak
 from poem.game import builtin_game
-from poem_build.cli.checks import check_stage, lengths_of, machine_here
 from poem_build.cli.main import cli
 from poem_build.errors import PlanError
 from poem_build.export.quantization import quantize_file
 from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, sizes
+from poem_build.plan.check import check_stage
+from poem_build.plan.lengths import lengths_of
+from poem_build.plan.machine import Machine, machine_here
 from poem_build.plan.machines import MACHINES, load_machines, runs
-from poem_build.plan.plan import Machine, nearer, training_of
+from poem_build.plan.plan import nearer, training_of
 from poem_build.recipe import presets
 from poem_build.recipe.schema import load_recipe, recipe_names
 from poem_build.recipe.training import BITS_OF, Method, Train
