@@ -5,11 +5,9 @@ is `assemble`'s to say.
 """
 
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from poem.model_keys import ADAPTER_FILE
@@ -25,7 +23,7 @@ from poem_build.evaluation.specimen import specimens
 from poem_build.evaluation.writers import Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
-from poem_build.models.device import device_of
+from poem_build.models.device import device_of, look
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.origin import read_origin
 from poem_build.recipe.quantize import MIXTURES
@@ -153,11 +151,7 @@ def run(job: Job, asked: Wishes) -> EvalReport:
 
 def device() -> str:
     """What the model ran on here: the processor and how many cores of it."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text("utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else name}, {os.cpu_count()} cores"
+    return f"{look().cpu}, {os.cpu_count()} cores"
 
 
 def _teachers(job: Job) -> set[str]:

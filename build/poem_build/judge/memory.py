@@ -1,7 +1,6 @@
 """A served model, a process → the memory that it takes."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from poem_build.engine import ollama
@@ -25,29 +24,29 @@ def memory_of(host: str, model: str) -> Memory:
     return Memory(
         ps_mb=_mb(found.get("size")),
         vram_mb=_mb(found.get("size_vram")),
-        resident_mb=resident_mb(_runner(blob.group())) if blob else None,
+        resident_mb=resident_mb(runner(blob.group())) if blob else None,
     )
 
 
-def _runner(blob: str) -> int | None:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = path.read_bytes()
-        except OSError:
-            continue  # it has ended meanwhile, or is not ours to read
-        if b"llama-server" in arguments and blob.encode() in arguments:
-            return int(path.parent.name)
+def runner(blob: str) -> int | None:
+    """The process of the llama-server that has the blob loaded, if it is on this machine and ours to read."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        arguments = " ".join(process.info["cmdline"] or ())  # None where it is not ours to read
+        if "llama-server" in arguments and blob in arguments:
+            return int(process.pid)
     return None
 
 
 def resident_mb(pid: int | None) -> float | None:
     """MB of the process that lie in memory, where that can be told."""
+    import psutil
+
     try:
-        status = Path(f"/proc/{pid}/status").read_text("utf-8")
-    except OSError:
+        return None if pid is None else _mb(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return None
-    found = re.search(r"VmRSS:\s*(\d+) kB", status)
-    return _mb(int(found.group(1)) * 1024) if found else None
 
 
 def _mb(size: int | None) -> float | None:
