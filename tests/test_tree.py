@@ -2,9 +2,12 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,24 @@ def test_imports_run_from_build_and_service_to_the_game_and_no_other_way() -> No
         for name in _imports(path) & PACKAGES.keys() - allowed[package]
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("package", "extras"),
+    [("poem_build", ["build", "gpu", "teacher"]), ("poem_service", ["service", "postgresql", "embedded"])],
+)
+def test_what_is_imported_is_declared(package: str, extras: list[str]) -> None:
+    """In pyproject.toml, though something else that is installed may bring it along."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    declared = {_normal(re.split(r"[^\w.-]", line)[0]) for extra in extras for line in project[extra]}
+    brought = packages_distributions()
+    foreign = {name for path in MODULES[package] for name in _imports(path)}
+    foreign -= {*sys.stdlib_module_names, *PACKAGES, "unsloth"}  # which wants a transformers below ours
+    assert {name for name in foreign if not declared & set(map(_normal, brought.get(name, [])))} == set()
+
+
+def _normal(distribution: str) -> str:
+    return re.sub("[-_.]+", "-", distribution).lower()
 
 
 def test_the_game_needs_the_standard_library_only() -> None:
