@@ -11,11 +11,10 @@ from poem_build.errors import TeacherError
 from poem_build.teacher.journal import Journal
 from poem_build.teacher.money import Price, Purse
 from poem_build.teacher.pace import Pace
-from poem_build.teacher.protocol import Ask, BusyError, FailedError, LostError, Said, Teacher, Turn
+from poem_build.teacher.patience import patiently
+from poem_build.teacher.protocol import Ask, BusyError, FailedError, Said, Teacher, Turn
 
 T = TypeVar("T")
-_PATIENCE = 8
-"""Times in a row that a question may be refused for now, fail or get lost until we give up."""
 _ENDED = {
     "length": "the answer was cut off at the most tokens that it may have; write less",
     "safety": "the answer was withheld by the teacher's safety filter; choose other words",
@@ -110,23 +109,8 @@ class Asking(Generic[T]):
 
     async def _ask(self, ask: Ask, turns: list[Turn]) -> None:
         """One answer, in the journal; asked again while the teacher is busy or out of order."""
-        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
         most = self.terms.price.most(ask, turns, self.terms.max_tokens, kept_s=self._keeping_s(ask))
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type((BusyError, FailedError, LostError)),
-            wait=wait_random_exponential(multiplier=0.5, max=60),
-            stop=stop_after_attempt(_PATIENCE),
-            reraise=True,
-        )
-        try:
-            async for attempt in retrying:
-                with attempt:
-                    await self._ask_once(ask, turns, most)
-        except (BusyError, FailedError, LostError) as error:
-            raise TeacherError(
-                f"{self.teacher.name}: {error}, {_PATIENCE} times in a row; what was answered is kept, try again later"
-            ) from error
+        await patiently(self.teacher.name, lambda: self._ask_once(ask, turns, most))
 
     def _keeping_s(self, ask: Ask) -> float:
         """For how long this question may have its fixed prompt kept: the first of them, and one in half that time."""

@@ -10,6 +10,7 @@ import httpx
 from poem_build.client import async_client
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
+from poem_build.teacher.patience import patiently
 from poem_build.teacher.protocol import HOUR, Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
 from poem_build.teacher.wire import again, lost, seconds_of
 
@@ -24,7 +25,6 @@ ENDED: Mapping[str, Ended] = {
 }
 _RENEW = 0.5
 """The kept prompt is renewed when so much of its time is over."""
-_PATIENCE = 6
 KEY = "GEMINI_API_KEY"
 ADDRESS = "GEMINI_BASE_URL"
 
@@ -116,17 +116,8 @@ class Gemini:
             raise TeacherError(f"gemini: {error}; what was answered is kept, try again later") from error
 
     async def patiently(self, call: Callable[[], Any]) -> Any:
-        """What the call gives, tried again while Gemini is busy or out of order. Raises `TeacherError` in the end."""
-        for n in range(1, _PATIENCE + 1):
-            try:
-                return await self._call(call())
-            except (BusyError, FailedError, LostError) as error:
-                told = str(error)
-                if n < _PATIENCE:
-                    await asyncio.sleep(getattr(error, "seconds", None) or min(2 ** (n - 1), 60))
-        raise TeacherError(
-            f"gemini: {told}, {_PATIENCE} times in a row; what is in the journal is kept, try again later"
-        )
+        """What the call gives, made anew while Gemini is busy or out of order. Raises `TeacherError` in the end."""
+        return await patiently(self.name, lambda: self._call(call()))
 
     async def _keep(self, system: str) -> str | None:
         """The name under which Gemini keeps the prompt for us, its time renewed; None if it is to be sent."""
