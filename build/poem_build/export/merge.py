@@ -17,11 +17,9 @@ from poem_build.models.files import CHAT_TEMPLATE, LICENCES
 from poem_build.models.load import is_whole_model, load_adapted, load_model, load_tokenizer, skeleton, translated
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.plan.machine import check_disk, check_memory
+from poem_build.plan.memory import LIBRARIES, PEFT
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage
-
-_LIBRARIES = 500_000_000
-"""Bytes that Python, PyTorch and transformers take before there is a model."""
 
 
 class MergeReport(Report):
@@ -123,7 +121,7 @@ def _by_peft(base: Path, adapter: Path, shape: Any, target: Path, unplain: str) 
     added = sum(place.size for place in tensors.in_file(adapter / edits.WEIGHTS).values())
     largest = 2 * max(tensor.numel() * 4 for tensor in shape.state_dict().values())
     remedy = "merge it on a larger machine, or train a plain LoRA, which needs next to none"
-    check_memory(sum(sizes) + added + largest + _LIBRARIES, f"merge by peft ({unplain})", remedy)
+    check_memory(sum(sizes) + added + largest + LIBRARIES + PEFT, f"merge by peft ({unplain})", remedy)
     check_disk(sum(sizes), "merge", target)
     with translated(adapter):
         merged = load_adapted(load_model(base, "auto"), adapter).merge_and_unload()
