@@ -61,7 +61,7 @@ def _fetch_file(model: str, name: str, commit: str, room: Path) -> None:
     # `snapshot_download` goes on with the next file; within one it begins anew in another process.
     import huggingface_hub
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented so
 
     whole, part = room / name, room / f"{name}.part"
     if whole.is_file():
