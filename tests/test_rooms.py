@@ -25,7 +25,7 @@ BUILD_ROOMS: dict[str, set[str]] = {
     "judge": {"export", "engine", "data", "plan", "models", "store", "recipe"},
     "export": {"engine", "data", "plan", "models", "store", "recipe"},
     "engine": {"models", "recipe"},
-    "train": {"data", "teacher", "models", "store", "recipe"},
+    "train": {"data", "plan", "teacher", "models", "store", "recipe"},
     "data": {"teacher", "models", "store", "recipe"},
     "plan": {"teacher", "models", "recipe"},
     "teacher": {"store", "recipe"},

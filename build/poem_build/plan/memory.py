@@ -9,7 +9,7 @@ from typing import Literal
 
 from poem_build.plan.sizes import size
 from poem_build.recipe.shape import Shape
-from poem_build.recipe.training import Method
+from poem_build.recipe.training import Method, Train
 
 LIBRARIES = 620_000_000
 """Python with PyTorch and transformers, before there is a model."""
@@ -52,7 +52,7 @@ class Training:
     r: int
     dropout: bool
     micro_batch: int
-    checkpointing: bool
+    gradient_checkpointing: bool
     offload: str
     tokens: int
     """Of the longest example."""
@@ -60,6 +60,24 @@ class Training:
     """Of these, in its answer."""
     new_tokens: int = 0
     launch: str = "single"
+
+    @classmethod
+    def of(cls, spec: Train, dtype: str, tokens: int, answer: int) -> "Training":
+        """As the recipe has it, in that number format, the longest example and its answer having so many tokens."""
+        return cls(
+            method=spec.method,
+            bits=spec.weight_bits,
+            number=4 if dtype == "float32" else 2,
+            r=spec.r,
+            dropout=bool(spec.lora_dropout),
+            micro_batch=spec.micro_batch or spec.batch,
+            gradient_checkpointing=spec.gradient_checkpointing,
+            offload=spec.offload,
+            tokens=tokens,
+            answer=answer,
+            new_tokens=len(spec.new_tokens) * 3,
+            launch=spec.launch,
+        )
 
 
 @dataclass(frozen=True)
@@ -185,8 +203,8 @@ def _activations(shape: Shape, how: Training, place: Place) -> int:
     With checkpointing each layer leaves its input alone, and one layer at a time the rest (the same, section 5).
     """
     tokens = _sequences(how) * how.tokens
-    layers = 1 if how.checkpointing else shape.layers
-    kept = shape.hidden_size * how.number * shape.layers if how.checkpointing else 0
+    layers = 1 if how.gradient_checkpointing else shape.layers
+    kept = shape.hidden_size * how.number * shape.layers if how.gradient_checkpointing else 0
     return tokens * (_of_a_layer(shape, how, place) * layers + kept)
 
 
@@ -232,7 +250,7 @@ def _not_given_back(shape: Shape, how: Training) -> int:
 
     Four trainings of `tiny`'s shape (one example and eight, with dropout, with checkpoints) are met within 2 % so.
     """
-    return _activations(shape, replace(how, dropout=False, checkpointing=False), "ram")
+    return _activations(shape, replace(how, dropout=False, gradient_checkpointing=False), "ram")
 
 
 def _feed(shape: Shape) -> int:

@@ -1,6 +1,7 @@
 """A recipe, its shape and a machine → what making and serving its model takes, and whether it fits."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,7 +45,7 @@ def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machi
     gpu_needs = memory.training_needs(shape, on_gpu, "gpu", machine.gpus) if on_gpu else []
     served = memory.serve_need(shape, recipe.serve.num_ctx, "gpu", SERVED_MIXTURE)
     tokens = lengths.example * lengths.examples * (recipe.train.epochs if recipe.train else 0)
-    passes = _PASSES.get(on_gpu.method, 4) + 2 * on_gpu.checkpointing if on_gpu else 0
+    passes = _PASSES.get(on_gpu.method, 4) + 2 * on_gpu.gradient_checkpointing if on_gpu else 0
     read = size(shape, SERVED_MIXTURE) * shape.active / shape.parameters * lengths.answer
     largest = max(one.total for one in (*gpu_needs, served) if one.place == "gpu")
     return Plan(
@@ -66,20 +67,7 @@ def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool) -> Training | No
     if spec is None:
         return None
     dtype = "bfloat16" if gpu else device_of(recipe.model_copy(update={"device": "cpu"})).dtype
-    return Training(
-        method=spec.method,
-        bits=spec.weight_bits,
-        number=4 if dtype == "float32" else 2,
-        r=spec.r,
-        dropout=bool(spec.lora_dropout),
-        micro_batch=spec.micro_batch or spec.batch,
-        checkpointing=spec.gradient_checkpointing,
-        offload=spec.offload,
-        tokens=lengths.example,
-        answer=lengths.answer,
-        new_tokens=len(spec.new_tokens) * 3,
-        launch=spec.launch,
-    )
+    return Training.of(spec, dtype, lengths.example, lengths.answer)
 
 
 def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Lengths, machine: Machine) -> Iterator[Need]:
@@ -97,43 +85,47 @@ def disk_of(recipe: Recipe, shape: Shape, how: Training | None) -> int:
     """Bytes of base, merged model, f16 and the quantized files, and of two checkpoints of what is trained."""
     whole = 2 * shape.parameters
     trained = shape.adapter_parameters(how.r) if how and how.method != "full" else shape.parameters
-    nominal = sum(size(shape, kind) if kind in _TOLD else whole for kind in recipe.quantize.made)
-    return whole * (3 if how else 2) + nominal + (2 * 12 * trained if how else 0)
+    quantized = sum(size(shape, kind) for kind in recipe.quantize.made)
+    return whole * (3 if how else 2) + quantized + (2 * 12 * trained if how else 0)
 
 
-_TOLD = frozenset({"F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"})
+def lighter(how: Training, place: memory.Place) -> Iterator[dict[str, Any]]:
+    """Changes of `[train]` that take less, each by itself; first those that change nothing of the result."""
+    if how.micro_batch > 1:
+        yield {"micro_batch": how.micro_batch // 2}
+    if not how.gradient_checkpointing:
+        yield {"gradient_checkpointing": True}
+    if how.method == "full":
+        yield {"method": "lora"}
+    elif how.bits > 4:
+        allowed = (4, 8) if place == "gpu" else (4,)  # eight are a GPU's alone
+        narrower = [bits for bits in BITS_OF[how.method] if bits < how.bits and bits in allowed]
+        yield {"bits": max(narrower)} if narrower else {"method": "qlora", "bits": 4}
 
 
-def nearer(how: Training) -> Iterator[tuple[str, Training]]:
+def nearer(how: Training, place: memory.Place) -> Iterator[tuple[str, Training]]:
     """The settings that take less, one more at a time, as `[train]` says them."""
-    fewer = [how.micro_batch >> n for n in range(1, how.micro_batch.bit_length())]
-    narrower = [bits for bits in BITS_OF[how.method] if bits < how.bits]
-    changes: list[tuple[str, dict[str, Any]]] = [
-        *((f"micro_batch = {size}", {"micro_batch": size}) for size in fewer),
-        ("gradient_checkpointing = true", {"checkpointing": True}),
-        *((f"bits = {bits}", {"bits": bits}) for bits in narrower),
-    ]
-    if 4 not in BITS_OF[how.method]:
-        changes.append(('bits = 4, method = "qlora"', {"bits": 4, "method": "qlora"}))
-    said: dict[str, str] = {}
-    for text, change in changes:
-        if (now := replace(how, **change)) != how:
-            how = now
-            said[text.split(" ")[0]] = text
-            yield ", ".join(said.values()), how
+    said: dict[str, Any] = {}
+    while change := next(lighter(how, place), None):
+        how = replace(how, **change)
+        said |= change
+        yield worded(said), how
+
+
+def worded(change: Mapping[str, Any]) -> str:
+    """Settings as TOML says them, in one line."""
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in change.items())
 
 
 def settings_that_fit(made: Plan, machine: Machine) -> str:
     """The least change of `[train]` with which all would fit; empty if none does."""
-    if made.how is None:
+    place: memory.Place = "ram" if machine.vram is None else "gpu"
+    if made.how is None or (place == "ram" and made.how.method == "unsloth"):  # a GPU's alone
         return ""
     others = [one for one in made.needs if one.stage != "train"]
     if machine.lacks(others, made.disk):
         return ""
-    place: memory.Place = "ram" if machine.vram is None else "gpu"
-    for text, how in nearer(made.how):
-        if place == "ram" and (how.bits == 8 or how.method == "unsloth"):  # a GPU's alone
-            continue
+    for text, how in nearer(made.how, place):
         if not machine.lacks(memory.training_needs(made.shape, how, place, machine.gpus), made.disk):
             return text
     return ""

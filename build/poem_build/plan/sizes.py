@@ -7,6 +7,7 @@ taken for rows that no block of 256 fits.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.shape import Matrix, Shape
 
 BITS = {
@@ -45,7 +46,9 @@ def table(shape: Shape) -> list[Size]:
 
 
 def size(shape: Shape, mixture: str) -> int:
-    """Bytes of the weights."""
+    """Bytes of the weights; of a mixture whose rules are not here, by about how many bits a weight takes in it."""
+    if mixture not in ("F32", "F16", *_KINDS):
+        return round(shape.parameters * MIXTURES[mixture] / 8)
     bits = 0.0
     for matrix in shape.matrices:
         one = matrix.rows * matrix.columns

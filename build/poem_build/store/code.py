@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import cast
 
 PACKAGES = ("poem", "poem_build")
-FRAME = ("poem_build.store", "poem_build.recipe", "poem_build.errors", "poem_build.progress", "poem.errors")
-"""What carries a stage's work about and has no part in its result: what a recipe says stands in the key itself."""
+FRAME = (
+    *("poem_build.store", "poem_build.recipe", "poem_build.plan", "poem_build.errors", "poem_build.progress"),
+    "poem.errors",
+)
+"""What carries a stage's work about or asks whether there is room for it, and has no part in its result: what a recipe
+says stands in the key itself."""
 
 
 def code_digests(module: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from poem_build.models.context import check_context, check_poem_prompts
 from poem_build.models.device import Device, device_of, key_of
 from poem_build.models.load import load_tokenizer
 from poem_build.models.origin import Longest, read_origin, write_origin
+from poem_build.plan.memory import Training
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.training import Method
 from poem_build.store.artifact import Report
@@ -60,7 +61,9 @@ def run(job: Job) -> TrainReport:
     device = device_of(recipe)
     launch.check_offload(spec, device)
     setup = Setup(base, talk, spec, device, job.folder, job.room)
-    with scarce.named(spec, shapes.of_folder(base), longest.example, device):
+    answer = max(len(tokens.answer) for tokens in train + valid)
+    how = Training.of(spec, device.dtype, longest.example, answer)
+    with scarce.named(how, shapes.of_folder(base), device):
         if spec.launch == "single":
             trained = methods.trainer(spec.method).train(setup, train, valid)
         else:

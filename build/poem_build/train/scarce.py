@@ -1,22 +1,18 @@
-"""A training that finds no memory → one line: the three settings to change and what each of them saves, computed."""
+"""A training that finds no memory → one line: the settings to change and what each saves, as the plan reckons it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 from poem_build.errors import DeviceError
 from poem_build.models.device import Device
+from poem_build.plan.machine import GIGA, gpu_count
+from poem_build.plan.memory import Place, Training, training_needs
+from poem_build.plan.plan import lighter, worded
 from poem_build.recipe.shape import Shape
-from poem_build.recipe.training import BITS_OF, Train
 
 _TOLD = 3
-_ACTIVATIONS, _KEPT = 34, 2
-"""Bytes that a layer keeps of each token and number of its width for the backward pass in 16 bits, attention's square
-aside, and those that are left where all but its input is computed anew (Korthikanti et al. 2022, arXiv:2205.05198)."""
-_MOMENTS = 8
-"""Bytes of AdamW's two moments in float32, for each parameter that is trained."""
-_MASTER = 16
-"""Bytes of a parameter that is trained itself: weight, gradient and moments in float32."""
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -24,43 +20,33 @@ class Change(NamedTuple):
     """A setting as the recipe would have it, and the bytes that it saves."""
 
     setting: str
-    saves: float
+    saves: int
 
 
 @contextmanager
-def named(spec: Train, shape: Shape, longest: int, device: Device) -> Iterator[None]:
+def named(how: Training, shape: Shape, device: Device) -> Iterator[None]:
     """What runs out of memory inside ends in one line."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _SIGNS):
             raise
+        place: Place = "gpu" if device.torch == "cuda" else "ram"
         told = ", ".join(
-            f"train.{change.setting} saves {change.saves / 1e9:.1f} GB" for change in changes(spec, shape, longest)
+            f"train.{change.setting} saves {change.saves / GIGA:.1f} GB" for change in changes(how, shape, place)
         )
         raise DeviceError(f"train: out of memory on {device.name or device.kind}; computed: {told}") from error
 
 
-def changes(spec: Train, shape: Shape, longest: int) -> list[Change]:
-    """Three settings, or as many as are left; first those that change nothing of the result."""
-    size = spec.micro_batch or spec.batch
-    places = size * longest * shape.hidden_size * shape.layers
-    kept = _KEPT if spec.gradient_checkpointing else _ACTIVATIONS
-    trained = shape.parameters if spec.method == "full" else shape.adapter_parameters(spec.r)
-    found = []
-    if not spec.gradient_checkpointing:
-        found.append(Change("gradient_checkpointing = true", places * (_ACTIVATIONS - _KEPT)))
-    if size > 1:
-        found.append(Change(f"micro_batch = {size // 2}", places * kept * (1 - (size // 2) / size)))
-    if spec.method == "full":
-        found.append(Change('method = "lora"', shape.parameters * (_MASTER - 2)))
-    elif spec.weight_bits > 4:
-        narrower = [bits for bits in BITS_OF[spec.method] if bits < spec.weight_bits]
-        bits = max(narrower, default=4)
-        setting = f"bits = {bits}" if narrower else 'method = "qlora", bits = 4'
-        found.append(Change(setting, shape.parameters * (spec.weight_bits - bits) / 8))
-    if spec.offload == "none":
-        found.append(Change('offload = "optimizer"', trained * _MOMENTS))
-    if spec.launch != "zero3":
-        found.append(Change('launch = "zero3" on two GPUs', shape.parameters * spec.weight_bits / 8 / 2))
-    return found[:_TOLD]
+def changes(how: Training, shape: Shape, place: Place) -> list[Change]:
+    """Three settings, or as many as are left, with the bytes that each saves where memory ran out."""
+    gpus = max(2, gpu_count())
+
+    def taken(how: Training) -> int:
+        return next(need.total for need in training_needs(shape, how, place, gpus) if need.place == place)
+
+    others = [(worded(change), replace(how, **change)) for change in lighter(how, place)]
+    others.append(('offload = "optimizer"', replace(how, offload="optimizer")))
+    others.append((f'launch = "zero3" on {gpus} GPUs', replace(how, launch="zero3")))
+    found = [Change(setting, taken(how) - taken(other)) for setting, other in others]
+    return [change for change in found if change.saves > 0][:_TOLD]

@@ -15,13 +15,14 @@ from poem_build.cli.main import cli
 from poem_build.errors import PlanError
 from poem_build.export.quantization import quantize_file
 from poem_build.models.shapes import of_gguf, shape_of
-from poem_build.plan import memory, sizes
+from poem_build.plan import memory, plan, sizes
 from poem_build.plan.check import check_stage
 from poem_build.plan.lengths import lengths_of
 from poem_build.plan.machine import Machine, machine_here
 from poem_build.plan.machines import MACHINES, load_machines, runs
 from poem_build.plan.plan import nearer, training_of
 from poem_build.recipe import presets
+from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import load_recipe, recipe_names
 from poem_build.recipe.training import BITS_OF, Method, Train
 from support.chain import changed
@@ -108,22 +109,35 @@ def test_what_does_not_fit_ends_with_one_and_names_the_nearest_that_does() -> No
     assert none.output.endswith("GB of GPU memory, 0.01 are there. No recipe fits; a RTX 3090 would do for this one.\n")
 
 
+@pytest.mark.parametrize("place", get_args(memory.Place))
 @pytest.mark.parametrize("method", get_args(Method))
-def test_what_is_named_as_nearest_is_taken_by_the_recipe(method: Method) -> None:
+def test_what_is_named_as_nearest_is_taken_by_the_recipe(method: Method, place: memory.Place) -> None:
     how = memory.Training(method, max(BITS_OF[method]), 2, 8, False, 8, False, "none", 1000, 300)
     given: dict[str, Any] = {"method": method, "bits": how.bits, "learning_rate": 1e-4, "epochs": 1, "batch": 8}
     given |= {"preferences": "preferences.jsonl"} if method == "dpo" else {}
-    found = list(nearer(how))
+    found = list(nearer(how, place))
     for text, now in found:
         train = Train.model_validate(given | tomllib.loads(text.replace(", ", "\n")))
         assert (train.method, train.weight_bits) == (now.method, now.bits)
     assert found[-1][1].bits == 4
+    assert any(now.bits == 8 for _, now in found) == (place == "gpu" and method in ("lora", "full", "dpo"))
 
 
 def test_a_disk_that_is_too_small_is_told() -> None:
     done = _plan("--recipe", "tiny", "--ram", "8", "--vram", "8", "--disk", "0.001")
     assert done.exit_code == 1
     assert "does not fit: its files take 0.0464 GB of disk, 0.001 are there. No recipe fits." in done.output
+
+
+def test_every_mixture_has_its_own_size_on_disk(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny")
+    shape = shape_of(recipe)
+    assert shape is not None
+    taken = {}
+    for mixture in ("F16", "Q5_0", "IQ4_NL"):
+        many = changed(recipe, "quantize", types=(mixture,))
+        taken[mixture] = plan.disk_of(many, shape, None) - plan.disk_of(recipe, shape, None)
+    assert taken == {kind: round(shape.parameters * MIXTURES[kind] / 8) for kind in taken}
 
 
 def test_a_stage_is_checked_before_it_runs(tmp_path: Path) -> None:
@@ -168,9 +182,9 @@ def test_less_bits_less_at_once_and_checkpoints_take_less() -> None:
         for one in (
             how,
             replace(how, micro_batch=1),
-            replace(how, micro_batch=1, checkpointing=True),
-            replace(how, micro_batch=1, checkpointing=True, bits=8),
-            replace(how, micro_batch=1, checkpointing=True, bits=4),
+            replace(how, micro_batch=1, gradient_checkpointing=True),
+            replace(how, micro_batch=1, gradient_checkpointing=True, bits=8),
+            replace(how, micro_batch=1, gradient_checkpointing=True, bits=4),
         )
     ]
     assert totals == sorted(totals, reverse=True)

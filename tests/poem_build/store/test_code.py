@@ -74,3 +74,8 @@ def test_the_composer_is_no_part_of_a_training_and_the_loop_none_of_a_data_set()
     train, dataset = (set(code_digests(f"poem_build.{name}")) for name in ("train.lora", "data.dataset"))
     assert "poem_build.train.fit" in train - dataset
     assert {"poem.composer", "poem.rules", "poem.store", "poem_build.teacher.composer"} <= dataset - train
+
+
+def test_what_only_reckons_whether_there_is_room_is_no_part_of_a_result() -> None:
+    for stage in ("train.adapter", "export.merge"):
+        assert not [name for name in code_digests(f"poem_build.{stage}") if name.startswith("poem_build.plan")]

@@ -23,29 +23,35 @@ def shape() -> Shape:
     return found
 
 
-def _spec(**change: Any) -> Train:
-    return Train.model_validate({"learning_rate": 1e-4, "epochs": 1, "batch": 16, "micro_batch": 8, **change})
+def _how(**change: Any) -> Training:
+    given = {"learning_rate": 1e-4, "epochs": 1, "batch": 16, "micro_batch": 8, **change}
+    return Training.of(Train.model_validate(given), GPU.dtype, 1000, 300)
 
 
-def test_three_settings_with_what_they_save(shape: Shape) -> None:
-    with (
-        pytest.raises(DeviceError) as caught,
-        named(_spec(), shape, 1000, GPU),
-    ):
+def test_three_settings_with_what_they_save_by_the_plan(shape: Shape) -> None:
+    with pytest.raises(DeviceError) as caught, named(_how(), shape, GPU):
         torch.empty(10**15)  # a real refusal of PyTorch's allocator
-    width = 8 * 1000 * shape.hidden_size * shape.layers
+    whole, half, anew, eight = (
+        training_needs(shape, how, "gpu")[0].total / 1e9
+        for how in (_how(), _how(micro_batch=4), _how(gradient_checkpointing=True), _how(bits=8))
+    )
     assert str(caught.value) == (
         "train: out of memory on NVIDIA T4; computed: "
-        f"train.gradient_checkpointing = true saves {width * 32 / 1e9:.1f} GB, "
-        f"train.micro_batch = 4 saves {width * 17 / 1e9:.1f} GB, train.bits = 8 saves {shape.parameters / 1e9:.1f} GB"
+        f"train.micro_batch = 4 saves {whole - half:.1f} GB, "
+        f"train.gradient_checkpointing = true saves {whole - anew:.1f} GB, train.bits = 8 saves {whole - eight:.1f} GB"
     )
 
 
 def test_what_is_set_already_is_not_advised(shape: Shape) -> None:
-    tight = _spec(method="qlora", gradient_checkpointing=True, micro_batch=1, offload="optimizer")
-    assert [change.setting for change in changes(tight, shape, 1000)] == ['launch = "zero3" on two GPUs']
-    full = [change.setting for change in changes(_spec(method="full"), shape, 1000)]
-    assert full == ["gradient_checkpointing = true", "micro_batch = 4", 'method = "lora"']
+    tight = _how(method="qlora", gradient_checkpointing=True, micro_batch=1, offload="optimizer")
+    assert [change.setting for change in changes(tight, shape, "gpu")] == ['launch = "zero3" on 2 GPUs']
+    full = [change.setting for change in changes(_how(method="full"), shape, "gpu")]
+    assert full == ["micro_batch = 4", "gradient_checkpointing = true", 'method = "lora"']
+
+
+def test_what_a_gpu_alone_can_do_is_advised_there_alone(shape: Shape) -> None:
+    tight = _how(gradient_checkpointing=True, micro_batch=1)
+    assert [change.setting for change in changes(tight, shape, "ram")] == ['method = "qlora", bits = 4']
 
 
 @pytest.mark.parametrize(
@@ -62,18 +68,20 @@ def test_a_width_is_advised_that_the_method_has(
     shape: Shape, method: str, bits: int, setting: str, narrower: int
 ) -> None:
     preferences = "preferences.jsonl" if method == "dpo" else None
-    tight = _spec(method=method, bits=bits, preferences=preferences, gradient_checkpointing=True, micro_batch=1)
-    assert changes(tight, shape, 1000)[0] == (setting, shape.parameters * (bits - narrower) / 8)
+    tight = _how(method=method, bits=bits, preferences=preferences, gradient_checkpointing=True, micro_batch=1)
+    advised = changes(tight, shape, "gpu")[0]
+    assert advised.setting == setting
+    layers = shape.parameters - sum(matrix.parameters for matrix in shape.embeddings)
+    assert advised.saves == pytest.approx(layers * (bits - narrower) / 8, rel=0.08)  # scales, and a matrix in passing
 
 
 def test_experts_that_are_one_tensor_have_no_part_in_the_adapter() -> None:
     mixture = load_recipe("mixtral-8x22b").shape
     assert mixture is not None
-    saved = {change.setting: change.saves for change in changes(_spec(micro_batch=1), mixture, 1000)}
-    how = Training("lora", 16, 2, 8, False, 1, False, "none", 1000, 300)
-    assert saved['offload = "optimizer"'] == training_needs(mixture, how, "ram")[0].parts["optimizer"]
+    saved = {change.setting: change.saves for change in changes(_how(micro_batch=1), mixture, "gpu")}
+    assert saved['offload = "optimizer"'] == 8 * mixture.adapter_parameters(8)
 
 
 def test_other_faults_pass_as_they_are(shape: Shape) -> None:
-    with pytest.raises(RuntimeError, match="shape"), named(_spec(), shape, 1000, GPU):
+    with pytest.raises(RuntimeError, match="shape"), named(_how(), shape, GPU):
         torch.zeros(2).view(3)
