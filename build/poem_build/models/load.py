@@ -23,10 +23,9 @@ def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any 
     _refuse_quantized(folder)
     with translated(folder):
         if device == "cpu" and quantization is None:
-            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, device_map={"": device}, quantization_config=quantization
-        )
+            return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+        where: dict[str, Any] = {"device_map": {"": device}, "quantization_config": quantization}
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False, **where)
 
 
 def skeleton(folder: Path) -> Any:
@@ -36,9 +35,10 @@ def skeleton(folder: Path) -> Any:
 
     _refuse_quantized(folder)
     with translated(folder):
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=config.dtype or _first_float(folder))
+            kind = config.dtype or _first_float(folder)
+            model = AutoModelForCausalLM.from_config(config, dtype=kind, trust_remote_code=False)
         if (folder / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
         return model
@@ -49,7 +49,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     with translated(folder):
-        tokenizer = unigram.tokenizer_of(folder) or AutoTokenizer.from_pretrained(folder)
+        tokenizer = unigram.tokenizer_of(folder) or AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         if not tokenizer.encode("家", add_special_tokens=False):  # the library makes an empty one of no files at all
             raise ValueError("its tokenizer reads 「家」 as nothing; tokenizer.json or tokenizer.model is missing")
         return tokenizer
@@ -94,6 +94,15 @@ def _refuse_quantized(folder: Path) -> None:
         )
 
 
+def refuse_own_code(error: Exception, config: Path) -> None:
+    """Raises `ModelFileError` where transformers would have had to run the code that the config names."""
+    if "trust_remote_code" in str(error):
+        raise ModelFileError(
+            f"{config}: auto_map: its architecture lives in code of its own; not supported, give a base that "
+            "transformers knows by itself"
+        ) from error
+
+
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
     """Whatever the libraries raise of a folder, as one line that names it."""
@@ -102,5 +111,10 @@ def translated(folder: Path) -> Iterator[None]:
     except ModelFileError:
         raise
     except Exception as error:  # tokenizers, for one, raises nothing narrower
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelFileError(f"{folder}: cannot be loaded: {told}; make or fetch it again") from error
+        refuse_own_code(error, folder / "config.json")
+        raise ModelFileError(f"{folder}: cannot be loaded: {reason(error)}; make or fetch it again") from error
+
+
+def reason(error: Exception) -> str:
+    """What the libraries tell in their first two lines: of a field, the second says what is wrong with it."""
+    return " ".join(map(str.strip, str(error).strip().splitlines()[:2])).strip() or type(error).__name__

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from poem_build.errors import ModelFileError
 from poem_build.models.converter import gguf
+from poem_build.models.load import reason, refuse_own_code
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.shape import Shape
 
@@ -57,13 +58,15 @@ def of_folder(folder: Path) -> Shape:
     from transformers import AutoConfig
 
     def read() -> dict[str, Any]:
-        whole = AutoConfig.from_pretrained(folder)
+        whole = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         config = whole.get_text_config()
         found = {
             ours: value for theirs, ours in _CONFIG.items() if (value := getattr(config, theirs, None)) is not None
         }
         wide = found["hidden_size"] * 4
         inner = [getattr(config, name, None) for name in ("moe_intermediate_size", "intermediate_size", "n_inner")]
+        if not isinstance(whole.architectures or [], list):
+            raise ValueError(f"architectures: {whole.architectures!r} is no list")
         kinds = list(getattr(config, "layer_types", None) or ())
         window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
         return {
@@ -75,7 +78,7 @@ def of_folder(folder: Path) -> Shape:
             **({"gated": False, "learned_positions": True} if config.model_type == "gpt2" else {}),
         }
 
-    return _translated(read, f"{folder}/config.json")
+    return _translated(read, folder / "config.json")
 
 
 def of_gguf(path: Path) -> Shape:
@@ -96,15 +99,17 @@ def of_gguf(path: Path) -> Shape:
             "learned_positions": "position_embd.weight" in tensors,
         }
 
-    return _translated(read, str(path))
+    return _translated(read, path)
 
 
-def _translated(read: Callable[[], dict[str, Any]], where: str) -> Shape:
+def _translated(read: Callable[[], dict[str, Any]], where: Path) -> Shape:
     try:
         return Shape.model_validate(read())
     except ValidationError as error:
         told = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         raise ModelFileError(f"{where}: tells of no model: {told}; give a whole one") from error
-    except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelFileError(f"{where}: does not tell the model's shape: {told}; give a whole model") from error
+    except Exception as error:  # transformers' own kinds, and whatever a value of the wrong type leads to
+        refuse_own_code(error, where)
+        raise ModelFileError(
+            f"{where}: does not tell the model's shape: {reason(error)}; give a whole model"
+        ) from error

@@ -135,6 +135,7 @@ def _load_gguf(path: Path) -> tuple[Any, Any]:
     for known in (import_utils.is_gguf_available, import_utils._is_package_available):
         getattr(known, "cache_clear", lambda: None)()
     where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    where["trust_remote_code"] = False
     model = AutoModelForCausalLM.from_pretrained(
         **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )

@@ -14,9 +14,10 @@ from poem.game import builtin_game
 from poem_build.cli.options import one_line_errors
 from poem_build.errors import ModelFileError
 from poem_build.export.gguf import convert_folder
-from poem_build.models.load import load_model, load_tokenizer
+from poem_build.models.load import load_model, load_tokenizer, skeleton
 from poem_build.models.origin import Origin
-from poem_build.recipe.schema import Recipe
+from poem_build.models.shapes import of_folder
+from poem_build.recipe.schema import RECIPES, Recipe
 
 GAME = builtin_game()
 ORIGIN = Origin(game="", game_digest=GAME.deck.digest, prompt_version=GAME.prompt_version)
@@ -65,6 +66,25 @@ def test_a_tokenizer_that_is_none_is_named(base: Path, spoil: Callable[[Path], o
     assert str(refused.value).startswith(f"{base}: ")
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("load", [skeleton, of_folder, lambda base: load_model(base, "auto")])
+def test_code_of_a_folder_is_neither_run_nor_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Path], object]
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    base = shutil.copytree(RECIPES / "tiny-base", tmp_path / "base")
+    (base / "x.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n", "utf-8")
+    own = {"model_type": "mine", "auto_map": {"AutoConfig": "x.C", "AutoTokenizer": ["x.T", None]}}
+    for name in ("config.json", "tokenizer_config.json"):
+        (base / name).write_text(json.dumps(json.loads((base / name).read_text("utf-8")) | own), "utf-8")
+    with pytest.raises(ModelFileError) as refused:
+        load(base)
+    assert str(refused.value).startswith(
+        f"{base}/config.json: auto_map: its architecture lives in code of its own; not"
+    )
+    load_tokenizer(base)  # by the class that transformers has for such a file
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

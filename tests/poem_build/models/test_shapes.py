@@ -1,5 +1,6 @@
 """How large a base is, told by its files or by the recipe alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from poem_build.errors import ModelFileError
 from poem_build.models import source
 from poem_build.models.shapes import of_folder, of_gguf, shape_of
 from poem_build.recipe.presets import count
-from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from support.tiny_gguf import write_tiny_gguf
 
 PUBLISHED = {
@@ -75,6 +76,23 @@ def test_what_is_at_hand_tells_more_than_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}", "utf-8")
     with pytest.raises(ModelFileError, match=r"config\.json: does not tell the model's shape: .+; give a whole model"):
         shape_of(source.override(tiny, str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"num_hidden_layers": "x"}, "Validation error for field 'num_hidden_layers': TypeError: .* got str"),
+        ({"num_hidden_layers": 99}, r"`num_hidden_layers` \(99\) must be equal to the number of `layer_types`"),
+        ({"architectures": 5}, "architectures: 5 is no list"),
+        ({"model_type": "mine"}, "model type `mine` but Transformers does not recognize this"),
+    ],
+)
+def test_a_config_that_is_broken_is_told_by_its_field(change: dict[str, object], told: str, tmp_path: Path) -> None:
+    config = json.loads((RECIPES / "tiny-base" / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | change), "utf-8")
+    with pytest.raises(ModelFileError, match=rf"config\.json: does not tell the model's shape: .*{told}") as refused:
+        of_folder(tmp_path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_window_bounds_the_cache_of_all_layers_but_the_full_ones() -> None:
