@@ -1,6 +1,7 @@
 """`poem-build blend`: several adapters of the recipe's base → one."""
 
 import json
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -20,6 +21,8 @@ from poem_build.export.blend import Method, blend
 def blend_command(chosen: Chosen, as_json: bool, adapters: tuple[str, ...], target: Path, method: Method) -> None:
     """Blend adapters of the recipe's base into one, each by its weight (1 unless given)."""
     parsed = [_parsed(text) for text in adapters]
+    if not any(weight for _, weight in parsed):
+        raise click.BadParameter("all weights are 0, which is no adapter", param_hint="FOLDER=WEIGHT")
     if target.exists():
         raise click.BadParameter(f"{target} is there already", param_hint="--to")
     blend(chosen.workshop().load("base").path, parsed, method, target)
@@ -39,6 +42,9 @@ def _parsed(text: str) -> tuple[Path, float]:
     if not given:
         return Path(text), 1.0
     try:
-        return Path(folder), float(weight)
-    except ValueError as error:
-        raise click.BadParameter(f"{text}: the weight is no number", param_hint="FOLDER=WEIGHT") from error
+        number = float(weight)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{text}: the weight is no number", param_hint="FOLDER=WEIGHT")
+    return Path(folder), number

@@ -12,6 +12,7 @@ from poem_build.models.origin import FILE, read_origin
 
 Method = Literal["cat", "linear", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"]
 """peft's names; `cat` is the exact weighted sum, of as many ranks as all have together."""
+_OF_ANY_RANK = ("cat", "svd")
 _DENSITY = 0.5
 """The share of the numbers that the pruning methods keep, as peft's examples have it."""
 _NAME = "blend"
@@ -26,7 +27,10 @@ def blend(base: Path, adapters: Sequence[tuple[Path, float]], method: Method, ta
 
     for folder, _ in adapters:
         _refuse_unblendable(base, folder)
-    _refuse_unlike([folder for folder, _ in adapters])
+    folders = [folder for folder, _ in adapters]
+    _refuse_unlike(folders)
+    if method not in _OF_ANY_RANK:
+        _refuse_other_ranks(folders, method)
     # The base's own weights have no part in it: memory that nobody writes to is not taken.
     model = skeleton(base).to_empty(device="cpu")
     names = [f"of {number}" for number in range(len(adapters))]
@@ -34,7 +38,7 @@ def blend(base: Path, adapters: Sequence[tuple[Path, float]], method: Method, ta
         adapted = peft.PeftModel.from_pretrained(model, adapters[0][0], adapter_name=names[0])
         for name, (folder, _) in zip(names[1:], adapters[1:], strict=True):
             adapted.load_adapter(folder, adapter_name=name)
-        more: dict[str, Any] = {} if method in ("cat", "linear", "svd") else {"density": _DENSITY}
+        more: dict[str, Any] = {} if method in (*_OF_ANY_RANK, "linear") else {"density": _DENSITY}
         weights = [weight for _, weight in adapters]
         adapted.add_weighted_adapter(names, weights, _NAME, combination_type=method, **more)
         adapted.save_pretrained(target, selected_adapters=[_NAME])
@@ -55,6 +59,24 @@ def _refuse_unblendable(base: Path, folder: Path) -> None:
     for field in ("trainable_token_indices", "modules_to_save"):
         if getattr(config, field):
             raise ModelFileError(f"{folder}: cannot be blended: {field}: peft leaves these out; train without them")
+
+
+def _refuse_other_ranks(folders: Sequence[Path], method: Method) -> None:
+    ranks = {_rank(folder): folder for folder in folders}
+    if len(ranks) > 1:
+        (one, first), (other, second) = list(ranks.items())[:2]
+        raise ModelFileError(
+            f"{second}: r is {other}, that of {first} is {one}, and {method} blends adapters of one r; give --method "
+            f"{' or '.join(_OF_ANY_RANK)}"
+        )
+
+
+def _rank(folder: Path) -> int:
+    """The largest of the adapter's, which is what peft goes by."""
+    import peft
+
+    config: Any = peft.PeftConfig.from_pretrained(folder)
+    return max(config.r, *config.rank_pattern.values()) if config.rank_pattern else int(config.r)
 
 
 def _refuse_unlike(folders: Sequence[Path]) -> None:

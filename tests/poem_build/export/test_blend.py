@@ -83,6 +83,14 @@ def test_what_peft_would_leave_out_in_silence_is_refused(base: Path, tmp_path: P
     assert not (tmp_path / "blend").exists()
 
 
+@pytest.mark.parametrize("method", ["linear", "dare_ties"])
+def test_a_method_of_one_rank_refuses_two_by_their_adapters(base: Path, tmp_path: Path, method: Any) -> None:
+    one, two = _adapter(base, 1), _adapter(base, 2, rank_pattern={"q_proj": 8})
+    with pytest.raises(ModelFileError, match=rf"{two}: r is 8, that of {one} is 4, .*; give --method cat or svd"):
+        blend(base, [(one, 1.0), (two, 1.0)], method, tmp_path / "blend")
+    assert not (tmp_path / "blend").exists()
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -129,7 +137,16 @@ def test_what_is_blended_goes_on_to_a_quantized_model(recipe_file: Path, out: Pa
     assert "origin.json: is not there: nothing tells which prompt it was trained on" in done.output
 
 
-def test_a_weight_that_is_no_number_is_told(base: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(cli, ["blend", "a=much", "--to", str(tmp_path / "blend")])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["a=much"], "a=much: the weight is no number"),
+        (["a=nan", "b=1"], "a=nan: the weight is no number"),
+        (["a=1", "b=-inf"], "b=-inf: the weight is no number"),
+        (["a=0", "b=0"], "all weights are 0, which is no adapter"),
+    ],
+)
+def test_a_weight_that_is_no_number_is_told(tmp_path: Path, given: list[str], told: str) -> None:
+    done = CliRunner().invoke(cli, ["blend", *given, "--to", str(tmp_path / "blend")])
     assert done.exit_code == 2
-    assert "a=much: the weight is no number" in done.output
+    assert told in done.output
