@@ -65,7 +65,10 @@ class Inspection:
 
 
 def inspect(path: Path) -> Inspection:
-    """What is in it. Raises `ModelFileError` for a path that holds neither."""
+    """What is in it; of an adapter, the architecture is its base's, where that is still there.
+
+    Raises `ModelFileError` for a path that holds none of these, and for a folder without weights.
+    """
     if path.is_file():
         return _of_gguf(path)
     if (path / ADAPTER_CONFIG).is_file():
@@ -106,7 +109,9 @@ def _of_adapter(folder: Path) -> Inspection:
     config = _json(folder / ADAPTER_CONFIG)
     facts = {name: config[name] for name in _ADAPTER_FIELDS if config.get(name)}
     found = _tensors(tensors.in_file(folder / ADAPTER_WEIGHTS))
-    return Inspection(str(folder), "adapter", str(config.get("peft_type", "")), facts, "", found)
+    base = Path(str(config.get("base_model_name_or_path")), "config.json")
+    architecture = _architecture(base) if base.is_file() else ""
+    return Inspection(str(folder), "adapter", architecture, facts, "", found)
 
 
 def _of_model(folder: Path) -> Inspection:
@@ -114,8 +119,17 @@ def _of_model(folder: Path) -> Inspection:
     facts = {name: value for name, value in config.items() if isinstance(value, (str, int, float, bool))}
     template = folder / "chat_template.jinja"
     told = template.read_text("utf-8") if template.is_file() else ""
-    architecture = ", ".join(config.get("architectures") or ())
-    return Inspection(str(folder), "model", architecture, facts, told, _tensors(tensors.places(folder)))
+    found = _tensors(tensors.places(folder))
+    if not found:
+        raise ModelFileError(f"{folder}: holds no weights in safetensors; fetch it again, in this format")
+    return Inspection(str(folder), "model", _architecture(folder / "config.json"), facts, told, found)
+
+
+def _architecture(config: Path) -> str:
+    told = _json(config).get("architectures") or []
+    if not isinstance(told, list) or not all(isinstance(one, str) for one in told):
+        raise ModelFileError(f"{config}: architectures: {told!r} is no list of names; make or fetch it again")
+    return ", ".join(told)
 
 
 def _tensors(places: Mapping[str, tensors.Place]) -> tuple[Tensor, ...]:

@@ -45,10 +45,29 @@ def test_an_adapter_and_a_model_are_told(tmp_path: Path) -> None:
     weights = {name.format("A"): torch.zeros(4, 64), name.format("B"): torch.zeros(64, 4)}
     save_file(weights, tmp_path / "adapter_model.safetensors")
     told = json.loads(_told(tmp_path, "--json"))
-    assert (told["kind"], told["architecture"], told["blocks"]) == ("adapter", "LORA", {"block 3": 2048})
+    assert (told["kind"], told["architecture"], told["blocks"]) == ("adapter", "", {"block 3": 2048})
+    config["base_model_name_or_path"] = str(RECIPES / "tiny-base")
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+    assert json.loads(_told(tmp_path, "--json"))["architecture"] == "Qwen2ForCausalLM"
     assert told["facts"] == {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
     model = json.loads(_told(RECIPES / "tiny-base", "--json"))
     assert (model["architecture"], model["types"]) == ("Qwen2ForCausalLM", {"BF16": 50})
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"architectures": ["Qwen2ForCausalLM"]}, ": holds no weights in safetensors; fetch it again"),
+        ({"architectures": 5}, "/config.json: architectures: 5 is no list of names"),
+    ],
+)
+def test_a_folder_of_no_whole_model_is_refused(tmp_path: Path, config: dict[str, object], told: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    if "5" in told:
+        save_file({"lm_head.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    done = CliRunner().invoke(cli, ["inspect", str(tmp_path)])
+    assert (done.exit_code, done.output.count("\n")) == (1, 1)
+    assert done.output.startswith(f"Error: {tmp_path}{told}")
 
 
 @pytest.mark.parametrize("keep", [0, 10, 3000])
