@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from poem_build.errors import ModelFileError
 from poem_build.models import tensors
-from poem_build.models.load import skeleton, translated
+from poem_build.models.load import reason, skeleton, translated
 from poem_build.models.tensors import Place
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def lay_out(base: Path, adapter: Path) -> Layout:
         config = peft.PeftConfig.from_pretrained(adapter)
         unplain = _unplain(config)
         config.init_lora_weights = True  # what it began with matters no more
-        laid = peft.PeftModel(model, config)
+        laid = _laid(model, config, adapter)
         wanted = get_peft_model_state_dict(laid, save_embedding_layers=False)
     there = tensors.in_file(adapter / WEIGHTS)
     _refuse_unlike(adapter / WEIGHTS, wanted, there)
@@ -110,6 +110,16 @@ def lay_out(base: Path, adapter: Path) -> Layout:
         else:
             edits[name] = edit
     return Layout(skeleton(base), {} if unplain else edits, unplain)
+
+
+def _laid(model: Any, config: Any, adapter: Path) -> Any:
+    import peft
+
+    try:
+        return peft.PeftModel(model, config)
+    except ValueError as error:  # of modules that are not there, above all
+        told = reason(error).partition(". ")[0]
+        raise ModelFileError(f"{adapter}: adapter of another base? {told}; give the base it was trained on") from error
 
 
 def _unplain(config: Any) -> str:
@@ -132,6 +142,7 @@ def _refuse_unlike(path: Path, wanted: Mapping[str, Any], there: Mapping[str, Pl
     # peft writes a changed embedding or head out whole, beside what it was changed by.
     if strange := sorted(name for name in there.keys() - wanted.keys() if ".base_layer." not in name):
         raise ModelFileError(f"{where} {strange[0]}: the base has no such matrix; give the base it was trained on")
+    tensors.refuse_no_floats(there)
     for name, tensor in wanted.items():
         if there[name].shape != tuple(tensor.shape):
             raise ModelFileError(

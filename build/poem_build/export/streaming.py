@@ -65,7 +65,8 @@ def sources(base: Path, layout: Layout) -> Sources:
 def stream(found: Sources, dtype: str, target: Path) -> int:
     """Write the tensors to `target` in that number format, split as the base's files are.
 
-    Returns how many tensors have become others. Raises `PlanError` if the disk has no room for them.
+    Returns how many tensors have become others. Raises `PlanError` if the disk has no room for them, `ModelFileError`
+    for a tensor that is no longer finite.
     """
     files: dict[Path, list[str]] = {}
     for name, source in found.tensors.items():
@@ -92,11 +93,12 @@ def same(one: Place, other: Place) -> bool:
 
 
 def _refuse_unlike(base: Path, model: Any, found: Mapping[str, Place]) -> None:
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted = model.state_dict()
+    tensors.refuse_no_floats({name: place for name, place in found.items() if wanted[name].is_floating_point()})
     for name, place in found.items():
-        if place.shape != shapes[name]:
+        if place.shape != (shape := tuple(wanted[name].shape)):
             raise ModelFileError(
-                f"{place.file}: {name} is {by(place.shape)}, {base.name}/config.json wants {by(shapes[name])}; fetch "
+                f"{place.file}: {name} is {by(place.shape)}, {base.name}/config.json wants {by(shape)}; fetch "
                 "both again"
             )
 
@@ -132,6 +134,11 @@ def _write(file: IO[bytes], source: Source, kind: str) -> bool:
 
     changed = False
     for before, after in _edited(source, getattr(torch, FLOATS[kind])):
+        if not after.isfinite().all():
+            raise ModelFileError(
+                f"{source.place.file}: {source.inner}: NaN or infinite once merged; train or blend the adapter "
+                "again, or fetch the base again if it is so before"
+            )
         changed = changed or not torch.equal(before, after)
         file.write(after.contiguous().view(torch.uint8).numpy().data)
     return changed

@@ -93,10 +93,11 @@ def portions(rows: int, row_size: int) -> Iterator[tuple[int, int]]:
 def places(folder: Path) -> dict[str, Place]:
     """Every tensor of a model's folder, in the order of its files; none if its weights are not in safetensors.
 
-    Raises `ModelFileError` for a file that is cut short, and for a tensor that the index names and no file holds.
+    Raises `ModelFileError` for a file that is cut short, an index that is none, and for a tensor that it names and no
+    file holds.
     """
     if (index := folder / INDEX).is_file():
-        named: Mapping[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
+        named = _named(index)
         files = list(dict.fromkeys(named.values()))
     elif (folder / SINGLE).is_file():
         named, files = {}, [SINGLE]
@@ -106,6 +107,15 @@ def places(folder: Path) -> dict[str, Place]:
     if lost := [name for name in named if name not in found]:
         raise ModelFileError(f"{index}: {lost[0]}: not in {named[lost[0]]} ({len(lost)} tensors); fetch it again")
     return found
+
+
+def _named(index: Path) -> Mapping[str, str]:
+    try:
+        found = json.loads(index.read_text("utf-8"))["weight_map"]
+        return {str(name): str(file) for name, file in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise ModelFileError(f"{index}: weight_map: tells no file of each tensor ({told}); fetch it again") from error
 
 
 def in_file(path: Path) -> dict[str, Place]:
@@ -120,11 +130,28 @@ def in_file(path: Path) -> dict[str, Place]:
             name: Place(path, one["dtype"], tuple(one["shape"]), begin + one["data_offsets"][0], _size(one))
             for name, one in header.items()
         }
-    except (OSError, ValueError, KeyError, struct.error, MemoryError, OverflowError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        struct.error,
+        MemoryError,
+        OverflowError,
+    ) as error:
         raise ModelFileError(f"{path}: no whole safetensors file ({error}); make or fetch it again") from error
     if any(place.start + place.size > end for place in found.values()):
         raise ModelFileError(f"{path}: cut short at {end:,} bytes; make or fetch it again")
     return found
+
+
+def refuse_no_floats(found: Mapping[str, Place]) -> None:
+    """Raises `ModelFileError` for a tensor of numbers that nothing can be added to."""
+    for name, place in found.items():
+        if place.dtype not in FLOATS:
+            known = ", ".join(FLOATS)
+            raise ModelFileError(f"{place.file}: {name}: is in {place.dtype}; only {known} can be merged, fetch it so")
 
 
 def begin_file(file: IO[bytes], entries: Sequence[Entry]) -> None:
