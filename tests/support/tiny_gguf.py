@@ -29,8 +29,12 @@ def write_tiny_gguf(
     vocabulary: Path | None = None,
     name: str = "tiny-random",
     stages: int = 1,
+    told_layers: int | None = None,
+    parts: int = 1,
 ) -> Path:
     """Write the model, with the vocabulary of another GGUF if one is given.
+
+    It may tell of more layers than it has, and call itself one of several parts.
 
     llama.cpp dies of it without `bytes_too`, as its own vocabulary then cannot spell every text.
     """
@@ -38,7 +42,9 @@ def write_tiny_gguf(
     writer.add_name(name)
     writer.add_context_length(4096)
     writer.add_embedding_length(width)
-    writer.add_block_count(layers)
+    writer.add_block_count(told_layers or layers)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_uint16("split.count", parts)
     writer.add_feed_forward_length(feed)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)

@@ -9,9 +9,17 @@ from poem_build.models.converter import gguf
 
 
 def file_type(path: Path) -> str:
-    """The mixture that most of the GGUF's tensors are in, `Q4_K_M` say; raises `ModelFileError` if it is no GGUF."""
+    """The mixture that most of the GGUF's tensors are in, `Q4_K_M` say.
+
+    Raises `ModelFileError` if it is no GGUF, or one of several that hold a model together.
+    """
     with readable(path):
         reader = gguf().GGUFReader(path)
+        parts = reader.get_field("split.count")
+        if parts and (count := int(parts.contents())) > 1:
+            raise ModelFileError(
+                f"{path}: base.gguf: is one of {count} parts of a model; join them with `llama-gguf-split --merge`"
+            )
         field = reader.get_field("general.file_type")
         if field is None:
             raise ValueError("general.file_type is not there")

@@ -126,6 +126,7 @@ def _dequantize(path: Path, folder: Path) -> SourceReport:
 
 
 def _load_gguf(path: Path) -> tuple[Any, Any]:
+    """Model and tokenizer. Raises `ModelFileError` for a tensor that the file lacks."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import import_utils
@@ -136,7 +137,9 @@ def _load_gguf(path: Path) -> tuple[Any, Any]:
         getattr(known, "cache_clear", lambda: None)()
     where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
     where["trust_remote_code"] = False
-    model = AutoModelForCausalLM.from_pretrained(
-        **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        **where, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True), output_loading_info=True
     )
+    if lacking := found["missing_keys"]:  # the library makes them up
+        raise ModelFileError(f"{path}: base.gguf: {min(lacking)}: not there ({len(lacking)} tensors); fetch it again")
     return model, AutoTokenizer.from_pretrained(**where)

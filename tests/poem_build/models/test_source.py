@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -36,10 +37,12 @@ from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.ship.register import RegisterReport
 from poem_build.store.artifact import Artifact
 from poem_build.store.digest import Digests
+from poem_build.store.stage import Job
 from poem_build.train.adapter import TrainReport
 from support.chain import workshop_of
 from support.hub_stand_in import hub
 from support.tiny_gemma import LAYERS, WINDOW, write_tiny_gemma
+from support.tiny_gguf import write_tiny_gguf
 
 GAME = builtin_game()
 COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()"]
@@ -184,6 +187,20 @@ def test_a_gguf_that_was_cut_is_refused_and_leaves_nothing(tiny_gguf: Path, tmp_
     with pytest.raises(ModelFileError, match=r"cut\.gguf: base\.gguf: no whole GGUF that transformers reads: .+"):
         pipeline.make(workshop_of(recipe, tmp_path / "out"), "base")
     assert {path.name for path in (tmp_path / "out").iterdir()} <= {".lock", ".digests.json", "game.json"}
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "told"),
+    [
+        ({"parts": 2}, "is one of 2 parts of a model; join them with `llama-gguf-split --merge`"),
+        ({"told_layers": 2}, r"model\.layers\.1\.\S+: not there \(9 tensors\); fetch it again"),
+    ],
+)
+def test_a_gguf_that_lacks_tensors_is_refused(tmp_path: Path, spoiled: dict[str, Any], told: str) -> None:
+    given = write_tiny_gguf(tmp_path / "given.gguf", layers=1, **spoiled)
+    recipe = source.override(load_recipe("gemma-3-270m"), str(given))
+    with pytest.raises(ModelFileError, match=rf"given\.gguf: base\.gguf: {told}"):
+        source.bring(Job(recipe, GAME, tmp_path, tmp_path, {}))
 
 
 @pytest.mark.parametrize("given", ["nowhere", "nowhere.gguf", "a/b/c", "somebody/file.gguf"])
