@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from poem.model_keys import PREFIX
+from poem_build.engine.llama import Llama
 from poem_build.errors import ModelFileError
 from poem_build.export.gguf import introduce
 from poem_build.export.quantization import quantize_file, tensor_types
@@ -31,11 +32,14 @@ class AdoptReport(Report):
 def run(job: Job) -> AdoptReport:
     """Write the file anew with what it has to say of us, quantized if it was not.
 
-    Raises `ModelFileError` for a mixture that is neither whole nor the one that is served.
+    Raises `ModelFileError` for a mixture that is neither whole nor the one that is served, and for a model of another
+    family.
     """
     given, target = job.recipe.base.gguf, job.folder / SERVED
     assert given is not None
     kind = file_type(given)
+    llama = Llama(given, vocab_only=True)
+    family.check_end(family.family(job.recipe.base.family), lambda text: llama.tokenize(text, bos=False), given)
     origin = write_origin(job.folder, read_origin(job.path("merged")))
     if kind == SERVED_MIXTURE:
         rewrite(given, target, job.recipe, origin)

@@ -7,17 +7,17 @@ from typing import Any
 from poem_build.data.chats import read_chats
 from poem_build.errors import ModelFileError
 from poem_build.export import parity
+from poem_build.export.edits import Layout
 from poem_build.export.gguf import convert_folder
 from poem_build.export.parity import Parity
+from poem_build.export.streaming import sources
 from poem_build.models import architectures, family
 from poem_build.models.context import check_poem_prompts
 from poem_build.models.converter import VERSION
-from poem_build.models.family import Family
-from poem_build.models.load import load_tokenizer
+from poem_build.models.load import load_tokenizer, skeleton
 from poem_build.models.origin import read_origin
 from poem_build.models.shapes import of_folder
 from poem_build.models.tokens import Tokens
-from poem_build.recipe.schema import family_names
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Finished, Job, Stage, part, sections
 
@@ -30,19 +30,20 @@ class PreflightReport(Report):
 
 
 def run(job: Job) -> PreflightReport:
-    """Look at the config, write the vocabulary alone as GGUF, and compare token ids.
+    """Look at config and weights, write the vocabulary alone as GGUF, and compare token ids.
 
-    Raises `ModelFileError` for an architecture that cannot be served as it is trained, for a base of another family,
-    and for a vocabulary that has no token for a character of an answer; `RecipeError` for one that makes the second
-    of two stages' prompts too long.
+    Raises `ModelFileError` for an architecture that cannot be served as it is trained, for weights that are quantized,
+    not whole or of another config, for a base of another family, and for a vocabulary that has no token for a character
+    of an answer; `RecipeError` for one that makes the second of two stages' prompts too long.
     """
     base, talk = job.path("base"), family.family(job.recipe.base.family)
     architecture = of_folder(base).architecture
     architectures.refuse_unfaithful(architecture, str(base))
     if job.recipe.serve.unmerged:
         architectures.refuse_as_adapter(architecture, str(base))
+    _check_weights(base)
     tokenizer = load_tokenizer(base)
-    _check_family(tokenizer, talk, base)
+    family.check_end(talk, lambda text: tokenizer.encode(text, add_special_tokens=False), base)
     examples = [talk.tokens(tokenizer, chat) for chat in read_chats(job.path("dataset", "valid.jsonl"))]
     _check_spelling(tokenizer, base, examples)
     check_poem_prompts(job.recipe, examples)
@@ -78,16 +79,9 @@ STAGE = Stage(
 )
 
 
-def _check_family(tokenizer: Any, talk: Family, base: Path) -> None:
-    def ends(one: Family) -> bool:
-        return len(tokenizer.encode(one.stop[0], add_special_tokens=False)) == 1
-
-    if not ends(talk):
-        fitting = ", ".join(name for name in family_names() if ends(family.family(name))) or "none that is known"
-        raise ModelFileError(
-            f"{base}: base.family: {talk.name} ends a turn with {talk.stop[0]}, which is no token here; families whose "
-            f"end is one: {fitting}"
-        )
+def _check_weights(base: Path) -> None:
+    if not sources(base, Layout(skeleton(base))).tensors and not any(base.glob("pytorch_model*.bin")):
+        raise ModelFileError(f"{base}: holds no weights; fetch it again")
 
 
 def _check_spelling(tokenizer: Any, base: Path, examples: list[Tokens]) -> None:

@@ -4,6 +4,7 @@ Each family is a module of `families/` with a `FAMILY`, and two templates in `mo
 """
 
 import importlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from poem_build.errors import ModelFileError
 from poem_build.models.tokens import Tokens, continued, opened
-from poem_build.recipe.schema import Base, Recipe
+from poem_build.recipe.schema import Base, Recipe, family_names
 
 MODELFILES = Path(__file__).resolve().parents[3] / "modelfiles"
 Messages = list[dict[str, str]]
@@ -100,6 +101,23 @@ def family(name: str) -> Family:
     """The family of that name; a recipe has been checked for it."""
     found: Family = importlib.import_module(f"{_module(name)}").FAMILY
     return found
+
+
+def check_end(talk: Family, encode: Callable[[str], Sequence[int]], where: Path) -> None:
+    """Raises `ModelFileError` if what ends a turn in the family is not one token of the vocabulary at `where`.
+
+    `encode` gives the ids of a text, with special tokens read as such and none added.
+    """
+
+    def ends(one: Family) -> bool:
+        return len(encode(one.stop[0])) == 1
+
+    if not ends(talk):
+        fitting = ", ".join(name for name in family_names() if ends(family(name))) or "none that is known"
+        raise ModelFileError(
+            f"{where}: base.family: {talk.name} ends a turn with {talk.stop[0]}, which is no token here; families "
+            f"whose end is one: {fitting}"
+        )
 
 
 def modules(recipe: Recipe) -> tuple[str, ...]:

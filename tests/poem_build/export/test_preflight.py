@@ -1,6 +1,8 @@
 """What the chain cannot take is refused before anything is trained, by its name."""
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,12 @@ from transformers import PhimoeConfig
 from poem.game import builtin_game
 from poem_build.cli import pipeline
 from poem_build.errors import GateError, ModelFileError
+from poem_build.export import preflight
 from poem_build.models.load import load_tokenizer
-from poem_build.recipe.schema import Recipe, load_recipe
+from poem_build.models.tensors import INDEX
+from poem_build.recipe.schema import RECIPES, Recipe, load_recipe
+from poem_build.store.artifact import Artifact
+from poem_build.store.stage import Job
 from support.chain import changed, workshop_of
 
 GAME = builtin_game()
@@ -47,6 +53,40 @@ def test_a_base_of_another_family_is_refused(out: Path, recipe: Recipe, tmp_path
         ModelFileError, match=r"gemma ends a turn with <end_of_turn>, .*; families whose end is one: ch"
     ):
         pipeline.make(workshop_of(changed(recipe, "base", family="gemma"), tmp_path), "preflight")
+
+
+def _config(folder: Path, **change: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), ": holds no weights; fetch it again"),
+        (_cut, r"/model\.safetensors: cut short at "),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), r"/model\.safetensors: no whole safetensors"),
+        (lambda folder: _config(folder, quantization_config={"quant_method": "gptq"}), r".*are quantized \(gptq\)"),
+        (lambda folder: _config(folder, vocab_size=7000), ".*embed_tokens.weight is 6144×256, .* wants 7000×256"),
+        (
+            lambda folder: (folder / INDEX).write_text('{"weight_map": {"a": "gone"}}', "utf-8"),
+            "/gone: no whole safetensors file",
+        ),
+    ],
+    ids=["none", "cut", "empty", "quantized", "another shape", "a lost shard"],
+)
+def test_a_base_whose_weights_cannot_be_trained_is_refused(
+    tmp_path: Path, spoil: Callable[[Path], object], told: str
+) -> None:
+    base = shutil.copytree(RECIPES / "tiny-base", tmp_path / "base")
+    spoil(base)
+    with pytest.raises(ModelFileError, match=rf"{base}{told}"):
+        preflight.run(Job(load_recipe("tiny"), GAME, tmp_path, tmp_path, {"base": Artifact("base", base, {})}))
 
 
 def test_a_vocabulary_that_cannot_spell_an_answer_is_refused(out: Path, recipe: Recipe, tmp_path: Path) -> None:

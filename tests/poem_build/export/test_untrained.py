@@ -6,20 +6,24 @@ from pathlib import Path
 import httpx
 import pytest
 
+from poem.game import builtin_game
 from poem.model_keys import PROMPT_VERSION
 from poem_build.cli import pipeline
 from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import digests
 from poem_build.errors import ModelFileError
+from poem_build.export import adopt
 from poem_build.export.adopt import AdoptReport
 from poem_build.export.quantization import quantize_file
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
 from poem_build.models.files import CREATE, F16, SERVED
-from poem_build.models.origin import read_origin
-from poem_build.recipe.schema import Recipe
+from poem_build.models.origin import Origin, read_origin, write_origin
+from poem_build.recipe.schema import Base, Recipe, load_recipe
 from poem_build.store.artifact import Artifact
+from poem_build.store.stage import Job
 from support.chain import changed, workshop_of
+from support.tiny_gguf import write_tiny_gguf
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,16 @@ def test_a_gguf_is_served_with_its_own_tensors_and_our_prompt(
     same = [Llama(path, vocab_only=True).tokenize("家の題") for path in (given, made["gguf"].path / SERVED)]
     assert same[0] == same[1]
     assert "their terms" in json.loads((made["modelfile"].path / CREATE).read_text("utf-8"))["license"]
+
+
+def test_a_gguf_of_another_family_is_refused(tmp_path: Path) -> None:
+    given = write_tiny_gguf(tmp_path / "given.gguf")
+    write_origin(tmp_path, Origin(game="", game_digest="d", prompt_version="v"))
+    base = Base(family="gemma", gguf=given)
+    recipe = load_recipe("tiny").model_copy(update={"train": None, "pretrain": None, "base": base})
+    terms = {"merged": Artifact("merge", tmp_path, {})}
+    with pytest.raises(ModelFileError, match=r"given\.gguf: base\.family: gemma ends .*<end_of_turn>, .* one: chatml"):
+        adopt.run(Job(recipe, builtin_game(), tmp_path, tmp_path, terms))
 
 
 def test_a_gguf_of_another_mixture_is_refused(untrained: Recipe, chain: dict[str, Artifact], tmp_path: Path) -> None:
