@@ -9,6 +9,7 @@ import click
 
 from poem_build.cli.options import PATH, Chosen, folder_options
 from poem_build.export.blend import Method, blend
+from poem_build.export.of_base import refuse_other_base
 
 
 @click.command("blend")
@@ -25,7 +26,10 @@ def blend_command(chosen: Chosen, as_json: bool, adapters: tuple[str, ...], targ
         raise click.BadParameter("all weights are 0, which is no adapter", param_hint="FOLDER=WEIGHT")
     if target.exists():
         raise click.BadParameter(f"{target} is there already", param_hint="--to")
-    blend(chosen.workshop().load("base").path, parsed, method, target)
+    base = chosen.workshop().load("base")
+    for folder, _ in parsed:
+        refuse_other_base(base, folder)
+    blend(base.path, parsed, method, target)
     told = {"path": str(target), "method": method, "weights": {str(folder): weight for folder, weight in parsed}}
     click.echo(
         json.dumps(told)

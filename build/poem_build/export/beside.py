@@ -13,6 +13,7 @@ from poem_build.errors import ModelFileError
 from poem_build.export import edits, parity, shared
 from poem_build.export.edits import Product
 from poem_build.export.gguf import completed, introduce, translated
+from poem_build.export.of_base import refuse_other_base
 from poem_build.export.quantization import tensor_types
 from poem_build.export.quantized import QuantizeReport, gate, not_k_quants
 from poem_build.models import architectures, family
@@ -30,6 +31,7 @@ _REMEDY = "leave serve.unmerged out, and it is merged"
 def run(job: Job) -> QuantizeReport:
     """Link the base's files, made now if nobody has made them, and write the adapter's."""
     base, adapter, recipe = job.path("base"), job.path("adapter"), job.recipe
+    refuse_other_base(job.inputs["base"], adapter)
     products = products_of(base, adapter)
     room = job.folder.parent.parent / shared.FOLDER
     files = shared.base_files(recipe, base, job.inputs["base"].digest(), room)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from poem_build.errors import ModelFileError
 from poem_build.export import edits, streaming
+from poem_build.export.of_base import refuse_other_base
 from poem_build.models import family, tensors
 from poem_build.models.files import CHAT_TEMPLATE, LICENCES
 from poem_build.models.load import is_whole_model, load_adapted, load_model, load_tokenizer, skeleton, translated
@@ -35,6 +36,7 @@ class MergeReport(Report):
 def run(job: Job) -> MergeReport:
     """Merge; the folder holds weights, config, the base's tokenizer and licence files untouched, and our template."""
     base, adapter, talk = job.path("base"), job.path("adapter"), family.family(job.recipe.base.family)
+    refuse_other_base(job.inputs["base"], adapter)
     merged = merge_weights(base, adapter, job.folder)
     generation = merged.model.generation_config
     _stop_at(generation, load_tokenizer(base), talk.stop)
@@ -90,15 +92,18 @@ STAGE = Stage(
 
 
 def _copied(base: Path, trained: Path, target: Path) -> Merged:
-    """Weights that were all trained are the merged ones."""
-    found = tensors.places(trained)
-    check_disk(sum(place.size for place in found.values()), "merge", target)
+    """Weights that were all trained are the merged ones.
+
+    Raises `ModelFileError` if they are not those that the base's architecture has.
+    """
+    model = skeleton(base)
+    found = streaming.sources(trained, edits.Layout(model)).tensors.values()
+    check_disk(sum(one.place.size for one in found), "merge", target)
     for pattern in ("*.safetensors", "*.safetensors.index.json", "config.json"):
         for path in trained.glob(pattern):
             shutil.copy(path, target)
     changed = _changed(base, target)
     _refuse_unchanged(trained, changed)
-    model = skeleton(base)
     return Merged(model, MergeReport(dtype=str(model.dtype).removeprefix("torch."), changed=changed))
 
 

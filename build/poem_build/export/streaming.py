@@ -48,7 +48,7 @@ def sources(base: Path, layout: Layout) -> Sources:
     pairs = {target: source for target, source in tied.items() if {target, source} & there}
     if lacking := layout.model.state_dict().keys() - there - pairs.keys() - set(pairs.values()):
         raise ModelFileError(f"{base}: {min(lacking)}: in none of its files ({len(lacking)} tensors); fetch it again")
-    _refuse_unlike(base, layout.model, {inner: found[name] for name, inner in called.items() if inner not in joined})
+    _refuse_unlike(layout.model, {inner: found[name] for name, inner in called.items() if inner not in joined})
     outer = {inner: name for name, inner in called.items()}
     twice = {outer[target]: outer[source] for target, source in pairs.items() if {target, source} <= there}
     for name, other in twice.items():
@@ -92,14 +92,13 @@ def same(one: Place, other: Place) -> bool:
     return all(a == b for a, b in zip(one.blocks(), other.blocks(), strict=True))
 
 
-def _refuse_unlike(base: Path, model: Any, found: Mapping[str, Place]) -> None:
-    wanted = model.state_dict()
+def _refuse_unlike(model: Any, found: Mapping[str, Place]) -> None:
+    wanted, config = model.state_dict(), Path(model.config.name_or_path).name
     tensors.refuse_no_floats({name: place for name, place in found.items() if wanted[name].is_floating_point()})
     for name, place in found.items():
         if place.shape != (shape := tuple(wanted[name].shape)):
             raise ModelFileError(
-                f"{place.file}: {name} is {by(place.shape)}, {base.name}/config.json wants {by(shape)}; fetch "
-                "both again"
+                f"{place.file}: {name} is {by(place.shape)}, {config}/config.json wants {by(shape)}; fetch both again"
             )
 
 

@@ -12,6 +12,8 @@ from poem.outline import Stages
 from poem_build.errors import ModelFileError
 
 FILE = "origin.json"
+WEIGHTS = ("*.safetensors", "*.bin")
+"""The files that a base's digest is of: it is the same base with another licence text beside it."""
 
 
 class Longest(BaseModel):
@@ -36,6 +38,8 @@ class Origin(BaseModel):
     cut_short: bool = False
     """Whether `train.max_steps` ended the training: gates that only a whole one passes then report."""
     longest: Longest | None = None
+    base: str = ""
+    """The digest of the weights that it was trained on; empty before the training."""
 
 
 def read_origin(folder: Path) -> Origin:

@@ -12,7 +12,7 @@ from poem_build.models import family, shapes
 from poem_build.models.context import check_context, check_poem_prompts
 from poem_build.models.device import Device, device_of, key_of
 from poem_build.models.load import load_tokenizer
-from poem_build.models.origin import Longest, read_origin, write_origin
+from poem_build.models.origin import WEIGHTS, Longest, read_origin, write_origin
 from poem_build.plan.memory import Training
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.training import Method
@@ -72,7 +72,8 @@ def run(job: Job) -> TrainReport:
     title = f"{recipe.name}: {kind}, learning rate {spec.learning_rate:g}, {spec.batch} examples a step"
     curve.draw(job.folder / curve.FILE, title, trained.train, trained.valid, trained.kept[0])
     cut_short = trained.steps.planned < trained.steps.whole
-    write_origin(job.folder, read_origin(job.path("dataset")), cut_short=cut_short, longest=longest)
+    told = {"cut_short": cut_short, "longest": longest, "base": job.inputs["base"].digest(WEIGHTS)}
+    write_origin(job.folder, read_origin(job.path("dataset")), **told)
     return TrainReport(
         method=spec.method,
         tokens=trained.tokens,
