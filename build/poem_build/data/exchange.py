@@ -15,6 +15,7 @@ from poem_build.data.fields import count, field, maybe, shown, whole
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.folder import write_text
+from poem_build.store.text import lines_of, read_text
 from poem_build.teacher.chat import completion, openai_body
 from poem_build.teacher.gemini import ENDED
 from poem_build.teacher.protocol import Ask, FailedError, Said, Turn, Usage
@@ -106,23 +107,17 @@ def _openai_line(ask: Ask, spec: Teaching) -> dict[str, Any]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        lines = path.read_text("utf-8-sig").split("\n")  # no other character ends one: a text may hold U+2028
-    except OSError as error:
-        raise TeacherError(f"{path}: {error.strerror or error}; give the file with the answers") from error
-    except UnicodeDecodeError as error:
-        raise TeacherError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    for n, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield f"{path}: line {n}", json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
-            except json.JSONDecodeError as error:
-                raise TeacherError(f"{path}: line {n}: not JSON: {error.msg}; write one object a line") from error
-            except RecursionError as error:
-                raise TeacherError(f"{path}: line {n}: nested too deeply; write one object a line") from error
-            except ValueError as error:  # a hook's, or a number of thousands of digits
-                told = str(error).partition(";")[0]
-                raise TeacherError(f"{path}: line {n}: {told}; correct the line or drop it") from error
+    for n, line in lines_of(read_text(path, TeacherError, "give the file with the answers")):
+        where = f"{path}: line {n}"
+        try:
+            yield where, json.loads(line, object_pairs_hook=_once, parse_constant=_no_number)
+        except json.JSONDecodeError as error:
+            raise TeacherError(f"{where}: not JSON: {error.msg}; write one object a line") from error
+        except RecursionError as error:
+            raise TeacherError(f"{where}: nested too deeply; write one object a line") from error
+        except ValueError as error:  # a hook's, or a number of thousands of digits
+            told = str(error).partition(";")[0]
+            raise TeacherError(f"{where}: {told}; correct the line or drop it") from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
