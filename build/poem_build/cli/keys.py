@@ -22,7 +22,7 @@ _ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.a
 def check_extra() -> None:
     """Raises `TeacherError` if the libraries of the extra are not there."""
     if missing := [name for name in ("aiolimiter", "datasketch", "google.genai", "tenacity") if not _there(name)]:
-        raise TeacherError(f"{missing[0]}: not installed; pip install 'mansion-poem[teacher]'")
+        raise TeacherError(f"{missing[0]}: not installed; pip install -e '.[teacher]'")
 
 
 def _there(name: str) -> bool:

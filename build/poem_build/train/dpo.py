@@ -119,5 +119,5 @@ def _trl() -> Any:
     try:
         import trl
     except ImportError as error:
-        raise RecipeError("train.method: dpo needs trl; pip install 'mansion-poem[gpu]'") from error
+        raise RecipeError("train.method: dpo needs trl; pip install -e '.[gpu]'") from error
     return trl

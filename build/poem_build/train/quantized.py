@@ -17,7 +17,7 @@ def quantization(bits: Bits, device: Device) -> Any:
         import bitsandbytes  # noqa: F401
     except Exception as error:  # a library without the kernel for this machine raises what it likes
         raise DeviceError(
-            f"train.bits: {bits} bits need bitsandbytes ({_told(error)}); pip install 'mansion-poem[gpu]', or bits = 16"
+            f"train.bits: {bits} bits need bitsandbytes ({_told(error)}); pip install -e '.[gpu]', or bits = 16"
         ) from error
     from transformers import BitsAndBytesConfig
 

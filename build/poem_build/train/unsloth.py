@@ -25,7 +25,8 @@ def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Tra
         from unsloth import FastLanguageModel
     except ImportError as error:
         raise DeviceError(
-            "train.method: unsloth is not installed; pip install unsloth, or give method = 'qlora'"
+            "train.method: unsloth is not installed; it asks for an older transformers, so give it an environment of "
+            "its own, or give method = 'qlora'"
         ) from error
     adapted = _adapted(FastLanguageModel, setup, max(map(len, [*train, *valid])))
     return train_on_answers(adapted, setup, train, valid)
