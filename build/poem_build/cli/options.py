@@ -47,19 +47,21 @@ class _Port(click.ParamType[int]):
 PORT = _Port()
 
 
-class _Yen(click.FloatRange):
-    """A sum of money. What is no number would be no limit: nothing is above it."""
+class Amount(click.FloatRange):
+    """So much of a unit, from 0 on. NaN and infinity would be no limit: nothing is above them."""
 
-    name = "yen"
+    def __init__(self, unit: str) -> None:
+        super().__init__(0)
+        self._unit = unit
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         found = super().convert(value, param, ctx)
-        if math.isnan(found):
-            self.fail(f"{value!r} is not allowed; give yen from 0", param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not allowed; give {self._unit} from 0", param, ctx)
         return found
 
 
-YEN = _Yen(0)
+YEN = Amount("yen")
 Command = Callable[..., None]
 
 debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from poem_build.cli.options import PATH, Chosen, all_of, work_options
+from poem_build.cli.options import PATH, Amount, Chosen, all_of, work_options
 from poem_build.errors import PlanError
 from poem_build.models.shapes import shape_of
 from poem_build.plan.lengths import lengths_of
@@ -18,10 +18,10 @@ from poem_build.report import plan_table
 from poem_build.teacher.money import PRICES, load_prices
 
 sizes_options = all_of(
-    click.option("--vram", type=click.FloatRange(0), metavar="GB", help="Memory of the GPU.  [this machine's]"),
+    click.option("--vram", type=Amount("GB"), metavar="GB", help="Memory of the GPU.  [this machine's]"),
     click.option("--gpus", type=click.IntRange(1), metavar="N", help="How many such GPUs.  [this machine's, or 1]"),
-    click.option("--ram", type=click.FloatRange(0), metavar="GB", help="Memory of the machine.  [this one's, free]"),
-    click.option("--disk", type=click.FloatRange(0), metavar="GB", help="Room for the artifacts.  [here, free]"),
+    click.option("--ram", type=Amount("GB"), metavar="GB", help="Memory of the machine.  [this one's, free]"),
+    click.option("--disk", type=Amount("GB"), metavar="GB", help="Room for the artifacts.  [here, free]"),
     click.option("--prices", "prices_path", type=PATH, default=PRICES, help="Another price list."),
     click.option("--machines", "machines_path", type=PATH, default=MACHINES, help="Another list of GPUs."),
 )

@@ -10,7 +10,7 @@ import click
 
 from poem_build.cli import pipeline, reports
 from poem_build.cli.keys import credentials
-from poem_build.cli.options import Chosen, host_option, work_options
+from poem_build.cli.options import Amount, Chosen, host_option, work_options
 from poem_build.cli.stages import force_option
 from poem_build.engine import ollama
 from poem_build.errors import OllamaError, PublishError
@@ -61,7 +61,7 @@ class Told:
 @click.option(
     "--every",
     "every_s",
-    type=click.FloatRange(0),
+    type=Amount("seconds"),
     default=_EVERY_S,
     show_default=True,
     help="openai, vertex: seconds between two looks at the job.",

@@ -108,6 +108,7 @@ def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: 
             "GEMINI_BASE_URL: 'http://[' is no address; give an http or https URL",
         ),
         (["--max-cost", "nan"], {}, "Invalid value for '--max-cost': 'nan' is not allowed; give yen from 0"),
+        (["--max-cost", "inf"], {}, "Invalid value for '--max-cost': 'inf' is not allowed; give yen from 0"),
         ([], {"GEMINI_API_KEY": ""}, "Error: GEMINI_API_KEY: not set; export the key, it is written nowhere"),
         (["--model", "gemini-9"], {"GEMINI_API_KEY": KEY}, "no price for 'gemini-9'"),
         (

@@ -140,6 +140,14 @@ def test_every_mixture_has_its_own_size_on_disk(tmp_path: Path) -> None:
     assert taken == {kind: round(shape.parameters * MIXTURES[kind] / 8) for kind in taken}
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("option", ["--vram", "--ram", "--disk"])
+def test_a_machine_s_memory_is_a_number(option: str, value: str) -> None:
+    done = _plan("--recipe", "tiny", option, value)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option}': '{value}' is not allowed; give GB from 0" in done.output
+
+
 def test_a_stage_is_checked_before_it_runs(tmp_path: Path) -> None:
     check_stage(load_recipe("tiny"), GAME, "train", tmp_path)
     vast = changed(load_recipe("llama-3.1-8b"), "shape", layers=100_000)
