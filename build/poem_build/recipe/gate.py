@@ -5,9 +5,9 @@ What only says what passes is no part of a key (`exclude`): gates ask it anew ea
 
 import math
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from poem_build.recipe.section import Count, Fraction, Positive, Section
+from poem_build.recipe.section import Count, Fraction, Positive, Section, Whole
 
 BAD = 0.1
 """The share of hands that a model answers which the smoke test has to refuse."""
@@ -22,7 +22,7 @@ class Gate(Section):
     smoke_hands: Positive
     smoke_pass: Fraction = Field(exclude=True)
     """0 asks nothing but answers in the right shape."""
-    eval_hands: int = Field(default=400, ge=2)
+    eval_hands: Whole = Field(default=400, ge=2)
     """Held-out hands of the game that `eval` plays: 400 leave a point either way at 99 %."""
     eval_pass: Fraction = Field(exclude=True)
     deliver_pass: Fraction | None = Field(default=None, exclude=True)
@@ -49,7 +49,7 @@ class Gate(Section):
     """Of a judge's rubric, in the mean."""
     beats_composer: Fraction | None = Field(default=None, exclude=True)
     """The share of hands that a judge must give to the model over the composer, ties by half."""
-    fidelity_poems: int = Field(default=20, ge=2)
+    fidelity_poems: Whole = Field(default=20, ge=2)
     """Held-out poems on which every step from base to Q4_K_M is measured."""
     gain_above: float = Field(default=0.0, ge=0, exclude=True)
     """By how many nats a held-out poem must become more likely by the training, beyond the interval."""
@@ -61,21 +61,20 @@ class Gate(Section):
     """Matrices that must have become K-quants."""
     kl_within: float = Field(default=0.1, gt=0, exclude=True)
     """Nats a token that Q4_K_M may be away from the f16 GGUF (Kullback-Leibler)."""
-    serving_hands: int = Field(default=100, ge=2)
+    serving_hands: Whole = Field(default=100, ge=2)
     """Hands that the report on serving plays through Ollama, with the schema and without."""
     embedded_hands: Positive = 20
     """How many of them it plays through the embedded engine."""
 
-    @model_validator(mode="after")
-    def _smoke_test_tells_something(self) -> "Gate":
+    def refuse_luck(self) -> None:
+        """Raise `ValueError` for a smoke test that a model which has learnt nothing may well pass."""
         chance = luck(self.smoke_hands, self.smoke_pass, BAD)
         if self.smoke_pass and chance > LUCK:
             raise ValueError(
-                f"smoke_pass: a model that answers {BAD:.0%} of the hands would pass {chance:.1%} of the time with "
-                f"{self.smoke_pass:.0%} of {self.smoke_hands} asked for, {LUCK:.0%} is allowed; ask more hands or a "
-                "larger share"
+                f"gate: smoke_pass: a model that answers {BAD:.0%} of the hands would pass {chance:.1%} of the time "
+                f"with {self.smoke_pass:.0%} of {self.smoke_hands} asked for, {LUCK:.0%} is allowed; ask more hands "
+                "or a larger share"
             )
-        return self
 
 
 def needed(hands: int, share: float) -> int:
@@ -88,5 +87,14 @@ def luck(hands: int, share: float, skill: float) -> float:
 
     P(X ≥ k) for X ~ Binomial(hands, skill): 27 % for one of three hands and a skill of a tenth, 0.2 % for five of ten.
     """
-    counts = range(needed(hands, share), hands + 1)
-    return sum(math.comb(hands, n) * skill**n * (1 - skill) ** (hands - n) for n in counts)
+    ways = math.lgamma(hands + 1)  # of thousands of hands there are more than a float holds
+    return sum(
+        math.exp(
+            ways
+            - math.lgamma(n + 1)
+            - math.lgamma(hands - n + 1)
+            + n * math.log(skill)
+            + (hands - n) * math.log1p(-skill)
+        )
+        for n in range(needed(hands, share), hands + 1)
+    )

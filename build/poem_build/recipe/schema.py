@@ -16,7 +16,7 @@ from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.presets import completed
 from poem_build.recipe.quantize import NEEDS_MATRIX, Quantize
-from poem_build.recipe.section import Count, Fraction, Positive, Section
+from poem_build.recipe.section import Count, Fraction, Positive, Section, Whole
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
 from poem_build.recipe.training import Train
@@ -32,7 +32,7 @@ class Base(Section):
 
     hub: Annotated[str, Field(pattern=HUB_ID)] | None = Field(default=None, exclude=True)
     """A model of the Hugging Face hub, at a revision (commit, tag or branch)."""
-    revision: str | None = Field(default=None, exclude=True)
+    revision: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude=True)
     gguf: Path | None = Field(default=None, exclude=True)
     """A GGUF file, whose tensors are dequantized."""
     path: Path | None = Field(default=None, exclude=True)
@@ -77,14 +77,14 @@ class Phase(Section):
 class Pretrain(Section):
     """How `poem-build base` makes the weights at `base.path`; only for a base that we make ourselves."""
 
-    vocab_size: Annotated[int, Field(ge=300)]
+    vocab_size: Annotated[Whole, Field(ge=300)]
     hidden_size: Positive
     intermediate_size: Positive
     layers: Positive
     heads: Positive
     kv_heads: Positive
     context: Positive
-    seed: int = 0
+    seed: Whole = 0
     phases: Annotated[list[Phase], Field(min_length=1)]
 
     @property
@@ -108,7 +108,7 @@ class Dataset(Section):
     """A folder that `poem-build teacher run` left, whose poems are taken instead of composed ones, all of them."""
     filled: bool = False
     """Whether the composer fills training and validation up where a teacher wrote fewer poems than are asked for."""
-    seed: int = 0
+    seed: Whole = 0
 
 
 class Serve(Section):
@@ -164,13 +164,15 @@ class Recipe(Section):
         spec, gate = self.pretrain, self.gate
         if gate.smoke_hands > self.dataset.test:
             raise ValueError(f"gate.smoke_hands: more hands than dataset.test has, {self.dataset.test}")
+        gate.refuse_luck()
         if spec is not None:
             if spec.hidden_size % 256 or spec.intermediate_size % 256:
                 raise ValueError("pretrain: hidden_size and intermediate_size must be multiples of 256 for K-quants")
             if spec.hidden_size % spec.heads or spec.heads % spec.kv_heads:
                 raise ValueError("pretrain: heads must divide hidden_size, and kv_heads must divide heads")
-            if self.serve.num_ctx > spec.context:
-                raise ValueError(f"serve.num_ctx: is beyond pretrain.context, {spec.context}")
+        for name, told in (("pretrain", spec), ("shape", self.shape)):
+            if told and self.serve.num_ctx > told.context:
+                raise ValueError(f"serve.num_ctx: is beyond {name}.context, {told.context}")
         if self.serve.unmerged and (reason := self.unfit_unmerged):
             raise ValueError(f"serve.unmerged: {reason}")
         return self

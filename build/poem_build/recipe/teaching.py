@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from poem_build.recipe.section import Count, Fraction, Positive, Section
+from poem_build.recipe.section import Count, Fraction, Positive, Section, Whole
 
 TeacherName = Literal["gemini", "openai", "anthropic", "ollama", "composer"]
 
@@ -52,11 +52,11 @@ class Teaching(Section):
     tries: Positive = 3
     """Times that a hand is asked for, each with the verdict on the one before, until it is put aside."""
     per_minute: Positive = 60
-    at_once: Annotated[int, Field(ge=1, le=256)] = 8
+    at_once: Annotated[Positive, Field(le=256)] = 8
     timeout_s: float = Field(default=120, gt=0)
     cache_ttl_s: Count = 0
     """How long Gemini keeps the fixed prompt for us, renewed before it ends; 0: it is sent each time."""
-    seed: int = 0
+    seed: Whole = 0
     quotas: Quotas = Quotas()
 
     def kept_s(self, *, batch: bool) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from poem_build.recipe.section import Count, Fraction, Positive, Section
+from poem_build.recipe.section import Count, Fraction, Positive, Section, Whole
 
 Method = Literal["lora", "full", "qlora", "unsloth", "dpo"]
 Bits = Literal[4, 8, 16]
@@ -38,7 +38,7 @@ class Train(Section):
     epochs: Positive
     max_steps: Positive | None = None
     """Ends the run early, its learning rate falling to zero by then."""
-    batch: Positive = Field(strict=True)
+    batch: Positive
     """Examples a step."""
     micro_batch: Positive | None = None
     """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""
@@ -65,12 +65,14 @@ class Train(Section):
     """How dear it is to `dpo` to leave the base's distribution."""
     launch: Literal["single", "ddp", "zero2", "zero3"] = "single"
     """How GPUs share the work: not, by examples, or by DeepSpeed, optimizer (2) or weights too (3) spread over them."""
-    seed: int = 0
+    seed: Whole = 0
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Train":
         if self.patience and not self.evaluate_every:
             raise ValueError("patience: counts looks at the validation loss; give evaluate_every too")
+        if self.micro_batch and self.micro_batch > self.batch:
+            raise ValueError(f"micro_batch: is beyond batch, {self.batch}, of which it is a part")
         if self.bits and self.bits not in BITS_OF[self.method]:
             allowed = " or ".join(map(str, BITS_OF[self.method]))
             raise ValueError(f"bits: {self.method} holds its weights in {allowed} bits, got {self.bits}")

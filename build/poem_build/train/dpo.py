@@ -74,7 +74,7 @@ def _loop(
     torch.manual_seed(spec.seed)
     how = quantization(spec.weight_bits, device)
     model = load_model(setup.base, device.dtype, setup.place, how)
-    size = min(spec.micro_batch or spec.batch, spec.batch)
+    size = spec.micro_batch or spec.batch
     made = PreferenceTrainer(
         model=prepared(model) if how else model,
         args=arguments_of(

@@ -57,6 +57,21 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ("smoke_hands = 2", "smoke_hands = 20", "gate.smoke_hands: more hands than dataset.test has, 6"),
         ("hidden_size = 256", "hidden_size = 250", "pretrain: hidden_size and intermediate_size must be multiples"),
         ("kv_heads = 2", "kv_heads = 3", "pretrain: heads must divide hidden_size, and kv_heads must divide heads"),
+        (
+            "learning_rate = 1e-2",
+            "learning_rate = inf",
+            "train.learning_rate: Input should be a finite number, got inf",
+        ),
+        ("[train]", "[train]\nweight_decay = inf", "train.weight_decay: Input should be a finite number, got inf"),
+        ("repeat_penalty = 1.1", "repeat_penalty = inf", "serve.repeat_penalty: Input should be a finite number, got "),
+        ("r = 8", "r = true", "train.r: Input should be a valid integer, got True"),
+        ("epochs = 1\n", "epochs = 1\nseed = true\n", "train.seed: Input should be a valid integer, got True"),
+        ("batch = 8", "batch = 8\nmicro_batch = 9", "train: micro_batch: is beyond batch, 8, of which it is a part"),
+        (
+            "smoke_hands = 2\nsmoke_pass = 0.0",
+            "smoke_hands = 1000000\nsmoke_pass = 0.4",
+            "gate.smoke_hands: more hands",
+        ),
         ("num_ctx = 3072", "num_ctx = 4096", "serve.num_ctx: is beyond pretrain.context, 3072"),
         ('summary = "the', 'summary = "the\\n', "summary: String should match pattern"),
     ],
@@ -102,6 +117,23 @@ def test_a_number_that_is_none_is_named_where_presets_reckon_with_it(tmp_path: P
     text = (RECIPES / "qwen2.5-7b.toml").read_text("utf-8")
     bad = tmp_path / "bad.toml"
     bad.write_text(text.replace("[train]\n", f"[train]\n{line}\n"), "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(bad))
+    assert str(caught.value) == f"{bad}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("num_ctx = 1024", "num_ctx = 4096", "serve.num_ctx: is beyond shape.context, 1024"),
+        ('revision = "main"', 'revision = ""', "base.revision: String should have at least 1 character, got ''"),
+    ],
+)
+def test_what_a_base_of_the_hub_cannot_have_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (RECIPES / "rinna-gpt2-small.toml").read_text("utf-8")
+    assert old in text
+    bad = tmp_path / "bad.toml"
+    bad.write_text(text.replace(old, new), "utf-8")
     with pytest.raises(RecipeError) as caught:
         load_recipe(str(bad))
     assert str(caught.value) == f"{bad}: {message}"
@@ -193,7 +225,8 @@ def test_the_base_that_ships_is_what_its_recipe_makes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hands", "share", "skill", "chance"), [(3, 0.3, 0.1, 0.271), (10, 0.4, 0.1, 0.0128), (10, 0.4, 0.9, 0.99985)]
+    ("hands", "share", "skill", "chance"),
+    [(3, 0.3, 0.1, 0.271), (10, 0.4, 0.1, 0.0128), (10, 0.4, 0.9, 0.99985), (2000, 0.1, 0.1, 0.511)],
 )
 def test_luck_is_reckoned(hands: int, share: float, skill: float, chance: float) -> None:
     assert luck(hands, share, skill) == pytest.approx(chance, rel=0.01)
