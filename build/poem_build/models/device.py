@@ -22,6 +22,8 @@ seconds."""
 _BF16 = (8, 0)
 """The compute capability (Ampere's) from which tensor cores take bfloat16; those before, from 7.0 on, float16 alone."""
 _FP16 = (7, 0)
+_FULL = ("out of memory", "can't allocate memory", "not enough memory")
+"""As PyTorch says it of a GPU, of the machine, and of the machine again."""
 _OLD_DRIVER = "driver on your system is too old"
 
 
@@ -165,3 +167,8 @@ def _cpu(hardware: Hardware) -> tuple[str, str]:
 _FORMATS: Mapping[Kind, Callable[[Hardware], tuple[str, str]]] = {
     **{"cuda": _cuda, "rocm": _rocm, "mps": _mps, "cpu": _cpu},
 }
+
+
+def ran_out(told: str) -> bool:
+    """Whether an error's words are that memory ran out."""
+    return any(sign in told.lower() for sign in _FULL)

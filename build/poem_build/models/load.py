@@ -8,6 +8,7 @@ from typing import Any
 
 from poem_build.errors import ModelFileError
 from poem_build.models import tensors, unigram
+from poem_build.models.device import ran_out
 
 
 def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
@@ -105,12 +106,14 @@ def refuse_own_code(error: Exception, config: Path) -> None:
 
 @contextmanager
 def translated(folder: Path) -> Iterator[None]:
-    """Whatever the libraries raise of a folder, as one line that names it."""
+    """Whatever the libraries raise of a folder, as one line that names it; that memory ran out is no fault of it."""
     try:
         yield
-    except ModelFileError:
+    except (ModelFileError, MemoryError):
         raise
     except Exception as error:  # tokenizers, for one, raises nothing narrower
+        if ran_out(str(error)):
+            raise
         refuse_own_code(error, folder / "config.json")
         raise ModelFileError(f"{folder}: cannot be loaded: {reason(error)}; make or fetch it again") from error
 

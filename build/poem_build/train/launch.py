@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from poem_build.errors import DeviceError
-from poem_build.models.device import Device
+from poem_build.models.device import Device, ran_out
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.training import Train
 from poem_build.train.protocol import Setup, Trained
@@ -38,7 +38,7 @@ class Work(BaseModel):
 
 
 def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
-    """Train in as many processes as there are GPUs. Raises `DeviceError` with the first error that one told."""
+    """Train in as many processes as there are GPUs. Raises what `failure` makes of one that failed."""
     setup.room.mkdir(parents=True, exist_ok=True)
     spec = setup.spec
     work = Work(
@@ -65,11 +65,17 @@ def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Tra
         env={**os.environ, "ACCELERATE_LOG_LEVEL": "ERROR"},
     )
     if done.returncode or not (setup.room / TRAINED).is_file():
-        lines = (
-            [line for line in done.stderr.splitlines() if "Error" in line] or done.stderr.splitlines() or ["no word"]
-        )
-        raise DeviceError(f"train.launch: {spec.launch} ended with status {done.returncode}: {lines[0].strip()}")
+        raise failure(spec, done.returncode, done.stderr)
     return Trained.model_validate_json((setup.room / TRAINED).read_text("utf-8"))
+
+
+def failure(spec: Train, status: int, told: str) -> DeviceError | MemoryError:
+    """What processes that ended with the status and told so much on standard error came to."""
+    lines = told.splitlines()
+    errors = [line.strip() for line in lines if "Error" in line] or [*lines, "no word"]
+    if full := next(filter(ran_out, errors), ""):
+        return MemoryError(full)
+    return DeviceError(f"train.launch: {spec.launch} ended with status {status}: {errors[0].strip()}")
 
 
 def command(spec: Train, device: Device, count: int, told: Path) -> list[str]:

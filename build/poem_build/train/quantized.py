@@ -8,16 +8,23 @@ from poem_build.recipe.training import Bits
 
 
 def quantization(bits: Bits, device: Device) -> Any:
-    """None at 16 bits; at 8 LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339); at 4 NF4, its scales quantized too."""
+    """None at 16 bits; at 8 LLM.int8 (Dettmers et al. 2022, arXiv:2208.07339); at 4 NF4, its scales quantized too.
+
+    Raises `DeviceError` where bitsandbytes or its kernel for the device is not there.
+    """
     if bits == 16:
         return None
     import torch
 
     try:
-        import bitsandbytes  # noqa: F401
-    except Exception as error:  # a library without the kernel for this machine raises what it likes
+        from bitsandbytes import functional
+
+        tried = torch.ones(64, 64, dtype=torch.float16, device=device.torch)  # which either takes
+        _ = functional.int8_vectorwise_quant(tried) if bits == 8 else functional.quantize_4bit(tried, quant_type="nf4")
+    except Exception as error:  # a library without the kernel for this device raises what it likes, and not on import
         raise DeviceError(
-            f"train.bits: {bits} bits need bitsandbytes ({_told(error)}); pip install -e '.[gpu]', or bits = 16"
+            f"train.bits: {bits} bits need bitsandbytes with its kernel for {device.kind} ({_told(error)}); "
+            "pip install -e '.[gpu]', or bits = 16"
         ) from error
     from transformers import BitsAndBytesConfig
 

@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from poem_build.errors import DeviceError
-from poem_build.models.device import Device
+from poem_build.models.device import Device, ran_out
 from poem_build.plan.machine import GIGA, gpu_count
 from poem_build.plan.memory import Place, Training, training_needs
 from poem_build.plan.plan import lighter, worded
 from poem_build.recipe.shape import Shape
 
 _TOLD = 3
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 class Change(NamedTuple):
@@ -29,7 +28,7 @@ def named(how: Training, shape: Shape, device: Device) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in _SIGNS):
+        if not isinstance(error, MemoryError) and not ran_out(str(error)):
             raise
         place: Place = "gpu" if device.torch == "cuda" else "ram"
         told = ", ".join(

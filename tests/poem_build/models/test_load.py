@@ -14,7 +14,7 @@ from poem.game import builtin_game
 from poem_build.cli.options import one_line_errors
 from poem_build.errors import ModelFileError
 from poem_build.export.gguf import convert_folder
-from poem_build.models.load import load_model, load_tokenizer, skeleton
+from poem_build.models.load import load_model, load_tokenizer, skeleton, translated
 from poem_build.models.origin import Origin
 from poem_build.models.shapes import of_folder
 from poem_build.recipe.schema import RECIPES, Recipe
@@ -154,3 +154,9 @@ def test_a_command_on_such_a_base_says_one_line(out: Path, base: Path, recipe_fi
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"Error: {base}/config.json: quantization_config: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_folder(tmp_path: Path) -> None:
+    for error in (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError()):
+        with pytest.raises(type(error)), translated(tmp_path):
+            raise error

@@ -4,7 +4,7 @@ import importlib
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -25,6 +25,7 @@ from poem_build.recipe.training import Train
 from poem_build.train import launch, lora
 from poem_build.train.preferences import read_preferences
 from poem_build.train.protocol import Setup, Trained
+from poem_build.train.quantized import quantization
 from poem_build.train.targets import target_modules
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what the libraries say of each other
@@ -93,6 +94,24 @@ def test_qlora_trains_beside_four_bits_and_merges_onto_sixteen(base: Path, tmp_p
     merged, before = _merged(setup, tmp_path / "merged"), load_file(base / "model.safetensors")
     changed = {name.split(".")[-2] for name, value in merged.items() if not torch.equal(before[name], value)}
     assert changed == set(LINEAR)
+
+
+@pytest.mark.parametrize(("bits", "kernel"), [(4, "quantize_4bit"), (8, "int8_vectorwise_quant")])
+def test_a_kernel_that_is_missing_is_told_before_a_weight_is_read(
+    bits: Literal[4, 8], kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quantization(bits, CPU) is not None
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("\nbitsandbytes was compiled without this device\nand more of it")
+
+    monkeypatch.setattr(f"bitsandbytes.functional.{kernel}", missing)
+    with pytest.raises(DeviceError) as caught:
+        quantization(bits, CPU)
+    assert str(caught.value) == (
+        f"train.bits: {bits} bits need bitsandbytes with its kernel for cpu (bitsandbytes was compiled without this "
+        "device); pip install -e '.[gpu]', or bits = 16"
+    )
 
 
 def test_activations_computed_anew_change_nothing(base: Path, tmp_path: Path) -> None:
@@ -196,6 +215,18 @@ def test_two_processes_take_the_steps_of_one(base: Path, tmp_path: Path) -> None
     assert dict(two.valid) == pytest.approx(dict(one.valid), abs=1e-5)
     mine, theirs = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(value, theirs[name], atol=1e-4) for name, value in mine.items())
+
+
+def test_processes_that_find_no_memory_say_so_and_others_their_first_error() -> None:
+    spec = Train(**SPEC, launch="ddp")
+    said = "Traceback:\n  raise Error\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
+    full = launch.failure(spec, 1, said)
+    assert isinstance(full, MemoryError)
+    assert "Tried to allocate" in str(full)
+    for said, told in (("warning\nValueError: no\nChildFailedError\n", "ValueError: no"), ("", "no word")):
+        other = launch.failure(spec, 1, said)
+        assert isinstance(other, DeviceError)
+        assert str(other) == f"train.launch: ddp ended with status 1: {told}"
 
 
 def _train_anyhow(setup: Setup) -> Trained:
