@@ -31,12 +31,23 @@ def read_taught(folder: Path, game: Game) -> tuple[dict[Split, list[Example]], d
 
     Raises `DatasetError` for a folder that is unfinished or of another game.
     """
-    try:
-        told = dict(json.loads((folder / FILE).read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{folder / FILE}: not there or damaged; `poem-build teacher run` makes it") from error
+    told = _told(folder)
     if told.get("game_digest") != game.deck.digest:
         raise DatasetError(f"{folder / FILE}: game_digest: written for another deck; run the teacher for this one")
     files = {split: folder / f"{split}.jsonl" for split in SPLITS}
     empty = {split for split, path in files.items() if path.is_file() and not path.stat().st_size}  # nothing yet
     return {split: [] if split in empty else read_examples(path, game) for split, path in files.items()}, told
+
+
+def teachers_of(folder: Path) -> list[str]:
+    """Whoever wrote the poems; `files` for what was imported. Raises `DatasetError` for a folder that is unfinished."""
+    return str(_told(folder)["teacher"]).split("+")
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    try:
+        told = dict(json.loads((folder / FILE).read_text("utf-8")))
+        told["teacher"] = str(told["teacher"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"{folder / FILE}: not there or damaged; `poem-build teacher run` makes it") from error
+    return told

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from poem_build.data.taught import teachers_of
 from poem_build.recipe.schema import Recipe
 
 TERMS = Path(__file__).resolve().parents[2] / "licences.toml"
@@ -27,11 +28,15 @@ class Verdict:
 
 
 def verdicts(recipe: Recipe) -> list[Verdict]:
-    """Of the base, which the adapter inherits, and of the teacher where its poems are learnt from."""
+    """Of the base, which the adapter inherits, and of each teacher whose poems are learnt from.
+
+    Raises `DatasetError` for a folder of poems that does not tell who wrote them.
+    """
     content: Mapping[str, Any] = tomllib.loads(TERMS.read_text("utf-8"))
     found = [_verdict("base and adapter", recipe.licence, content.get(recipe.licence))]
     if recipe.dataset.taught:
-        found.append(_verdict("teacher", recipe.teacher.name, content["teachers"].get(recipe.teacher.name)))
+        teachers = teachers_of(recipe.dataset.taught)
+        found += [_verdict("teacher", name, content["teachers"].get(name)) for name in teachers]
     return found
 
 

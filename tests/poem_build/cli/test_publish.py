@@ -145,6 +145,15 @@ def test_a_licence_decides_what_may_go_out_and_under_which_name() -> None:
         refuse_name([llama], "me/poems")
 
 
+@pytest.mark.parametrize("to", ["hub", "ollama", "openai"])
+def test_what_learnt_from_a_teacher_with_terms_of_its_own_stays_unless_forced(tmp_path: Path, to: str) -> None:
+    (tmp_path / "teacher.json").write_text('{"teacher": "composer+gemini"}', "utf-8")
+    args = ["publish", "me/poems", "--to", to, "--out", str(tmp_path), "--taught", str(tmp_path), "--dry-run"]
+    stays, forced = (CliRunner().invoke(cli, [*args, *more]) for more in ([], ["--force"]))
+    assert stays.output.startswith("Error: teacher: gemini: may it be passed on? unknown: its terms forbid models")
+    assert "teacher: gemini" not in forced.output
+
+
 def test_a_model_whose_licence_has_no_text_stays(finished: Path, recipe: Recipe, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     text = (recipe.base.path or Path()).parent.joinpath("mini.toml").read_text("utf-8")

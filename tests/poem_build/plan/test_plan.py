@@ -140,6 +140,20 @@ def test_every_mixture_has_its_own_size_on_disk(tmp_path: Path) -> None:
     assert taken == {kind: round(shape.parameters * MIXTURES[kind] / 8) for kind in taken}
 
 
+def test_each_teacher_that_wrote_the_poems_has_its_own_terms(tmp_path: Path) -> None:
+    (tmp_path / "teacher.json").write_text('{"teacher": "composer+files+gemini"}', "utf-8")
+    done = _plan("--recipe", "tiny", "--taught", str(tmp_path), *ROOMY, "--json")
+    found = {one["terms"]: one["ship"] for one in json.loads(done.output)["licences"] if one["of"] == "teacher"}
+    assert found == {
+        "composer": "yes",
+        "files": "unknown: that of whoever wrote the answers",
+        "gemini": "unknown: its terms forbid models that compete with the service; read them",
+    }
+    (tmp_path / "teacher.json").write_text("{}", "utf-8")
+    done = _plan("--recipe", "tiny", "--taught", str(tmp_path), *ROOMY)
+    assert done.output.endswith("/teacher.json: not there or damaged; `poem-build teacher run` makes it\n")
+
+
 @pytest.mark.parametrize("value", ["nan", "inf"])
 @pytest.mark.parametrize("option", ["--vram", "--ram", "--disk"])
 def test_a_machine_s_memory_is_a_number(option: str, value: str) -> None:
