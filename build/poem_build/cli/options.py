@@ -194,7 +194,9 @@ def choose_work(
     Raises what either refuses.
     """
     loaded, game = load_recipe(recipe), load_game_option(folder)
-    loaded = source.override(loaded, base) if base else loaded
+    out = out or artifacts_folder(loaded.name, game.name)
+    if base:
+        loaded = source.licensed(source.override(loaded, base), out / source.STAGE.makes)
     loaded = loaded.model_copy(update={"device": device}) if device else loaded
     if adapter:
         _ = loaded.training  # a recipe that trains nothing has no place for one
@@ -202,7 +204,7 @@ def choose_work(
     loaded = loaded.as_unmerged() if unmerged else loaded
     if taught:
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"taught": taught.resolve()})})
-    return Chosen(loaded, game, folder, out or artifacts_folder(loaded.name, game.name))
+    return Chosen(loaded, game, folder, out)
 
 
 def load_game_option(folder: Path | None) -> Game:

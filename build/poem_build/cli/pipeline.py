@@ -110,6 +110,8 @@ def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
         if not (refused and force and name in JUDGING):
             raise
         return refused
+    if name == source.STAGE.name:
+        workshop.recipe = source.licensed(workshop.recipe, made.path)
     _write_pages(workshop, name, made)
     if name == "eval" and not force and (fallen := reports.fallen(workshop, workshop.load("gguf"))):
         raise fallen[0]

@@ -7,17 +7,27 @@ from poem_build.models.converter import gguf
 from poem_build.models.files import CARD, LICENCES
 from poem_build.recipe.schema import Base
 
+HUB = {
+    **{"mit": "MIT", "apache-2.0": "Apache-2.0", "gemma": "Gemma Terms of Use"},
+    **{"llama3.1": "Llama 3.1 Community License", "llama2": "Llama 2 Community License"},
+}
+"""What model cards and GGUF files call a licence by the hub's word for it, and how licences.toml has it."""
+_NAMED = HUB | {"qwen": "Qwen License", "qwen-research": "Qwen Research License"}
+"""The same with those for which the hub has no word, by the names that their cards give them."""
 _FIELD = re.compile(r"^(license|license_name):[ \t]*[\"']?([^\s\"'#][^\n\"'#]*)", re.MULTILINE)
 
 
-def name_of(base: Base) -> str:
-    """What the base itself calls its licence; where it tells none, that it is the base's."""
+def name_of(base: Base, fetched: Path | None = None) -> str:
+    """The licence that the base itself tells, by its name where we know it; where it tells none, that it is the base's.
+
+    A model of the hub tells it from the folder that it was fetched into.
+    """
     told = ""
-    if base.path:
-        told = _of_card(base.path / CARD)
+    if folder := base.path or fetched:
+        told = _of_card(folder / CARD)
     elif base.gguf:
         told = _of_gguf(base.gguf) or _of_card(base.gguf.parent / CARD)
-    return told or f"that of its base, {base.name}"
+    return _NAMED.get(told, told) or f"that of its base, {base.name}"
 
 
 def texts_in(folder: Path) -> dict[str, str]:

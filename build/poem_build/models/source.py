@@ -17,8 +17,9 @@ from poem_build.models.converter import gguf, quiet
 from poem_build.models.family import family
 from poem_build.models.files import CARD, LICENCES
 from poem_build.models.mixture import file_type, readable
+from poem_build.recipe.presets import NOTICES
 from poem_build.recipe.schema import HUB_ID, Base, Recipe
-from poem_build.store.artifact import Report
+from poem_build.store.artifact import Report, read_manifest
 from poem_build.store.stage import Job, Stage
 
 
@@ -84,8 +85,21 @@ def override(recipe: Recipe, given: str) -> Recipe:
     if base != recipe.base:
         change["shape"] = None
     if base != recipe.base and recipe.licence != family(base.family).licence:
-        change |= {"licence": licence.name_of(base), "notice": ""}
+        change |= _terms(licence.name_of(base))
     return recipe.model_copy(update=change)
+
+
+def licensed(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe under the terms that its base tells, if that has been fetched from the hub into the folder by now."""
+    base, (manifest, _) = recipe.base, read_manifest(folder)
+    fetched = base.hub and manifest and manifest.report.get("source") == base.name
+    if not fetched or recipe.licence != licence.name_of(base):
+        return recipe
+    return recipe.model_copy(update=_terms(licence.name_of(base, folder)))
+
+
+def _terms(name: str) -> dict[str, str]:
+    return {"licence": name, "notice": NOTICES.get(name, "")}
 
 
 def _fetch(given: Base, folder: Path, room: Path) -> SourceReport:

@@ -49,7 +49,7 @@ _RATES = {
 _OFFLOAD = ((40, "layers"), (20, "optimizer"))
 """What leaves the GPU from so many gigabytes of weights on; layers are moved by DeepSpeed's ZeRO 3 alone."""
 _EPOCHS = 2
-_NOTICES = {
+NOTICES = {
     "Gemma Terms of Use": """
 Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms
 This model was modified: a LoRA adapter trained by mansion-poem is merged into the weights, which are quantized.
@@ -79,7 +79,7 @@ def completed(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
     defaults: dict[str, Any] = {"dataset": _DATASET, "serve": _SERVE, "gate": gate}
     if isinstance(train := given.get("train"), Mapping):
         defaults["train"] = {key: value for key, value in training(shape, train).items() if key in known}
-    content = {"params": count(shape.parameters), "notice": _NOTICES.get(str(given.get("licence")), ""), **given}
+    content = {"params": count(shape.parameters), "notice": NOTICES.get(str(given.get("licence")), ""), **given}
     for name, values in defaults.items():
         if isinstance(table := given.get(name, {}), Mapping):
             content[name] = {**values, **table}

@@ -10,14 +10,14 @@ from jinja2 import Environment, StrictUndefined
 from poem.model_keys import ADAPTER_FILE, Verdict
 from poem_build.evaluation.report import Figure
 from poem_build.judge.fidelity import Nearness
+from poem_build.models import licence
 from poem_build.models.origin import Origin
 from poem_build.models.standing import Standing
 from poem_build.recipe.schema import Recipe
 
 _TEMPLATE = Path(__file__).parent / "templates" / "card.md"
-_LICENCES = {"MIT": "mit", "Apache-2.0": "apache-2.0", "Gemma Terms of Use": "gemma"}
-_LICENCES |= {"Llama 3.1 Community License": "llama3.1", "Llama 2 Community License": "llama2"}
-"""By the hub's own names; it calls any other `other`."""
+_LICENCES = {name: word for word, name in licence.HUB.items()}
+"""The hub's words for them; it calls any other `other`."""
 _VERDICTS: dict[Verdict, str] = {
     "": "`eval` has not looked at this build.",
     "passed": "It passed the gates of its recipe.",
@@ -77,16 +77,16 @@ def _head(about: About) -> str:
 
     recipe = about.recipe
     known = _LICENCES.get(recipe.licence)
-    licence: dict[str, Any] = {"license": known or "other"}
+    terms: dict[str, Any] = {"license": known or "other"}
     if not known:
-        licence |= {"license_name": recipe.licence, "license_link": about.licence_file}
+        terms |= {"license_name": recipe.licence, "license_link": about.licence_file}
     relation = "adapter" if ADAPTER_FILE in about.files else "finetune" if recipe.train else "quantized"
     base: dict[str, Any] = {"base_model": recipe.base.hub, "base_model_relation": relation} if recipe.base.hub else {}
     data = ModelCardData(
         language="ja",
         pipeline_tag="text-generation",
         tags=["gguf", "mansion-poem", "poetry", *(["lora"] if relation == "adapter" else [])],
-        **licence,
+        **terms,
         **base,
     )
     return data.to_yaml()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from poem_build.cli import pipeline
+from poem_build.cli.options import choose_work
 from poem_build.models import hub, source
 from poem_build.models.source import SourceReport
 from poem_build.recipe.schema import load_recipe
@@ -102,6 +104,23 @@ def test_a_broken_fetch_goes_on_where_it_stopped_though_main_has_moved(tmp_path:
         there.asked.clear()
         assert "base: kept" in _fetch(out, there.url, home).stdout
         assert there.asked == []
+
+
+def test_a_fetched_model_tells_its_licence(tmp_path: Path) -> None:
+    folder, out, commit = _model(tmp_path / "there", b"x"), tmp_path / "out", commit_of("main")
+    (folder / "README.md").write_text("---\nlicense: llama3.1\n---\n", "utf-8")
+    recipe = source.override(load_recipe("tiny"), MODEL)
+    assert choose_work("tiny", MODEL, None, out).recipe.licence == recipe.licence == f"that of its base, {MODEL}@main"
+    with serving(Hub(MODEL, {commit: folder}, {"main": commit})) as there:
+        assert _fetch(out, there.url, tmp_path / "home").returncode == 0
+    workshop = workshop_of(recipe, out)
+    pipeline.make(workshop, "base")
+    for found in (choose_work("tiny", MODEL, None, out).recipe, workshop.recipe):
+        assert found.licence == "Llama 3.1 Community License"
+        assert found.notice.startswith("\nBuilt with Llama. ")
+    other = choose_work("tiny", f"{MODEL}@v2", None, out).recipe
+    assert other.licence == f"that of its base, {MODEL}@v2"
+    assert choose_work("gemma-3-270m", MODEL, None, out).recipe.licence == "Gemma Terms of Use"
 
 
 def test_what_came_otherwise_than_announced_is_thrown_away(tmp_path: Path) -> None:
