@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from poem.game import builtin_game
 from poem_build.cli.main import cli
+from poem_build.models.architectures import unfit
 from poem_build.models.family import family
 from poem_build.models.shapes import shape_of
 from poem_build.plan.lengths import lengths_of
@@ -56,6 +57,8 @@ def _card(recipe: Recipe) -> str:
     """The smallest class of GPU that has room for its training, or for serving what is not trained, as computed."""
     if recipe.base.path or not (shape := shape_of(recipe)):  # a base that is made here is small
         return "none"
+    if unfit(shape.architecture):
+        return "refused"
     lengths = lengths_of(recipe, builtin_game())
     how = training_of(recipe, lengths, gpu=True)
     needs = training_needs(shape, how, "gpu") if how else [serve_need(shape, recipe.serve.num_ctx, "gpu", "Q4_K_M")]

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -50,7 +51,7 @@ def plan_command(
     )
     machines, prices = load_machines(machines_path), load_prices(prices_path)
     made = _plan(chosen, machine, machines)
-    lacks = machine.lacks(made.needs, made.disk)
+    lacks = made.lacks(machine)
     nearest = _nearest(chosen, made, machine, machines) if lacks else ""
     if as_json:
         told = plan_table.as_json(chosen.recipe.name, made, prices, lacks, nearest)
@@ -81,9 +82,10 @@ def _nearest(chosen: Chosen, made: Plan, machine: Machine, machines: Machines) -
         recipe = load_recipe(name)
         if (shape := shape_of(recipe)) and shape.parameters < made.shape.parameters:
             other = plan(recipe, shape, lengths_of(recipe, chosen.game), machine, machines)
-            if not machine.lacks(other.needs, other.disk):
+            if not other.lacks(machine):
                 smaller.append((shape.parameters, name))
     if smaller:
         return f"Nearest that fits: {max(smaller)[1]}."
-    short = [run.gpu for run in made.runs if run.fits] if machine.lacks_gpu_alone(made.needs, made.disk) else []
+    roomy = replace(machine, vram=float("inf"))
+    short = [] if _plan(chosen, roomy, machines).lacks(roomy) else [run.gpu for run in made.runs if run.fits]
     return f"No recipe fits; a {short[0]} would do for this one." if short else "No recipe fits."

@@ -38,7 +38,7 @@ def run(job: Job) -> PreflightReport:
     """
     base, talk = job.path("base"), family.family(job.recipe.base.family)
     architecture = of_folder(base).architecture
-    architectures.refuse_unfaithful(architecture, str(base))
+    architectures.refuse_unfit(architecture, str(base))
     if job.recipe.serve.unmerged:
         architectures.refuse_as_adapter(architecture, str(base))
     _check_weights(base)

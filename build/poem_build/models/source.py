@@ -38,7 +38,7 @@ def bring(job: Job) -> SourceReport:
     """Fetch the model from the hub, or dequantize the GGUF file."""
     given, shape = job.recipe.base, job.recipe.shape
     if shape:
-        architectures.refuse_unfaithful(shape.architecture, f"base {given.name}")
+        architectures.refuse_unfit(shape.architecture, f"base {given.name}")
     return _dequantize(given.gguf, job.folder) if given.gguf else _fetch(given, job.folder, job.room)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from poem_build.errors import PlanError
@@ -34,10 +34,6 @@ class Machine:
         if disk > self.disk:
             found.append(f"its files take {disk / GIGA:.3g} GB of disk, {self.disk / GIGA:.3g} are there")
         return found
-
-    def lacks_gpu_alone(self, needs: Sequence[Need], disk: int) -> bool:
-        """Whether a larger GPU would be enough."""
-        return not replace(self, vram=float("inf")).lacks(needs, disk)
 
 
 def machine_here(out: Path) -> Machine:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from poem_build.models import architectures
 from poem_build.models.device import device_of
 from poem_build.plan import memory
 from poem_build.plan.lengths import Lengths
@@ -35,6 +36,12 @@ class Plan:
     runs: tuple[Run, ...]
     trained_tokens: int
     verdicts: tuple[Verdict, ...]
+    refused: tuple[str, ...]
+    """Why the chain could not be gone through however much memory there were."""
+
+    def lacks(self, machine: Machine) -> list[str]:
+        """What keeps it from being made on the machine, each in a few words."""
+        return [*self.refused, *machine.lacks(self.needs, self.disk)]
 
 
 def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machines: Machines) -> Plan:
@@ -58,7 +65,20 @@ def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machi
         runs=tuple(runs(machines, largest, float(passes) * tokens * shape.active, read)),
         trained_tokens=tokens,
         verdicts=tuple(verdicts(recipe)),
+        refused=tuple(refusals(recipe, shape, gpu=machine.vram is not None)),
     )
+
+
+def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
+    """What a stage would refuse, whatever the machine has besides a GPU. What a GGUF calls its shape is llama.cpp's."""
+    if not recipe.base.gguf and (reason := architectures.unfit(shape.architecture)):
+        yield f"{shape.architecture}: {reason}"
+    spec = recipe.train
+    if spec and not gpu:
+        if spec.method == "unsloth":
+            yield "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"
+        if spec.launch.startswith("zero"):
+            yield f"train.launch: {spec.launch} needs GPUs; leave it out"
 
 
 def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool) -> Training | None:
@@ -120,7 +140,7 @@ def worded(change: Mapping[str, Any]) -> str:
 def settings_that_fit(made: Plan, machine: Machine) -> str:
     """The least change of `[train]` with which all would fit; empty if none does."""
     place: memory.Place = "ram" if machine.vram is None else "gpu"
-    if made.how is None or (place == "ram" and made.how.method == "unsloth"):  # a GPU's alone
+    if made.how is None or made.refused:
         return ""
     others = [one for one in made.needs if one.stage != "train"]
     if machine.lacks(others, made.disk):

@@ -8,12 +8,14 @@ from typing import Any, get_args
 
 import pytest
 from click.testing import CliRunner, Result
+from transformers import BertConfig, CLIPTextConfig
 
 from bench.memory import measured, peak
 from poem.game import builtin_game
 from poem_build.cli.main import cli
 from poem_build.errors import PlanError
 from poem_build.export.quantization import quantize_file
+from poem_build.models.architectures import UNFAITHFUL
 from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, plan, sizes
 from poem_build.plan.check import check_stage
@@ -23,13 +25,14 @@ from poem_build.plan.machines import MACHINES, load_machines, runs
 from poem_build.plan.plan import nearer, training_of
 from poem_build.recipe import presets
 from poem_build.recipe.quantize import MIXTURES
-from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from poem_build.recipe.training import BITS_OF, Method, Train
 from support.chain import changed
 from support.tiny_gguf import write_tiny_gguf
 
 GAME = builtin_game()
 ROOMY = ["--vram", "1000", "--ram", "2000", "--disk", "5000"]
+PHIMOE = f"PhimoeForCausalLM: {UNFAITHFUL['PhimoeForCausalLM']}"
 
 
 def _plan(*arguments: str) -> Result:
@@ -39,9 +42,10 @@ def _plan(*arguments: str) -> Result:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_has_a_plan_that_fits_where_there_is_room(name: str) -> None:
     done = _plan("--recipe", name, *ROOMY, "--json")
-    assert done.exit_code == 0, done.output
     told = json.loads(done.output)
-    assert (told["fits"], told["lacks"], told["basis"]) == (True, [], "computed")
+    refused = [PHIMOE] if name == "phi-3.5-moe" else []
+    assert done.exit_code == len(refused), done.output
+    assert (told["fits"], told["lacks"], told["basis"]) == (not refused, refused, "computed")
     assert {one["stage"] for one in told["memory"]} >= {"convert", "quantize", "serve"}
     assert all(sum(one["parts"].values()) == one["bytes"] for one in told["memory"])
     assert all("unknown" not in one["ship"] for one in told["licences"]), told["licences"]
@@ -107,6 +111,39 @@ def test_what_does_not_fit_ends_with_one_and_names_the_nearest_that_does() -> No
     assert "does not fit: serve takes 48.3 GB of GPU memory, 24 are there. Nearest that fits: " in bare.output
     none = _plan("--recipe", "tiny", "--vram", "0.01", "--ram", "64", "--disk", "200")
     assert none.output.endswith("GB of GPU memory, 0.01 are there. No recipe fits; a RTX 3090 would do for this one.\n")
+
+
+def test_what_the_chain_refuses_is_no_nearest() -> None:
+    larger = _plan("--recipe", "mixtral-8x22b", "--vram", "48", "--ram", "256", "--disk", "600", "--json")
+    assert json.loads(larger.output)["nearest"] == "Nearest that fits: qwen2.5-32b."
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ('method = "unsloth"', "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"),
+        ('launch = "zero3"', "train.launch: zero3 needs GPUs; leave it out"),
+    ],
+)
+def test_what_is_a_gpu_s_alone_is_refused_without_one(change: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.toml"
+    text = (RECIPES / "qwen2.5-0.5b.toml").read_text("utf-8")
+    path.write_text(text.replace("[train]\n", f"[train]\n{change}\n"), "utf-8")
+    alone = _plan("--recipe", str(path), "--vram", "0", *ROOMY[2:], "--json")
+    assert (alone.exit_code, json.loads(alone.output)["lacks"]) == (1, [told])
+    assert json.loads(alone.output)["nearest"] == "Nearest that fits: gemma-3-270m."
+    assert _plan("--recipe", str(path), *ROOMY).exit_code == 0
+
+
+@pytest.mark.parametrize("config", [BertConfig, CLIPTextConfig])
+def test_a_folder_that_holds_no_model_that_writes_does_not_fit(config: Any, tmp_path: Path) -> None:
+    one = config()
+    one.architectures = [config.__name__.removesuffix("Config") + "Model"]
+    one.save_pretrained(tmp_path)
+    done = _plan("--recipe", "qwen2.5-0.5b", "--base", str(tmp_path), *ROOMY, "--json")
+    assert done.exit_code == 1, done.output
+    told = json.loads(done.output)
+    assert f"{one.architectures[0]}: is no causal language model" in told["lacks"][0]
 
 
 @pytest.mark.parametrize("place", get_args(memory.Place))
