@@ -123,11 +123,19 @@ def merge_need(shape: Shape) -> Need:
     return Need("merge", "ram", {"libraries": LIBRARIES + PEFT, "a portion": min(_PORTION, 2 * largest) * 6})
 
 
-def quantize_need(shape: Shape, texts: int, tokens: int) -> Need:
-    """Of quantizing: the importance matrix's run over the model in float32, which takes more than rounding does."""
+def copy_need() -> Need:
+    """Of a GGUF that is taken as it is: its tensors go from one file to the other."""
+    return Need("quantize", "ram", {"libraries": LIBRARIES})
+
+
+def round_need(shape: Shape) -> Need:
+    """Of quantizing without an importance matrix: the largest matrix, as it is read and as it becomes."""
     largest = 4 * max(matrix.rows * matrix.columns for matrix in shape.matrices)
-    if not texts:
-        return Need("quantize", "ram", {"libraries": LIBRARIES + ENGINE, "a matrix": largest + largest // 4})
+    return Need("quantize", "ram", {"libraries": LIBRARIES + ENGINE, "a matrix": largest + largest // 4})
+
+
+def weigh_need(shape: Shape, tokens: int) -> Need:
+    """Of quantizing: the importance matrix's run over the model in float32, which takes more than rounding does."""
     wide = (
         shape.heads * shape.head_dim + 2 * shape.hidden_size + 3 * shape.intermediate_size * max(1, shape.experts_used)
     )

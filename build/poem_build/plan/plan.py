@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from poem_build.models import architectures
 from poem_build.models.device import device_of
+from poem_build.models.mixture import file_type
 from poem_build.plan import memory
 from poem_build.plan.lengths import Lengths
 from poem_build.plan.licence import Verdict, verdicts
@@ -96,17 +98,31 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
     if how:
         yield from memory.training_needs(shape, how, place, machine.gpus)
         yield memory.merge_need(shape)
-    yield memory.convert_need(shape)
-    yield memory.quantize_need(shape, recipe.quantize.texts if recipe.quantize.imatrix else 0, lengths.example)
+    if how is None and recipe.base.gguf:
+        yield memory.copy_need() if _is_served_as_it_is(recipe.base.gguf) else memory.round_need(shape)
+    else:
+        yield memory.convert_need(shape)
+        weighed = recipe.quantize.imatrix and not recipe.serve.unmerged  # a base that games share is weighed by none
+        yield memory.weigh_need(shape, lengths.example) if weighed else memory.round_need(shape)
     yield memory.serve_need(shape, recipe.serve.num_ctx, place, SERVED_MIXTURE)
 
 
 def disk_of(recipe: Recipe, shape: Shape, how: Training | None) -> int:
-    """Bytes of base, merged model, f16 and the quantized files, and of two checkpoints of what is trained."""
+    """Bytes of base, merged model, f16 and the quantized files, and of two checkpoints of what is trained.
+
+    Of a GGUF of which nothing is trained: of the one file that is served, and of a copy that is rounded to it.
+    """
+    if how is None and recipe.base.gguf:
+        served = size(shape, SERVED_MIXTURE)
+        return served if _is_served_as_it_is(recipe.base.gguf) else served + size(shape, "F16")
     whole = 2 * shape.parameters
     trained = shape.adapter_parameters(how.r) if how and how.method != "full" else shape.parameters
     quantized = sum(size(shape, kind) for kind in recipe.quantize.made)
     return whole * (3 if how else 2) + quantized + (2 * 12 * trained if how else 0)
+
+
+def _is_served_as_it_is(gguf: Path) -> bool:
+    return file_type(gguf) == SERVED_MIXTURE
 
 
 def lighter(how: Training, place: memory.Place) -> Iterator[dict[str, Any]]:

@@ -199,6 +199,28 @@ def test_a_machine_s_memory_is_a_number(option: str, value: str) -> None:
     assert f"Invalid value for '{option}': '{value}' is not allowed; give GB from 0" in done.output
 
 
+@pytest.mark.parametrize("mixture", ["Q4_K_M", "F16"])
+def test_a_gguf_that_is_served_as_it_is_takes_no_more_than_its_copy(tmp_path: Path, mixture: str) -> None:
+    whole, given = write_tiny_gguf(tmp_path / "whole.gguf", width=256, feed=512, layers=11), tmp_path / "given.gguf"
+    quantize_file(whole, given, mixture)
+    done = _plan("--recipe", "llama-3.1-70b", "--base", str(given), *ROOMY, "--json")
+    told = json.loads(done.output)
+    taken = {one["stage"]: one["parts"] for one in told["memory"]}
+    copied = {"libraries": memory.LIBRARIES}
+    assert list(taken) == ["quantize", "serve"]
+    assert (taken["quantize"] == copied) == (mixture == "Q4_K_M")
+    sized = {one["mixture"]: one["bytes"] for one in told["quantizations"]}
+    assert told["disk_bytes"] == sized["Q4_K_M"] + (0 if mixture == "Q4_K_M" else sized["F16"])
+
+
+def test_an_adapter_that_is_served_unmerged_is_weighed_by_no_matrix() -> None:
+    needed = {}
+    for arguments in ([], ["--unmerged"]):
+        told = json.loads(_plan("--recipe", "qwen2.5-7b", *arguments, *ROOMY, "--json").output)
+        needed[len(arguments)] = next(one["bytes"] for one in told["memory"] if one["stage"] == "quantize")
+    assert needed[1] < needed[0] / 5
+
+
 def test_a_stage_is_checked_before_it_runs(tmp_path: Path) -> None:
     check_stage(load_recipe("tiny"), GAME, "train", tmp_path)
     vast = changed(load_recipe("llama-3.1-8b"), "shape", layers=100_000)
