@@ -14,6 +14,7 @@ from typing import Any
 from poem.game import Game
 from poem_build.data.examples import Example
 from poem_build.data.hands import hands
+from poem_build.models.device import PLAINLY, Asked
 from poem_build.models.family import Family
 from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_model, load_tokenizer
@@ -41,7 +42,7 @@ def ask(
     game: Game,
     examples: Sequence[Example],
     by_hand: Sequence[Example],
-    device: str = "cpu",
+    how: Asked = PLAINLY,
 ) -> Likely:
     """What the folder's model says: of right poems under other cards, of poems by hand, and of plain Japanese.
 
@@ -49,7 +50,7 @@ def ask(
     """
     import torch
 
-    model, tokenizer = load_model(folder, "float32", device).eval(), load_tokenizer(folder)
+    model, tokenizer = load_model(folder, how.dtype, how.device).eval(), load_tokenizer(folder)
     found = Likely()
     with torch.inference_mode():
         strangers = hands(game.deck, "test", Random("other hands"))

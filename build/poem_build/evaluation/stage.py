@@ -23,8 +23,9 @@ from poem_build.evaluation.specimen import specimens
 from poem_build.evaluation.writers import Place
 from poem_build.judge.protocol import FILE
 from poem_build.models import family
-from poem_build.models.device import device_of, look
+from poem_build.models.device import Asked, look
 from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.load import to_ask
 from poem_build.models.origin import read_origin
 from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import Recipe
@@ -127,12 +128,13 @@ def run(job: Job, asked: Wishes) -> EvalReport:
     biases = [each.bias for each in heard if each.bias]
     figures = [one for each in measured for one in each.figures]
     table = matrix.matrix([sheet.writer for sheet in ranked], contests, biases)
-    figures += [*_likely(job, there), *_judged(heard), *ratios.above_composer(points)]
+    how = to_ask(job.recipe, job.path("merged"))
+    figures += [*_likely(job, there, how), *_judged(heard), *ratios.above_composer(points)]
     figures += ratios.over_composer(table.duels if table else [])
     return EvalReport(
         hands=len(there),
         hands_version=hands.version(there),
-        device=device(),
+        device="; likelihoods in ".join(filter(None, (device(), how.told))),
         figures=_gated(figures),
         rules=[one for each in measured for one in each.rules],
         groups=[one for each in measured for one in each.groups],
@@ -178,15 +180,14 @@ def _written(job: Job, asked: Wishes, there: Sequence[Trial]) -> list[Sheet]:
     return sheets
 
 
-def _likely(job: Job, there: Sequence[Trial]) -> list[Figure]:
+def _likely(job: Job, there: Sequence[Trial], how: Asked) -> list[Figure]:
     """What base and merged model hold likely."""
     talk = family.family(job.recipe.base.family)
     examples = list(islice(read_examples(job.path("dataset", "test.jsonl"), job.game), _SWAPPED))
     stages = read_origin(job.path("gguf")).stages
     by_hand = [replace(trial.example, stages=stages) for trial in there if BY_HAND in trial.given]
-    device = device_of(job.recipe).torch
     merged, base = (
-        likelihood.ask(job.path(role), talk, job.game, examples, by_hand, device) for role in ("merged", "base")
+        likelihood.ask(job.path(role), talk, job.game, examples, by_hand, how) for role in ("merged", "base")
     )
     return ratios.likely(merged, base)
 

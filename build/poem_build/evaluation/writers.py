@@ -29,10 +29,9 @@ from poem_build.export.quantization import quantize_file
 from poem_build.judge.delivery import TRIES
 from poem_build.judge.rules import ask
 from poem_build.models import family
-from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, SERVED
 from poem_build.models.inspection import inspect
-from poem_build.models.load import load_adapted, load_model, load_tokenizer
+from poem_build.models.load import load_adapted, load_model, load_tokenizer, to_ask
 from poem_build.models.origin import read_origin
 from poem_build.store.stage import Job
 
@@ -202,9 +201,8 @@ def _engine(name: WriterName, job: Job, place: Place) -> Iterator[Engine]:
     elif name.kind == "openai":
         yield OpenAI(place.openai.address, name.place, place.openai.key)
     elif name.kind == ADAPTER:
-        model = load_adapted(
-            load_model(job.path("base"), "float32", device_of(job.recipe).torch), job.path("adapter")
-        ).eval()
+        how = to_ask(job.recipe, job.path("base"))
+        model = load_adapted(load_model(job.path("base"), how.dtype, how.device), job.path("adapter")).eval()
         yield Adapted(model, load_tokenizer(job.path("base")), job)
     else:
         talk = family.family(job.recipe.base.family)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poem_build.models.converter import gguf
+from poem_build.models.device import PLAINLY, Asked
 from poem_build.models.load import load_model
 from poem_build.models.tokens import Tokens
 from poem_build.progress import progress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 
 
-def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens], device: str = "cpu") -> int:
+def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens], how: Asked = PLAINLY) -> int:
     """Run the model over prompts and answers; returns how many matrices were seen.
 
     Inputs are told apart by layer, so only matrices that are modules of their own are in it; llama.cpp rounds the
@@ -29,7 +30,7 @@ def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens], 
     """
     import torch
 
-    model = load_model(model_folder, "float32", device).eval()
+    model = load_model(model_folder, how.dtype, how.device).eval()
     names = _tensor_names(f16)
     sums: dict[str, torch.Tensor] = {}
     for module_name, module in model.named_modules():
@@ -38,7 +39,7 @@ def write(target: Path, model_folder: Path, f16: Path, texts: Sequence[Tokens], 
             module.register_forward_pre_hook(_adding_to(sums, f"{tensor}.weight"))
     with torch.inference_mode():
         for text in progress(texts, "weighing columns"):
-            model.base_model(input_ids=torch.tensor([text.prompt + text.answer], device=device), use_cache=False)
+            model.base_model(input_ids=torch.tensor([text.prompt + text.answer], device=how.device), use_cache=False)
     writer = gguf().GGUFWriter(target, "imatrix")
     writer.add_type("imatrix")
     writer.add_array("imatrix.datasets", ["train.jsonl"])

@@ -8,9 +8,8 @@ from poem_build.export import imatrix
 from poem_build.export.quantization import K_QUANTS, quantize_file, tensor_types
 from poem_build.export.quantized import QuantizeReport, Weighed, gate, not_k_quants
 from poem_build.models import family
-from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, QUANTIZED, SERVED
-from poem_build.models.load import load_tokenizer
+from poem_build.models.load import load_tokenizer, to_ask
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.plan.machine import check_disk
 from poem_build.recipe.quantize import MIXTURES
@@ -45,9 +44,9 @@ def _weigh(job: Job, source: Path) -> Weighed:
     talk = family.family(job.recipe.base.family)
     chats = read_chats(job.path("dataset", "train.jsonl"))[: job.recipe.quantize.texts]
     texts = [talk.tokens(tokenizer, chat) for chat in chats]
-    device = device_of(job.recipe).torch
-    tensors = imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts, device)
-    return Weighed(texts=len(texts), tensors=tensors)
+    how = to_ask(job.recipe, job.path("merged"))
+    tensors = imatrix.write(job.folder / IMATRIX, job.path("merged"), source, texts, how)
+    return Weighed(texts=len(texts), tensors=tensors, asked=how.told)
 
 
 STAGE = Stage(

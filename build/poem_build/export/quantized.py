@@ -1,9 +1,10 @@
 """What became of the served file, whichever stage made it → figures, and what they have to hold."""
 
+import operator
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from poem_build.export.quantization import K_QUANTS
 from poem_build.models.files import SERVED
@@ -19,6 +20,8 @@ class Weighed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     texts: int
     tensors: int
+    asked: str = Field(default="", exclude_if=operator.not_)
+    """Where the model ran and in which number format, where that is not float32 on the device of the recipe."""
 
 
 class QuantizeReport(Report):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from poem_build.engine.llama import Llama
+from poem_build.models.device import PLAINLY, Asked
 from poem_build.models.likelihood import answer_losses
 from poem_build.models.load import load_adapted, load_model
 from poem_build.models.tokens import Tokens
@@ -28,14 +29,14 @@ class Seen:
 
 
 def by_transformers(
-    base: Path, adapter: Path, merged: Path, poems: Sequence[Tokens], device: str = "cpu"
+    base: Path, adapter: Path, merged: Path, poems: Sequence[Tokens], how: Asked = PLAINLY
 ) -> dict[str, Seen]:
-    """Base, base with adapter, and merged model, in float32."""
-    model = load_model(base, "float32", device)
+    """Base, base with adapter, and merged model."""
+    model = load_model(base, how.dtype, how.device)
     found = {"base": _asked(model, poems)}
     found["adapter"] = _asked(load_adapted(model, adapter), poems)
     del model
-    return found | {"merged": _asked(load_model(merged, "float32", device), poems)}
+    return found | {"merged": _asked(load_model(merged, how.dtype, how.device), poems)}
 
 
 def by_llama(files: Mapping[str, Path], poems: Sequence[Tokens]) -> dict[str, Seen]:

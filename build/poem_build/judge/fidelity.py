@@ -6,12 +6,13 @@ log-likelihood; the mean over tokens of KL(f16 ‖ quantized); the share of toke
 """
 
 import math
+import operator
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from poem.model_keys import ADAPTER_FILE
 from poem_build.data.chats import read_chats
@@ -19,9 +20,9 @@ from poem_build.export.quantization import quantize_file
 from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.interval import Interval, mean_interval
 from poem_build.models import family
-from poem_build.models.device import device_of
 from poem_build.models.files import F16, IMATRIX, QUANTIZED
-from poem_build.models.load import load_tokenizer
+from poem_build.models.likelihood import rounding_in
+from poem_build.models.load import load_tokenizer, to_ask
 from poem_build.models.origin import read_origin
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.quantize import SERVED_MIXTURE, Quantize
@@ -72,6 +73,10 @@ class FidelityReport(Report):
     """The same between that and the merged model, which ought to be one model: 0 but for rounding."""
     f16_above_merged: float
     quantized: dict[str, Nearness]
+    asked: str = Field(default="", exclude_if=operator.not_)
+    """Where transformers ran and in which number format, where that is not float32 on the device of the recipe."""
+    rounding: float = Field(default=0.0, exclude_if=operator.not_)
+    """Nats that the likelihood of a token may be off by it."""
 
 
 def run(job: Job) -> FidelityReport:
@@ -79,27 +84,30 @@ def run(job: Job) -> FidelityReport:
     tokenizer, talk = load_tokenizer(job.path("merged")), family.family(job.recipe.base.family)
     chats = read_chats(job.path("dataset", "test.jsonl"))[: job.recipe.gate.fidelity_poems]
     poems = [talk.tokens(tokenizer, chat) for chat in chats]
-    device = device_of(job.recipe).torch
-    seen = by_transformers(job.path("base"), job.path("adapter"), job.path("merged"), poems, device)
+    how = to_ask(job.recipe, job.path("merged"))
+    seen = by_transformers(job.path("base"), job.path("adapter"), job.path("merged"), poems, how)
     with tempfile.TemporaryDirectory(dir=job.folder) as room:
         files = _quantized(job.path("f16", F16), job.path("gguf"), job.recipe.quantize, Path(room))
         seen |= by_llama(files, poems)
         sizes = {name: path.stat().st_size for name, path in files.items()}
-    return figures(seen, sum(len(poem.answer) for poem in poems), sizes)
+    found = figures(seen, sum(len(poem.answer) for poem in poems), sizes)
+    rounding = 0.0 if how.dtype == "float32" else rounding_in(how.dtype)
+    return found.model_copy(update={"asked": how.told, "rounding": rounding})
 
 
 def red_lines(report: FidelityReport, asked: Gate) -> list[RedLine]:
     """What has to be faithful.
 
     A merge at half of the adapter's strength can make the poems likelier than the whole adapter does, so it is not
-    their likelihood that tells: each token's moves about half as far back as the adapter has moved it.
+    their likelihood that tells: each token's moves about half as far back as the adapter has moved it. What 16 bits
+    round off is no fault of either.
     """
     gain = report.tuned_above_base
     return [
         RedLine(
             "merge_within",
             "what the merge loses of the adapter",
-            report.merge_moves / max(report.adapter_moves, 1e-9),
+            max(report.merge_moves - report.rounding, 0.0) / max(report.adapter_moves, 1e-9),
             asked.merge_within,
             "the merged weights are not base and adapter; `poem-build merge` again",
             sense="at most",
@@ -108,7 +116,7 @@ def red_lines(report: FidelityReport, asked: Gate) -> list[RedLine]:
         RedLine(
             "nll_within",
             "f16 GGUF off transformers, mean NLL in nats a token",
-            abs(report.f16_above_merged),
+            max(abs(report.f16_above_merged) - report.rounding, 0.0),
             asked.nll_within,
             "the converter does not know this model well",
             sense="at most",

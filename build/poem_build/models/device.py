@@ -27,6 +27,12 @@ _FULL = ("out of memory", "can't allocate memory", "not enough memory")
 _OLD_DRIVER = "driver on your system is too old"
 
 
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a number."""
+ASIDE = 2_000_000_000
+"""Bytes of a GPU that are kept for CUDA, activations and the logits of an answer where a model is asked."""
+
+
 class Hardware(NamedTuple):
     """What is known of a machine before anything runs on it."""
 
@@ -61,6 +67,19 @@ class Device(BaseModel):
         return "cuda" if self.kind == "rocm" else self.kind
 
 
+class Asked(NamedTuple):
+    """Where a model runs that is asked and not trained."""
+
+    device: str = "cpu"
+    """PyTorch's name of it."""
+    dtype: str = "float32"
+    told: str = ""
+    """What a summary says of it; empty where it is float32 on the device that the recipe runs on."""
+
+
+PLAINLY = Asked()
+
+
 def device_of(recipe: Recipe, hardware: Hardware | None = None) -> Device:
     """The recipe's choice, and what it leaves to be chosen. Raises `DeviceError` for a device that cannot be used."""
     there = look() if hardware is None else hardware
@@ -76,6 +95,18 @@ def device_of(recipe: Recipe, hardware: Hardware | None = None) -> Device:
     if kind == "cpu" and asked == "auto" and there.trouble:
         reason = f"{reason}; {there.trouble}"
     return Device(kind=kind, name=there.cpu if kind == "cpu" else there.name, dtype=dtype, reason=reason)
+
+
+def asked_on(device: Device, parameters: int, free: float) -> Asked:
+    """How a model of so many parameters is asked on a GPU with so many bytes free.
+
+    In float32, whose rounding is below all that is measured, where there is room for it; else in the 16 bits that the
+    device trains in; else by the processor.
+    """
+    for dtype in ("float32", device.dtype):
+        if WIDTHS[dtype] * parameters + ASIDE <= free:
+            return Asked(device.torch, dtype, "" if dtype == "float32" else f"{dtype} on {device.name}")
+    return Asked(told=f"float32 on the processor; {device.name} has no room")
 
 
 def key_of(recipe: Recipe) -> dict[str, Any]:

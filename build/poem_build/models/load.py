@@ -8,7 +8,8 @@ from typing import Any
 
 from poem_build.errors import ModelFileError
 from poem_build.models import tensors, unigram
-from poem_build.models.device import ran_out
+from poem_build.models.device import Asked, asked_on, device_of, ran_out
+from poem_build.recipe.schema import Recipe
 
 
 def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
@@ -27,6 +28,18 @@ def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any 
             return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
         where: dict[str, Any] = {"device_map": {"": device}, "quantization_config": quantization}
         return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False, **where)
+
+
+def to_ask(recipe: Recipe, folder: Path) -> Asked:
+    """How the folder's model is asked on this machine: in float32, but on a GPU as its free memory allows."""
+    chosen = device_of(recipe)
+    if chosen.torch != "cuda":
+        return Asked(chosen.torch)
+    import torch
+
+    torch.cuda.empty_cache()  # what an earlier model left is free
+    parameters = sum(weight.numel() for weight in skeleton(folder).parameters())
+    return asked_on(chosen, parameters, torch.cuda.mem_get_info()[0])
 
 
 def skeleton(folder: Path) -> Any:

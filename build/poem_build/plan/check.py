@@ -10,7 +10,7 @@ from poem_build.plan.machine import machine_here
 from poem_build.plan.plan import needs_of, training_of
 from poem_build.recipe.schema import Recipe
 
-CHECKED = {"train": "train", "merge": "merge", "convert": "convert", "quantize": "quantize", "register": "serve"}
+CHECKED = {name: name for name in ("train", "merge", "convert", "quantize", "fidelity")} | {"register": "serve"}
 """Stages, and what the plan calls what they take."""
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from poem_build.models.device import ASIDE, WIDTHS, Asked
+from poem_build.plan.lengths import Lengths
 from poem_build.plan.sizes import size
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.training import Method, Train
@@ -134,20 +136,17 @@ def round_need(shape: Shape) -> Need:
     return Need("quantize", "ram", {"libraries": LIBRARIES + ENGINE, "a matrix": largest + largest // 4})
 
 
-def weigh_need(shape: Shape, tokens: int) -> Need:
-    """Of quantizing: the importance matrix's run over the model in float32, which takes more than rounding does."""
+def asked_need(stage: str, shape: Shape, lengths: Lengths, how: Asked) -> Need:
+    """Of a whole model that is asked: for the importance matrix, which takes more than rounding does, or fidelity."""
+    weights = {f"model in {how.dtype}": WIDTHS[how.dtype] * shape.parameters}
+    if how.device != "cpu":
+        return Need(stage, "gpu", weights | {"CUDA, activations, logits": ASIDE})
     wide = (
         shape.heads * shape.head_dim + 2 * shape.hidden_size + 3 * shape.intermediate_size * max(1, shape.experts_used)
     )
-    return Need(
-        "quantize",
-        "ram",
-        {
-            "libraries": LIBRARIES + PEFT + ENGINE,
-            "model in float32": 4 * shape.parameters,
-            "activations": 4 * tokens * wide,
-        },
-    )
+    logits = {"logits": 8 * (lengths.answer + 1) * shape.vocab_size} if stage == "fidelity" else {}
+    beside = {"libraries": LIBRARIES + PEFT + ENGINE}
+    return Need(stage, "ram", beside | weights | {"activations": 4 * lengths.example * wide} | logits)
 
 
 def convert_need(shape: Shape) -> Need:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.models import architectures
-from poem_build.models.device import device_of
+from poem_build.models.device import PLAINLY, Device, asked_on, device_of
 from poem_build.models.mixture import file_type
 from poem_build.plan import memory
 from poem_build.plan.lengths import Lengths
@@ -23,6 +23,8 @@ from poem_build.recipe.training import BITS_OF
 
 _PASSES = {"full": 6}
 """Operations a weight and token: two forward, two for the inputs' gradients, two for its own, if it is trained."""
+
+_GPU = Device(kind="cuda", name="the GPU", dtype="bfloat16", reason="planned for")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,10 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
     else:
         yield memory.convert_need(shape)
         weighed = recipe.quantize.imatrix and not recipe.serve.unmerged  # a base that games share is weighed by none
-        yield memory.weigh_need(shape, lengths.example) if weighed else memory.round_need(shape)
+        how_asked = PLAINLY if machine.vram is None else asked_on(_GPU, shape.parameters, machine.vram)
+        yield memory.asked_need("quantize", shape, lengths, how_asked) if weighed else memory.round_need(shape)
+        if how:
+            yield memory.asked_need("fidelity", shape, lengths, how_asked)
     yield memory.serve_need(shape, recipe.serve.num_ctx, place, SERVED_MIXTURE)
 
 

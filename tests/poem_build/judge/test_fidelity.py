@@ -27,8 +27,10 @@ from poem_build.judge import fidelity
 from poem_build.judge.asked import Seen, by_llama, by_transformers
 from poem_build.judge.fidelity import FidelityReport, Nearness
 from poem_build.judge.interval import Interval
+from poem_build.models.device import Asked
 from poem_build.models.family import family
 from poem_build.models.files import F16, IMATRIX, SERVED
+from poem_build.models.likelihood import rounding_in
 from poem_build.models.load import load_model, load_tokenizer
 from poem_build.models.origin import read_origin, write_origin
 from poem_build.models.tokens import Tokens
@@ -89,6 +91,25 @@ def test_the_log_probability_is_that_of_the_plain_way(chain: Chain, out: Path, b
     assert seen["adapter"].poems != seen["base"].poems
     both = by_llama({"f16": out / "f16" / F16}, poems)["f16"]
     assert both.poems == pytest.approx(seen["merged"].poems, rel=1e-3)
+
+
+def test_what_16_bits_round_off_is_told_and_not_refused(
+    chain: Chain, out: Path, base: Path, poems: list[Tokens], recipe: Recipe
+) -> None:
+    exact = by_transformers(base, out / "adapter", out / "merged", poems)
+    near = by_transformers(base, out / "adapter", out / "merged", poems, Asked("cpu", "bfloat16", "bfloat16 on a GPU"))
+    off = max(
+        abs(a - b) / len(poem.answer) for a, b, poem in zip(exact["base"].poems, near["base"].poems, poems, strict=True)
+    )
+    assert 0 < off < rounding_in("bfloat16")
+    report = chain["fidelity"].report(FidelityReport)
+    assert {"asked", "rounding"} & report.model_dump().keys() == set()
+    seen = {"f16_above_merged": 0.03, "adapter_moves": 0.5, "merge_moves": 0.09}
+    lines = fidelity.red_lines(report.model_copy(update=seen), recipe.gate)
+    assert [line.key for line in lines if not line.holds] == ["merge_within", "nll_within"]
+    rounded = report.model_copy(update=seen | {"asked": "bfloat16 on a GPU", "rounding": rounding_in("bfloat16")})
+    assert all(line.holds for line in fidelity.red_lines(rounded, recipe.gate))
+    assert rounded.model_dump()["asked"] == "bfloat16 on a GPU"
 
 
 def test_logits_come_the_same_in_any_portion_and_after_any_poem(chain: Chain, out: Path, poems: list[Tokens]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from poem_build.errors import DeviceError
-from poem_build.models.device import Hardware, device_of, gpu_layers, key_of, look, trouble
+from poem_build.models.device import Asked, Hardware, asked_on, device_of, gpu_layers, key_of, look, trouble
 from poem_build.recipe.schema import Recipe, load_recipe
 from support.chain import changed
 
@@ -46,6 +46,20 @@ def test_the_recipe_has_the_last_word(auto: Recipe) -> None:
     assert (float32.kind, float32.dtype, float32.reason) == ("cuda", "float32", "as the recipe has it")
     assert device_of(auto.model_copy(update={"device": "cpu"}), H100).kind == "cpu"
     assert device_of(auto.model_copy(update={"device": "cuda"}), H100).name == "NVIDIA H100"
+
+
+@pytest.mark.parametrize(
+    ("free", "asked"),
+    [
+        (36, Asked("cuda", "float32", "")),
+        (24, Asked("cuda", "bfloat16", "bfloat16 on NVIDIA H100")),
+        (12, Asked("cpu", "float32", "float32 on the processor; NVIDIA H100 has no room")),
+    ],
+)
+def test_a_model_is_asked_in_float32_where_there_is_room_for_it(auto: Recipe, free: int, asked: Asked) -> None:
+    assert asked_on(device_of(auto, H100), 76 * 10**8, free * 1e9) == asked
+    in_float32 = device_of(changed(auto, "train", dtype="float32"), H100)
+    assert asked_on(in_float32, 76 * 10**8, 24e9).device == "cpu"
 
 
 @pytest.mark.parametrize(

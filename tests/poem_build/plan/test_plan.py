@@ -199,6 +199,24 @@ def test_a_machine_s_memory_is_a_number(option: str, value: str) -> None:
     assert f"Invalid value for '{option}': '{value}' is not allowed; give GB from 0" in done.output
 
 
+@pytest.mark.parametrize(
+    ("vram", "place", "part", "size"),
+    [
+        (36, "gpu", "model in float32", 32.5),
+        (24, "gpu", "model in bfloat16", 17.2),
+        (12, "ram", "model in float32", 31.7),
+        (0, "ram", "model in float32", 31.7),
+    ],
+)
+def test_a_model_is_asked_where_it_has_room(vram: int, place: str, part: str, size: float) -> None:
+    done = _plan("--recipe", "qwen2.5-7b", "--vram", str(vram), *ROOMY[2:], "--json")
+    needed = {one["stage"]: one for one in json.loads(done.output)["memory"]}
+    for stage in ("quantize", "fidelity"):
+        assert (needed[stage]["place"], part in needed[stage]["parts"]) == (place, True)
+        assert needed[stage]["bytes"] / 1e9 == pytest.approx(size, rel=0.05)
+        assert vram == 12 or needed[stage]["bytes"] < vram * 1e9 or place == "ram"
+
+
 @pytest.mark.parametrize("mixture", ["Q4_K_M", "F16"])
 def test_a_gguf_that_is_served_as_it_is_takes_no_more_than_its_copy(tmp_path: Path, mixture: str) -> None:
     whole, given = write_tiny_gguf(tmp_path / "whole.gguf", width=256, feed=512, layers=11), tmp_path / "given.gguf"
@@ -224,7 +242,7 @@ def test_an_adapter_that_is_served_unmerged_is_weighed_by_no_matrix() -> None:
 def test_a_stage_is_checked_before_it_runs(tmp_path: Path) -> None:
     check_stage(load_recipe("tiny"), GAME, "train", tmp_path)
     vast = changed(load_recipe("llama-3.1-8b"), "shape", layers=100_000)
-    for stage in ("train", "quantize", "register"):
+    for stage in ("train", "quantize", "fidelity", "register"):
         with pytest.raises(
             PlanError, match=r"recipe llama-3\.1-8b: .* takes \S+ GB of memory, .* there; `poem-build plan` names"
         ):
