@@ -49,6 +49,7 @@ class EmbeddedEngine:
     name = "embedded"
 
     def __init__(self, path: Path, layers: int | None = None) -> None:
+        os.environ["GGML_NO_BACKTRACE"] = "1"  # read when llama.cpp is loaded, here or in the trial's process
         self._path = path
         self._layers = ALL_LAYERS if layers is None else layers
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="llama")
@@ -116,7 +117,6 @@ async def _bears(path: Path, layers: int) -> None:
         *(sys.executable, "-m", "poem_service.engine.trial", str(path), str(layers)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "GGML_NO_BACKTRACE": "1"},
     )
     try:
         told, _ = await trial.communicate()
@@ -246,7 +246,7 @@ class Model:
         self, tokens: list[int], room: int, seed: int, gbnf: str | None, sampling: dict[str, float]
     ) -> Iterator[bytes]:
         self._llama.set_seed(seed)
-        grammar = gbnf and self._lib.LlamaGrammar.from_string(gbnf, verbose=False)
+        grammar = gbnf and self._grammar(gbnf)
         for n, token in enumerate(self._llama.generate(tokens, grammar=grammar, **sampling)):
             if self._lib.llama_vocab_is_eog(self._vocab, token):
                 return
@@ -254,6 +254,14 @@ class Model:
                 break
             yield self._bytes(token)
         raise CutError(f"no end within {room} tokens")
+
+    def _grammar(self, gbnf: str) -> Any:
+        """As `generate` takes it. Raises `RefusedError` for one that llama.cpp cannot read: it would die of it."""
+        read = self._lib.llama_sampler_init_grammar(self._vocab, gbnf.encode(), b"root")
+        if not read:
+            raise RefusedError(Reason.UPSTREAM_ERROR, 400, "llama.cpp cannot read the schema's grammar")
+        self._lib.llama_sampler_free(read)
+        return self._lib.LlamaGrammar.from_string(gbnf, verbose=False)
 
     def _marks(self) -> dict[str, str]:
         """The tokens that a template may write itself."""

@@ -15,7 +15,7 @@ import pytest
 from poem.game import builtin_game
 from poem.hand import draw_candidates
 from poem.outline import decode_outline
-from poem.shape import PARAGRAPHS, decode, paragraphs
+from poem.shape import PARAGRAPHS, answer_schema, decode, paragraphs
 from poem_service.engine.protocol import Ask, Chat
 from poem_service.errors import CutError, EngineError, Reason, RefusedError
 from poem_service.settings import Settings
@@ -277,9 +277,23 @@ async def test_a_chat_in_a_client_s_own_words_under_its_own_schema(engine: Embed
     assert json.loads(await said(form=schema))["card"] in ("灯り", "街")
     with pytest.raises(CutError):
         await said(tokens_max=3)
-    for refused in ({"$ref": "https://127.0.0.1:9/x"}, {"type": "string", "minLength": 100_000}):
+    for refused in (
+        {"$ref": "https://127.0.0.1:9/x"},
+        {"type": "string", "minLength": 100_000},
+        {"type": "string", "pattern": r"^\d{3}$"},
+        {"type": "string", "pattern": "^[z-a]$"},
+        {"type": "string", "pattern": r"^\x00$"},
+        {"type": "string", "pattern": r"^\UFFFFFFFF$"},
+        {"type": "string", "pattern": "^[^\x01-\U0010ffff]$"},
+        {"type": "object", "properties": {'a"b': {"type": "string"}}, "required": ['a"b']},
+        {"anyOf": []},
+        {"enum": []},
+        {"enum": ["\0"]},
+    ):
         with pytest.raises(RefusedError, match="the schema"):
             await said(form=refused)
+    assert decode(await said(form=answer_schema(("灯り",)))).title == "灯り"
+    assert json.loads(await said(form={"type": "string", "pattern": '^[^"]{2}[a-c]$'}))[2] in "abc"
     with pytest.raises(RefusedError, match="no room"):
         async for _ in engine.chat(Chat(({"role": "user", "content": "札" * 9000},), 1)):
             pass
