@@ -4,6 +4,7 @@ uvicorn's own has a limit for neither.
 """
 
 import asyncio
+import re
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -14,6 +15,7 @@ HEADER_S = 10.0
 HEADER_BYTES_MAX = 64 * 1024
 UNREAD_S = 60.0
 """How long an answer may wait for its reader."""
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 
 
 def is_silent(connection: object) -> bool:
@@ -42,6 +44,7 @@ class Connection(HttpToolsProtocol):
         if not (self._in_header or self._in_body):
             self._in_header, self._header_bytes = True, 0
             self._wait(HEADER_S)
+            data = _without_upgrade(data)
         elif self._in_body and self.cycle.response_complete and self._patience is None:
             self._wait(HEADER_S)  # the rest of a body that was refused
         super().data_received(data)
@@ -84,3 +87,9 @@ class Connection(HttpToolsProtocol):
         if self._reader is not None:
             self._reader.cancel()
         self._reader = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+
+def _without_upgrade(start: bytes) -> bytes:
+    """A request's start without the offer of another protocol, such as h2c: the parser drops such a request's body."""
+    head, end, body = start.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"", head) + end + body

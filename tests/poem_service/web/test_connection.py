@@ -82,6 +82,20 @@ async def test_nobody_sends_a_header_without_end() -> None:
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
 
 
+async def test_an_offer_of_another_protocol_costs_no_body() -> None:
+    """As Java's HttpClient makes it."""
+    body = json.dumps(sent(a_hand())).encode()
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\nUpgrade: h2c\r\n"
+    head = b"POST /api/generate-poem HTTP/1.1\r\nhost: stand\r\n%scontent-length: %d\r\n\r\n" % (offer, len(body))
+    async with connected() as (reader, writer):
+        for _ in range(2):
+            writer.write(head + body)
+            found = await reader.readuntil(b"\r\n\r\n")
+            assert found.startswith(b"HTTP/1.1 200")
+            length = next(line for line in found.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            assert set(json.loads(await reader.readexactly(int(length.split()[1])))) == {"title", "poem"}
+
+
 async def test_a_refused_body_is_not_read_for_ever() -> None:
     async with connected() as (reader, writer):
         writer.write(b"POST /nothing HTTP/1.1\r\nhost: stand\r\ncontent-length: 1000000\r\n\r\n")
