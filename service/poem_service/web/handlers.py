@@ -27,11 +27,11 @@ _SEED = re.compile(r"-?[0-9]{1,18}")
 
 
 async def generate_poem(request: Request) -> Response:
-    """The game's endpoint: JSON, or events for a client that accepts them."""
+    """The game's endpoint: JSON, or events for a client that accepts them and can tell where they end."""
     service = service_of(request)
     limited = is_over_the_limit(request, service)
     hand = read_hand(await body_of(request, service.body_bytes_max), service.deck, service.settings.deck_policy)
-    if "text/event-stream" in request.headers.get("accept", ""):
+    if "text/event-stream" in request.headers.get("accept", "") and request.scope["http_version"] != "1.0":
         return poem_events(lambda audience: _outcome(request, hand, limited, audience))
     outcome = await unless_gone(request, _outcome(request, hand, limited))
     if outcome is None:

@@ -96,6 +96,17 @@ async def test_an_offer_of_another_protocol_costs_no_body() -> None:
             assert set(json.loads(await reader.readexactly(int(length.split()[1])))) == {"title", "poem"}
 
 
+async def test_a_client_of_the_first_http_is_not_sent_chunks() -> None:
+    body = json.dumps(sent(a_hand())).encode()
+    head = b"POST /api/generate-poem HTTP/1.0\r\naccept: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body)
+    async with connected() as (reader, writer):
+        writer.write(head + body)
+        found, _, answer = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in found
+    assert b"chunked" not in found
+    assert set(json.loads(answer)) == {"title", "poem"}
+
+
 async def test_a_refused_body_is_not_read_for_ever() -> None:
     async with connected() as (reader, writer):
         writer.write(b"POST /nothing HTTP/1.1\r\nhost: stand\r\ncontent-length: 1000000\r\n\r\n")
