@@ -169,6 +169,20 @@ async def test_a_rolling_update_shows_no_error(ollama: OllamaStandIn) -> None:
     assert sources["model of new"] > 10
 
 
+async def test_the_port_of_several_workers_closes_with_them() -> None:
+    """Whoever connects is answered, to the end."""
+    async with service({"POEM_ENGINE": "none", "POEM_WORKERS": "2"}) as (url, pid):
+        os.kill(pid, signal.SIGTERM)
+        answers = 0
+        with suppress(httpx.ConnectError):
+            while True:
+                async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+                    assert (await client.get("/health")).status_code == 200
+                answers += 1
+                await asyncio.sleep(0.05)
+    assert answers > 5
+
+
 async def test_several_workers_stop_together(ollama: OllamaStandIn) -> None:
     environ = {"POEM_ENGINE": "none", "POEM_WORKERS": "3"}
     async with service(environ) as (url, pid), httpx.AsyncClient(base_url=url, trust_env=False) as client:

@@ -38,26 +38,34 @@ def supervise(work: Work, listening: socket.socket, count: int) -> None:
     """Run `work` in so many processes until a signal stops them all; one that dies by itself is started again."""
     context = multiprocessing.get_context("spawn")
     processes: list[SpawnProcess] = []
-    stopping = False
+    starting = stopping = False
 
     def start() -> None:
-        process = context.Process(target=work, args=([listening],))
-        process.start()
-        processes.append(process)
-        if stopping:  # the signal came too early for `stop` to see this one
-            process.terminate()
+        nonlocal starting
+        starting = True
+        if not stopping:
+            process = context.Process(target=work, args=([listening],))
+            process.start()
+            processes.append(process)
+            if stopping:  # the signal came too early for `stop` to see this one
+                process.terminate()
+        starting = False
+        if stopping:
+            listening.close()
 
     def stop(_: int, __: FrameType | None) -> None:
+        """The workers close the port, and it is closed once nobody holds it open."""
         nonlocal stopping
         stopping = True
         for process in processes:
             process.terminate()
+        if not starting:
+            listening.close()
 
     for sig in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sig, stop)
     for _ in range(count):
-        if not stopping:
-            start()
+        start()
     while processes:
         wait([process.sentinel for process in processes])
         for process in [process for process in processes if process.exitcode is not None]:
@@ -65,5 +73,4 @@ def supervise(work: Work, listening: socket.socket, count: int) -> None:
             if not stopping:
                 log.error("a worker ended", extra={"seen": {"pid": process.pid, "status": process.exitcode}})
                 time.sleep(RESTART_S)
-                if not stopping:
-                    start()
+                start()
