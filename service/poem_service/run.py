@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from socket import socket
 
 from poem_service.app import build_app
@@ -20,11 +21,13 @@ def serve() -> None:
         return
     Service.of(settings)  # a file that is no good stops the start here, once and in one line
     log_to_stderr()
+    _stop_on_hangup()
     supervise(work, bind(settings.host, settings.port), settings.workers)
 
 
 def work(sockets: list[socket] | None = None) -> None:
     """One process's share of it."""
+    _stop_on_hangup()
     settings = Settings.from_env(os.environ)
     service = Service.of(settings)
     log_to_stderr()
@@ -33,3 +36,10 @@ def work(sockets: list[socket] | None = None) -> None:
     if sockets is None and settings.host == EVERYWHERE:  # uvicorn's own would leave IPv4 out
         sockets = [bind(settings.host, settings.port)]
     Server(server_config(build_app(service), settings.host, settings.port), service).run(sockets)
+
+
+def _stop_on_hangup() -> None:
+    """A terminal that is closed stops the service as SIGTERM does, where there are such; `nohup` keeps it running."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))

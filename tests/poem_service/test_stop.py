@@ -72,7 +72,7 @@ async def test_whoever_waits_for_the_model_has_the_fallback_at_once(ollama: Olla
     assert ready.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_stop_under_load_costs_nobody_a_poem(
     sig: signal.Signals, ollama: OllamaStandIn, tmp_path: Path
 ) -> None:
@@ -183,9 +183,10 @@ async def test_the_port_of_several_workers_closes_with_them() -> None:
     assert answers > 5
 
 
-async def test_several_workers_stop_together(ollama: OllamaStandIn) -> None:
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGHUP])
+async def test_several_workers_stop_together(sig: signal.Signals) -> None:
     environ = {"POEM_ENGINE": "none", "POEM_WORKERS": "3"}
-    async with service(environ) as (url, pid), httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with service(environ, stop=sig) as (url, pid), httpx.AsyncClient(base_url=url, trust_env=False) as client:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for n in range(20):
             assert (await client.post("/api/generate-poem", json=sent(a_hand(n)))).status_code == 200
