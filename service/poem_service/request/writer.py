@@ -32,6 +32,8 @@ log = logging.getLogger("poem_service.request.writer")
 Policy = Literal["model", "table", "auto"]
 POOR = frozenset({Reason.RULES, Reason.MALFORMED, Reason.INCOMPLETE})
 """The server did its part; what the model wrote is no poem."""
+_BY_THE_CARDS = frozenset({"giveaway", "copied"})
+"""Rules that a stranger's cards can make impossible to keep."""
 
 
 class Audience(Protocol):
@@ -59,6 +61,8 @@ class _Course:
     """Whether this hand tries out a model whose poems kept breaking the rules."""
     attempts: int = 0
     failure: Reason | None = None
+    poor: bool = False
+    """Whether the model is to blame for the last failure."""
     prompt: Prompt | None = None
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -166,7 +170,7 @@ class Writer:
             another = self.fleet.pick(course.seed, time.monotonic(), tried)
             if another is None or self.stopping or course.failure in POOR:
                 return first
-            course.keeper, course.failure, course.on_trial = another, None, False
+            course.keeper, course.failure, course.poor, course.on_trial = another, None, False, False
 
     async def _ask_one(self, course: _Course) -> Outcome | Reason:
         """The same of one engine."""
@@ -182,7 +186,7 @@ class Writer:
                     except EngineError as error:
                         self._note_failure(course, error)
                     step = self._next(course, holds_slot=True)
-        if course.failure in POOR:
+        if course.poor:
             course.keeper.quality.fail(time.monotonic())
         assert isinstance(step, FallBack)
         return step.reason
@@ -240,11 +244,14 @@ class Writer:
         return found.after(outlined)
 
     def _note_failure(self, course: _Course, error: EngineError) -> None:
-        course.failure = error.reason
+        course.failure, course.poor = error.reason, error.reason in POOR
         log.warning("the model's answer is not used", extra={"seen": {"reason": error.reason, "seen": error.seen}})
         self.metrics.count_failure(error.reason)
         if isinstance(error, RuleError):
-            self.metrics.count_violations([v.rule for v in error.violations])
+            rules = [v.rule for v in error.violations]
+            self.metrics.count_violations(rules)
+            own = all(self.game.owns(pair.card) for pair in course.hand.pairs)
+            course.poor = own or not _BY_THE_CARDS.issuperset(rules)
         course.keeper.note_failure(error)
         if course.audience:
             course.audience.withdraw(error.reason)

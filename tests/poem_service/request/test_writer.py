@@ -144,6 +144,18 @@ async def test_a_busy_server_is_no_broken_one() -> None:
     assert reasons == [Reason.BUSY] * 5
 
 
+async def test_cards_that_no_poem_can_keep_secret_are_not_held_against_the_model() -> None:
+    strange = replace(HAND.pairs[0].card, condition_text="の", terms=None)
+    hand = Hand((replace(HAND.pairs[0], card=strange), *HAND.pairs[1:]))
+    engine = FakeEngine(good(HAND))
+    async with writing(engine) as writer:
+        reasons = [(await writer.write(hand)).reason for _ in range(6)]
+        assert reasons == [Reason.RULES] * 6
+        engine.script = bad(text=encode(Answer("よその題", "短い。")))
+        reasons = [(await writer.write(hand)).reason for _ in range(6)]
+        assert reasons == [Reason.RULES] * 5 + [Reason.QUALITY]
+
+
 async def test_a_connection_that_is_lost_counts_as_a_failure_of_the_server() -> None:
     engine = FakeEngine(bad(AnswerError(Reason.LOST, "reset")))
     async with writing(engine) as writer:
