@@ -220,16 +220,17 @@ class Model:
         return 1.0 if layers == ALL_LAYERS else min(layers, there) / there
 
     def answer(self, ask: Ask) -> Iterator[bytes]:
-        """The raw bytes of an answer, token by token, under the grammar, to its end."""
+        """The raw bytes of an answer, token by token, under the grammar, to its end.
+
+        Raises `RefusedError` for a hand that does not fit.
+        """
         if unspelt := next((title for title in ask.candidates if not self._can_spell(title)), None):
             # llama.cpp ends the process when a grammar's next literal has no token.
             raise UnavailableError(Reason.UPSTREAM_ERROR, f"the vocabulary cannot spell {unspelt!r}")
         tokens = self._tokens(self._template.render(ask.prompt, **self._marks()))
         room = min(ANSWER_TOKENS_MAX, self._context - len(tokens))
         if room < ANSWER_TOKENS_MAX // 4:
-            raise UnavailableError(
-                Reason.UPSTREAM_ERROR, f"a prompt of {len(tokens)} tokens leaves no room for an answer"
-            )
+            raise RefusedError(Reason.UPSTREAM_ERROR, 400, f"{len(tokens)} tokens leave no room for an answer")
         return self._run(tokens, room, ask.seed, ask.grammar, self._sampling)
 
     def chat(self, chat: Chat) -> Iterator[bytes]:

@@ -17,8 +17,9 @@ from poem.game import Game
 from poem.hand import deal, draw_candidates
 from poem.model_keys import BELOW_COMPOSER
 from poem.outline import Stages
+from poem_service.engine.formats import NOT_UNDERSTOOD
 from poem_service.engine.protocol import Ask, Engine, ModelFacts, Training
-from poem_service.errors import EngineError, Reason, UnavailableError
+from poem_service.errors import EngineError, Reason, RefusedError, UnavailableError
 from poem_service.watch.breaker import Breaker, BreakerState
 from poem_service.watch.ladder import ModelState, reserve_s
 from poem_service.watch.pace import Pace, pace_of_trial
@@ -149,6 +150,8 @@ class Keeper:
 
     def note_failure(self, error: EngineError) -> None:
         """An ask failed: what is the server's own fault counts against it, and what may be a loss is looked into."""
+        if isinstance(error, RefusedError) and error.status in NOT_UNDERSTOOD:
+            return  # such as a prompt that is too long: another ask may fare better
         unavailable = isinstance(error, UnavailableError) and error.reason is not Reason.BUSY
         if unavailable or error.reason is Reason.LOST:
             self.breaker.fail(time.monotonic())

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from poem.game import builtin_game
-from poem.hand import draw_candidates
+from poem.hand import Hand, draw_candidates
 from poem.outline import decode_outline
 from poem.shape import PARAGRAPHS, answer_schema, decode, paragraphs
 from poem_service.engine.protocol import Ask, Chat
@@ -221,6 +222,15 @@ async def test_a_template_that_does_not_render_is_an_engine_error(template: str,
     with pytest.raises(EngineError):
         await used()
     await engine.aclose()
+
+
+async def test_a_hand_that_does_not_fit_is_no_fault_of_the_engine_s(engine: EmbeddedEngine) -> None:
+    hand = a_hand()
+    long = Hand(tuple(replace(pair, card=replace(pair.card, condition_text="😀" * 400)) for pair in hand.pairs))
+    asked = Ask.of(builtin_game(), long, draw_candidates(builtin_game().deck, Random(1)), 1)
+    with pytest.raises(RefusedError, match="no room") as refusal:
+        await text_of(engine, asked)
+    assert refusal.value.status == 400
 
 
 async def test_the_service_serves_by_it(gguf: Path) -> None:

@@ -16,7 +16,7 @@ from poem.rules import check
 from poem.shape import encode
 from poem.table import Table
 from poem_service.engine.protocol import Ask, Engine, ModelFacts, Piece, Training
-from poem_service.errors import AnswerError, EngineError, Reason, UnavailableError
+from poem_service.errors import AnswerError, EngineError, Reason, RefusedError, UnavailableError
 from poem_service.record.metrics import Metrics
 from poem_service.request.writer import Policy, Writer
 from poem_service.watch import ladder
@@ -142,6 +142,13 @@ async def test_a_busy_server_is_no_broken_one() -> None:
     async with writing(engine) as writer:
         reasons = [(await writer.write(HAND)).reason for _ in range(5)]
     assert reasons == [Reason.BUSY] * 5
+
+
+async def test_a_hand_that_is_refused_costs_others_nothing() -> None:
+    engine = FakeEngine(bad(RefusedError(Reason.UPSTREAM_ERROR, 400, "the prompt is too long")))
+    async with writing(engine) as writer:
+        reasons = [(await writer.write(HAND)).reason for _ in range(5)]
+    assert reasons == [Reason.UPSTREAM_ERROR] * 5
 
 
 async def test_cards_that_no_poem_can_keep_secret_are_not_held_against_the_model() -> None:
