@@ -45,6 +45,7 @@ def build_app(service: Service) -> Starlette:
         lifespan=_lifespan,
     )
     app.state.service = service
+    app.router.redirect_slashes = False
     if service.settings.game_dist:  # whatever no route is for
         app.router.default = GameFiles(service.settings.game_dist, service.settings.game_sources)
     return app

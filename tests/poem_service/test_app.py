@@ -74,6 +74,7 @@ async def test_alive_and_ready_are_told_apart() -> None:
         ("GET", "/api/deal?seed=x", b"", 400),
         ("GET", "/api/chat", b"", 404),
         ("GET", "/nothing", b"", 404),
+        ("POST", "/api/generate-poem/", b"{}", 404),
     ],
 )
 async def test_an_error_is_japanese_and_tells_nothing(method: str, path: str, content: bytes, status: int) -> None:
