@@ -176,6 +176,11 @@ def parse_catchphrases(content: Any, file: str, warnings: list[str]) -> tuple[st
     return tuple(usable)
 
 
+def one_line(text: str) -> str:
+    """The text as a deck holds it: in NFC on one line; white space of any kind is one blank there."""
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
 def with_terms(cards: Iterable[Card], terms: Mapping[str, Sequence[str]]) -> tuple[Card, ...]:
     """The cards with their own giveaway terms, by card id."""
     return tuple(replace(card, terms=tuple(terms.get(card.id, ()))) for card in cards)
@@ -208,17 +213,16 @@ def _wordings(poems: Any, where: str, unknown: Counter[str]) -> Iterator[Wording
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
-    """A text in NFC on one line; white space of any kind is one blank there, as the service has it of a request."""
     value = entry.get(key)
-    line = " ".join(value.split()) if isinstance(value, str) else ""
+    line = one_line(value) if isinstance(value, str) else ""
     if not line:
         raise DeckError(f"{where}: {key} must be a non-empty string, got {reprlib.repr(value)}")
     if bad := _NOT_IN_LINE.search(line):
         raise DeckError(f"{where}: {key} holds {bad.group()!r}, which a line of text cannot carry; remove it")
     allowed = ID_MAX if key == "id" else TEXT_MAX
-    if len(line) > allowed:
-        raise DeckError(f"{where}: {key} has {len(line)} characters, {allowed} are allowed; shorten it")
-    return unicodedata.normalize("NFC", line)
+    if len(value) > allowed:  # as a request is measured, which sends it as it stands here
+        raise DeckError(f"{where}: {key} has {len(value)} characters, {allowed} are allowed; shorten it")
+    return line
 
 
 def _unique(values: Sequence[str], file: str, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording
+from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording, one_line
 from poem.errors import HandError
 from poem.hand import PAIRS, Hand, Pair, hand_of
 from poem_service.errors import RequestError
@@ -106,8 +106,7 @@ def clean(text: str) -> str:
 
     Raises `ValueError` if nothing is left.
     """
-    spaced = " ".join(text.split())
-    visible = "".join(c for c in unicodedata.normalize("NFC", spaced) if unicodedata.category(c) not in _DROPPED)
+    visible = "".join(c for c in one_line(text) if unicodedata.category(c) not in _DROPPED)
     cleaned = " ".join(_SPECIAL.sub("", visible).translate(_FULL_WIDTH).split())
     if not cleaned:
         raise ValueError("nothing is left of a text after cleaning")
@@ -115,8 +114,9 @@ def clean(text: str) -> str:
 
 
 def _known(sent: _KnownHand, deck: Deck) -> Hand:
+    ids = [(one_line(pair.conditionCard.id), one_line(pair.selectedPoem.id)) for pair in sent.selectedPairs]
     try:
-        return hand_of(deck, [(pair.conditionCard.id, pair.selectedPoem.id) for pair in sent.selectedPairs])
+        return hand_of(deck, ids)
     except HandError as error:
         raise RequestError(400, UNKNOWN_CARD) from error
 

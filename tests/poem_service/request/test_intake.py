@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording
+from poem.deck import ID_MAX, TEXT_MAX, WORDINGS_MAX, Card, Deck, Wording, parse_cards
 from poem.game import builtin_game
 from poem_service.errors import RequestError
 from poem_service.request.intake import body_bytes_max, clean, read_hand
@@ -100,6 +100,22 @@ def test_the_known_policy_knows_ids_only() -> None:
     with pytest.raises(RequestError) as refusal:
         read_hand(body(stranger), DECK, "known")
     assert refusal.value.status == 400
+
+
+def test_a_hand_of_a_file_s_own_cards_is_known_however_its_ids_are_spelt() -> None:
+    """A Mac may decompose what it saves; the client sends it as it stands in the file."""
+    spelt = unicodedata.normalize("NFD", "が")
+    cards = [card.as_json() for card in DECK.cards]
+    for pair in HAND.pairs:
+        card = next(card for card in cards if card["id"] == pair.card.id)
+        card["id"] = f"{spelt}\u3000{card['id']} "
+        card["poems"][0]["id"] += spelt
+    own = Deck(parse_cards(cards, "cards.json", []), DECK.catchphrases)
+    pairs = [
+        {"conditionCard": card, "selectedPoem": card["poems"][0]} for card in cards if card["id"].startswith(spelt)
+    ]
+    hand = read_hand(json.dumps({"selectedPairs": pairs}).encode(), own, "known")
+    assert all(pair.card.id.startswith("が ") and pair.wording.id.endswith("が") for pair in hand.pairs)
 
 
 def _twice(pairs: list[dict[str, Any]]) -> None:
