@@ -51,6 +51,8 @@ class Card:
     """A reality card. `strength` runs from -6 (a serious drawback) to +5 (a real merit).
 
     `terms` are what would tell a reader which reality the card is; a card without any has them from its own text.
+    `sent_bytes` is what the card takes in a request, with the largest of its wordings picked: all that its file says
+    of it, keys that the game does not have among them, escaped and indented.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Card:
     strength: int
     poems: tuple[Wording, ...]
     terms: tuple[str, ...] = field(default=(), compare=False)
+    sent_bytes: int = field(default=0, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """The card in the game's own shape."""
@@ -196,7 +199,8 @@ def _card(entry: Any, where: str, unknown: Counter[str]) -> Card:
     if not isinstance(strength, int) or isinstance(strength, bool) or strength not in STRENGTHS:
         raise DeckError(f"{where}: strength must be a whole number from -6 to 5, got {reprlib.repr(strength)}")
     wordings = tuple(_wordings(entry.get("poems"), where, unknown))
-    return Card(card_id, _text(entry, "category", where), _text(entry, "condition_text", where), strength, wordings)
+    category, condition_text = _text(entry, "category", where), _text(entry, "condition_text", where)
+    return Card(card_id, category, condition_text, strength, wordings, sent_bytes=_sent_bytes(entry))
 
 
 def _wordings(poems: Any, where: str, unknown: Counter[str]) -> Iterator[Wording]:
@@ -210,6 +214,11 @@ def _wordings(poems: Any, where: str, unknown: Counter[str]) -> Iterator[Wording
             raise DeckError(f"{place}: must be a JSON object with id and poem_text")
         unknown.update(map(str, poem.keys() - _WORDING_KEYS))
         yield Wording(_text(poem, "id", place), _text(poem, "poem_text", place))
+
+
+def _sent_bytes(entry: Mapping[str, Any]) -> int:
+    largest = max(entry["poems"], key=lambda poem: len(json.dumps(poem)))
+    return len(json.dumps({"conditionCard": entry, "selectedPoem": largest}, indent=8))
 
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:

@@ -1,6 +1,5 @@
 """The bytes of a request → a checked `Hand` of clean text. Raises `RequestError` for anything else."""
 
-import json
 import re
 import unicodedata
 from typing import Annotated, Literal
@@ -78,14 +77,7 @@ _FULL_WIDTH = str.maketrans("<>[]|", "＜＞［］｜")
 
 def body_bytes_max(deck: Deck) -> int:
     """How many bytes a request may have: 64 KiB, or what the deck's largest hand takes, all of it escaped."""
-    largest = sorted((_sent_bytes(card) for card in deck.cards), reverse=True)[:PAIRS]
-    return max(_BODY_BYTES, sum(largest))
-
-
-def _sent_bytes(card: Card) -> int:
-    """Bytes of a pair with the card's longest wording, indented as a client may send it."""
-    longest = max(card.poems, key=lambda wording: len(wording.poem_text))
-    return len(json.dumps(Pair(card, longest).as_json(), indent=8))
+    return max(_BODY_BYTES, sum(sorted(card.sent_bytes for card in deck.cards)[-PAIRS:]))
 
 
 def read_hand(body: bytes, deck: Deck, policy: Literal["open", "known"]) -> Hand:

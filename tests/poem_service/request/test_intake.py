@@ -49,22 +49,36 @@ def test_the_largest_hand_that_a_deck_can_deal_is_taken() -> None:
     def text(n: int, size: int) -> str:
         return str(n).rjust(size, "邸")
 
-    cards = tuple(
+    cards = [
         Card(
             text(n, ID_MAX),
             text(n, TEXT_MAX),
             text(n, TEXT_MAX),
             -6,
             tuple(Wording(text(1000 * n + m, ID_MAX), text(m, TEXT_MAX)) for m in range(WORDINGS_MAX)),
-        )
+        ).as_json()
         for n in range(1, 6)
-    )
-    pairs = [{"conditionCard": card.as_json(), "selectedPoem": card.as_json()["poems"][0]} for card in cards]
-    sent_escaped = json.dumps({"selectedPairs": pairs}, indent=2).encode()
-    deck = Deck(cards, ())
-    assert len(sent_escaped) <= body_bytes_max(deck)
-    assert [pair.card for pair in read_hand(sent_escaped, deck, "open").pairs] == list(cards)
+    ]
+    assert_taken(cards)
     assert body_bytes_max(DECK) == 64 * 1024
+
+
+def test_keys_that_the_game_does_not_have_count_in_a_request_s_size() -> None:
+    """A picture in each card and in the wording that is picked."""
+    cards = [pair.card.as_json() for pair in HAND.pairs]
+    for card in cards:
+        card["image"] = {"png": "data:image/png;base64," + "A" * 20_000}
+        card["poems"].insert(0, {"id": f"{card['id']}-more", "poem_text": "丘", "image": "A" * 20_000})
+    assert_taken(cards)
+
+
+def assert_taken(cards: list[dict[str, Any]]) -> None:
+    """The client sends these five cards of a file as they stand there, escaped and indented."""
+    pairs = [{"conditionCard": card, "selectedPoem": card["poems"][0]} for card in cards]
+    sent_escaped = json.dumps({"selectedPairs": pairs}, indent=2).encode()
+    deck = Deck(parse_cards(cards, "cards.json", []), ())
+    assert 64 * 1024 < len(sent_escaped) <= body_bytes_max(deck)
+    assert [pair.card for pair in read_hand(sent_escaped, deck, "open").pairs] == list(deck.cards)
 
 
 def test_unknown_fields_are_ignored() -> None:
