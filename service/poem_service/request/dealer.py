@@ -4,18 +4,22 @@ import secrets
 from collections.abc import Sequence
 from random import Random
 
-from poem.deck import Card, Deck
+from poem.deck import CATEGORIES, Card, Deck
 from poem.hand import deal_cards
 
 CardSet = tuple[Card, ...]
 
 
 def card_sets(deck: Deck, table_hands: Sequence[Sequence[str]], stale: Sequence[str]) -> tuple[CardSet, ...]:
-    """Each set of cards once, in a fixed order, without those that the deck has no more or has changed."""
+    """Each set of cards once, in a fixed order, as the game deals: of five different categories.
+
+    Without those that the deck has no more or has changed.
+    """
     unusable = set(stale)
     ids = {tuple(sorted(hand)) for hand in table_hands}
     usable = sorted(one for one in ids if all(card in deck.by_id and card not in unusable for card in one))
-    return tuple(tuple(deck.by_id[card] for card in one) for one in usable)
+    sets = (tuple(deck.by_id[card] for card in one) for one in usable)
+    return tuple(one for one in sets if len({card.category for card in one}) == CATEGORIES)
 
 
 class Dealer:

@@ -25,6 +25,12 @@ def test_what_the_deck_has_no_more_is_not_dealt() -> None:
     assert card_sets(DECK, [cards], [cards[2]]) == ()
 
 
+def test_a_set_with_a_category_twice_is_not_dealt() -> None:
+    cards = [card.id for card in deal_cards(DECK, Random(1))]
+    other = next(card.id for card in DECK.categories[DECK.by_id[cards[0]].category] if card.id != cards[0])
+    assert card_sets(DECK, [[*cards[:4], other]], []) == ()
+
+
 def test_all_prepared_sets_are_visited_before_any_comes_again() -> None:
     dealer = Dealer(DECK, SETS)
     rounds = [[ids(dealer.deal(prepared=True, seed=None)[1]) for _ in SETS] for _ in range(3)]
