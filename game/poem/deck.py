@@ -223,8 +223,7 @@ def _sent_bytes(entry: Mapping[str, Any]) -> int:
 
 def _text(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
-    line = one_line(value) if isinstance(value, str) else ""
-    if not line:
+    if not isinstance(value, str) or not (line := one_line(value)):
         raise DeckError(f"{where}: {key} must be a non-empty string, got {reprlib.repr(value)}")
     if bad := _NOT_IN_LINE.search(line):
         raise DeckError(f"{where}: {key} holds {bad.group()!r}, which a line of text cannot carry; remove it")

@@ -10,22 +10,23 @@ from poem_service.record.log import log_to_stderr
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.web.server import Server, server_config
-from poem_service.web.workers import EVERYWHERE, bind, supervise
+from poem_service.web.workers import bind, supervise
 
 
 def serve() -> None:
     """Serve until told to stop, in this process or in several that share the port."""
     settings = Settings.from_env(os.environ)
+    listening = bind(settings.host, settings.port)
     if settings.workers == 1:
-        work()
+        work([listening])
         return
     Service.of(settings)  # a file that is no good stops the start here, once and in one line
     log_to_stderr()
     _stop_on_hangup()
-    supervise(work, bind(settings.host, settings.port), settings.workers)
+    supervise(work, listening, settings.workers)
 
 
-def work(sockets: list[socket] | None = None) -> None:
+def work(sockets: list[socket]) -> None:
     """One process's share of it."""
     _stop_on_hangup()
     settings = Settings.from_env(os.environ)
@@ -33,8 +34,6 @@ def work(sockets: list[socket] | None = None) -> None:
     log_to_stderr()
     gc.collect()
     gc.freeze()  # the deck and the word files stay for ever; no collection needs to walk them
-    if sockets is None and settings.host == EVERYWHERE:  # uvicorn's own would leave IPv4 out
-        sockets = [bind(settings.host, settings.port)]
     Server(server_config(build_app(service), settings.host, settings.port), service).run(sockets)
 
 

@@ -13,11 +13,11 @@ from random import Random
 
 from poem.deck import Deck
 from poem.environment import without_passwords
-from poem.errors import TableError
 from poem.game import Game
 from poem.hand import deal, draw_candidates
 from poem.table import Table
 from poem_service.engine.choose import choose
+from poem_service.errors import SettingsError
 from poem_service.game import game_of
 from poem_service.record.generation_log import GenerationLog, Store
 from poem_service.record.json_lines import JsonLines
@@ -32,7 +32,7 @@ from poem_service.request.fallback import fall_back
 from poem_service.request.intake import body_bytes_max
 from poem_service.request.ratelimit import RateLimit
 from poem_service.request.writer import Writer
-from poem_service.settings import Settings
+from poem_service.settings import Settings, blaming
 from poem_service.variables import STDOUT
 from poem_service.watch.breaker import BreakerState
 from poem_service.watch.fleet import Fleet
@@ -79,9 +79,10 @@ class Service:
 
     @classmethod
     def of(cls, settings: Settings) -> "Service":
-        """The parts, wired. Raises `GameError` or `TableError` for a file that is no good."""
+        """The parts, wired. Raises `SettingsError` for a file that is no good."""
         game = game_of(settings)
-        table = Table.open(settings.table) if settings.table else Table.of_game(game)
+        with blaming("POEM_TABLE"):
+            table = Table.open(settings.table) if settings.table else Table.of_game(game)
         metrics, fleet = Metrics(), _fleet(settings, game)
         writer = Writer(game, fleet, table, metrics, settings.deadline_s, settings.policy)
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
@@ -168,7 +169,8 @@ class Service:
             if self.table is not None:
                 list(self.table.find(hand))
         except sqlite3.Error as error:
-            raise TableError(f"{self.settings.table}: {error}; build or import the table again") from error
+            told = f"POEM_TABLE: {self.settings.table}: {error}; build or import the table again"
+            raise SettingsError(told) from error
 
     def _watch(self) -> None:
         fleet, metrics = self.fleet, self.metrics

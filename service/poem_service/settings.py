@@ -2,11 +2,13 @@
 
 import importlib.util
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from poem.environment import HIDDEN, OLLAMA_URL, meant, without_password, without_passwords
+from poem.errors import PoemError
 from poem_service.errors import SettingsError
 from poem_service.variables import ENGINES_OF, ONE_ENGINE, SECRETS, STDOUT, URLS, VARIABLES, EngineName, Listed, Network
 
@@ -130,6 +132,15 @@ class Settings:
                 f"{self.workers} workers share POEM_MAX_ACTIVE={self.max_active}; "
                 "give no more workers than that, or POEM_ENGINE=none",
             )
+
+
+@contextmanager
+def blaming(*names: str) -> Iterator[None]:
+    """What is wrong with a file is a `SettingsError` that begins with the variables which name it."""
+    try:
+        yield
+    except PoemError as error:
+        raise SettingsError(f"{', '.join(names)}: {error}") from error
 
 
 def _shown(name: str, text: str) -> str:

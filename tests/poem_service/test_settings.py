@@ -14,6 +14,7 @@ import pytest
 from poem_service.errors import SettingsError
 from poem_service.settings import Settings
 from poem_service.variables import ALL_LAYERS, VARIABLES, Listed
+from support.process import free_port
 
 BAD = {
     "POEM_PORT": "0",
@@ -296,20 +297,41 @@ def test_a_path_that_is_closed_to_us_is_one_line(tmp_path: Path) -> None:
     assert all("Permission denied; give " in line for line in told)
 
 
-def test_what_cannot_be_opened_later_is_one_line_too(tmp_path: Path) -> None:
-    """The port of somebody else, with workers."""
+def refused(**environ: str) -> str:
+    """The one line with which the start is refused."""
+    done = subprocess.run(
+        [sys.executable, "-m", "poem_service"],
+        env={"POEM_ENGINE": "none", "PYTHONPATH": ":".join(sys.path), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    return done.stderr.removeprefix("poem-service: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_port_that_is_taken_stops_the_start(workers: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "poem_service"],
-            env={"POEM_PORT": port, "POEM_ENGINE": "none", "POEM_WORKERS": "2", "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 2
+        told = refused(POEM_PORT=port, POEM_WORKERS=workers)
     remedy = "stop what listens there, or give another"
-    assert done.stderr == f"poem-service: POEM_PORT: {port} on 127.0.0.1: Address already in use; {remedy}\n"
+    assert told == f"POEM_PORT: {port} on 127.0.0.1: Address already in use; {remedy}"
+
+
+@pytest.mark.parametrize("host", ["nohost.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_stops_the_start(host: str) -> None:
+    told = refused(POEM_HOST=host, POEM_PORT=str(free_port()))
+    assert told.startswith(f"POEM_HOST: {host}: ")
+    assert told.endswith("; give an address or a name of this machine")
+
+
+@pytest.mark.parametrize("name", ["POEM_GAME", "POEM_DECK", "POEM_CATCHPHRASES", "POEM_TABLE"])
+def test_a_file_that_is_no_good_is_told_of_the_variable_that_names_it(tmp_path: Path, name: str) -> None:
+    """A folder without a game in it, or a file of another kind."""
+    path = tmp_path if name == "POEM_GAME" else tmp_path / "anything"
+    (tmp_path / "anything").write_text("root:x:0:0", "utf-8")
+    assert refused(**{name: str(path), "POEM_PORT": str(free_port())}).startswith(f"{name}: {path}")

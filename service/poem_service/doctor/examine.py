@@ -77,7 +77,7 @@ def _settings(report: Report, environ: Mapping[str, str], settings: Settings) ->
 def _game(report: Report, settings: Settings) -> Game | None:
     try:
         game = game_of(settings)
-    except PoemError as error:
+    except SettingsError as error:
         report.add("deck", State.BAD, str(error), "ファイルを直すか、元のファイルに戻して、起動し直してください。")
         return None
     deck = game.deck

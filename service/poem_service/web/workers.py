@@ -1,5 +1,6 @@
 """One bound socket → several processes that serve it, kept alive and stopped together."""
 
+import errno
 import logging
 import multiprocessing
 import signal
@@ -21,14 +22,19 @@ Work = Callable[[list[socket.socket]], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """The socket that all of them accept from; `::` takes IPv4 too, as it does for Ollama and Docker."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """The socket that all of them accept from; `::` takes IPv4 too, as it does for Ollama and Docker.
+
+    Of a name's addresses it is an IPv4 one, if there is one. Raises `SettingsError` naming the variable to change.
+    """
     both = host == EVERYWHERE and socket.has_dualstack_ipv6()
     try:
+        family = min(found[0] for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
         bound = socket.create_server((host, port), family=family, backlog=2048, dualstack_ipv6=both)
     except OSError as error:
         why = (error.strerror or str(error)).partition(" (while")[0]
         told = f"POEM_PORT: {port} on {host}: {why}; stop what listens there, or give another"
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            told = f"POEM_HOST: {host}: {why}; give an address or a name of this machine"
         raise SettingsError(told) from error
     bound.set_inheritable(True)
     return bound

@@ -152,7 +152,7 @@ async def test_a_broken_deck_and_a_broken_table_are_both_named(tmp_path: Path) -
         "table": State.BAD,
         "service": State.BAD,
     }
-    assert "cards.json: line 1" in seen(report, "deck")
+    assert seen(report, "deck").startswith(f"POEM_DECK: {cards}: line 1")
     assert str(table) in seen(report, "table")
 
 
@@ -173,7 +173,7 @@ async def test_a_table_that_the_first_look_finds_broken_stops_the_start_in_one_l
     command = [sys.executable, "-m", "poem_service"]
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"poem-service: {table}: ")
+    assert done.stderr.startswith(f"poem-service: POEM_TABLE: {table}: ")
     assert done.stderr.count("\n") == 1
 
 
