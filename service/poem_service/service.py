@@ -73,6 +73,7 @@ class Service:
     metrics: Metrics
     rate_limit: RateLimit | None
     chats: Chats
+    log_store: Store | None = None
     recent: Recent = field(default_factory=Recent)
     generation_log: GenerationLog | None = None
     _keeping: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -88,7 +89,8 @@ class Service:
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         stale = () if table is None else table.stale_cards(game.deck)
         chats = Chats(writer, settings.deadline_s)
-        service = cls(settings, game, table, stale, fleet, writer, metrics, limit, chats)
+        store = _store(settings.log_db) if settings.log_db else None
+        service = cls(settings, game, table, stale, fleet, writer, metrics, limit, chats, store)
         service._watch()
         service._warm_up()
         return service
@@ -103,8 +105,8 @@ class Service:
             log.warning("POEM_DEAL=prepared, and the table holds no hand of this deck: any cards are dealt")
         if self.stale_cards:
             log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
-        if self.settings.log_db:
-            self.generation_log = GenerationLog(_store(self.settings.log_db))
+        if self.log_store is not None:
+            self.generation_log = GenerationLog(self.log_store)
         self._keeping = asyncio.create_task(self.fleet.run(), name="fleet")
 
     def drain(self) -> None:
@@ -230,9 +232,12 @@ class Service:
 
 
 def _store(log_db: Path | str) -> Store:
-    """Where the generation log goes."""
+    """Where the generation log goes. Raises `SettingsError` for a file that will never take a row."""
     if isinstance(log_db, Path):
-        return SqliteStore(log_db)
+        store = SqliteStore(log_db)
+        if why := store.unusable():
+            raise SettingsError(f"POEM_LOG_DB: {log_db}: {why}; give an SQLite file, or a new one, that can be written")
+        return store
     if log_db == STDOUT:
         return JsonLines()
     from poem_service.record.postgres_store import PostgresStore

@@ -329,7 +329,7 @@ def test_a_host_that_is_not_this_machine_stops_the_start(host: str) -> None:
     assert told.endswith("; give an address or a name of this machine")
 
 
-@pytest.mark.parametrize("name", ["POEM_GAME", "POEM_DECK", "POEM_CATCHPHRASES", "POEM_TABLE"])
+@pytest.mark.parametrize("name", ["POEM_GAME", "POEM_DECK", "POEM_CATCHPHRASES", "POEM_TABLE", "POEM_LOG_DB"])
 def test_a_file_that_is_no_good_is_told_of_the_variable_that_names_it(tmp_path: Path, name: str) -> None:
     """A folder without a game in it, or a file of another kind."""
     path = tmp_path if name == "POEM_GAME" else tmp_path / "anything"

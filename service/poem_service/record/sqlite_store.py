@@ -39,6 +39,8 @@ CREATE INDEX IF NOT EXISTS {file}.requests_by_id ON requests (request_id);
 _INSERT = f"INSERT INTO generation_logs ({_NAMES}) VALUES ({', '.join('?' * len(NAMES))})"
 BUSY_S = 5.0
 FILES_KEPT = 3
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_PASSING = _HELD | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 
 class SqliteStore:
@@ -53,8 +55,17 @@ class SqliteStore:
 
     def is_busy(self, error: Exception) -> bool:
         """Whether another process holds the file."""
-        code = error.sqlite_errorcode if isinstance(error, sqlite3.OperationalError) else 0
-        return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        return _code(error) in _HELD
+
+    def unusable(self) -> str | None:
+        """Why no row will ever be kept; None where one can be, or may be once the file is free or the disk has room."""
+        try:
+            self.keep([])  # makes the tables where they are missing, and else writes nothing
+            with closing(sqlite3.connect(self._path, timeout=BUSY_S)) as db:
+                db.execute("DELETE FROM generation_logs WHERE 0")
+        except sqlite3.Error as error:
+            return None if _code(error) in _PASSING else str(error)
+        return None
 
     def keep(self, rows: Rows) -> None:
         """Write and commit, and make room if the file is full. Opened anew each time: a moved file does no harm."""
@@ -112,6 +123,10 @@ def _prepare(db: sqlite3.Connection, file: str) -> None:
             db.execute(statement)
     if "seed" not in {column[1] for column in db.execute(f"PRAGMA {file}.table_info(generation_logs)")}:
         db.execute(f"ALTER TABLE {file}.generation_logs ADD COLUMN seed INTEGER")
+
+
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _bytes(db: sqlite3.Connection) -> int:

@@ -86,10 +86,10 @@ def is_kept(log: Path) -> bool:
 async def test_poems_that_are_not_kept_are_a_fault(tmp_path: Path) -> None:
     log = tmp_path / "log.sqlite3"
     for broken in (False, True):
-        if broken:
-            log.write_bytes(b"no database" * 100)
         environ = ENGINELESS | {"POEM_LOG_DB": str(log)}
         async with service(environ, stop=signal.SIGINT) as (url, _):
+            if broken:
+                log.write_bytes(b"no database" * 100)
             report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
             async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
                 while not (is_kept(log) or LOST.search((await client.get(f"{url}/metrics")).text)):

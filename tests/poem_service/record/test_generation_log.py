@@ -246,6 +246,37 @@ def test_a_locked_file_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pyt
     assert log.lost == 1
 
 
+def test_a_file_that_will_never_take_a_row_is_known_at_once(tmp_path: Path) -> None:
+    """One that may only be read, and a new one in such a folder; as another user than root meets them."""
+    read_only, new = tmp_path / "open" / "log.sqlite3", tmp_path / "closed" / "log.sqlite3"
+    for path, mode in ((read_only, 0o777), (new, 0o555)):
+        path.parent.mkdir()
+        path.parent.chmod(mode)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    assert SqliteStore(read_only).unusable() is None
+    read_only.chmod(0o444)
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from poem_service.record.sqlite_store import SqliteStore\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        "for name in sys.argv[1:]: print(SqliteStore(Path(name)).unusable())\n"
+    )
+    command = [sys.executable, "-c", script, str(read_only), str(new)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["attempt to write a readonly database", "unable to open database file"]
+
+
+def test_a_file_that_is_held_is_not_unusable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.01)
+    path = tmp_path / "log.sqlite3"
+    assert SqliteStore(path).unusable() is None
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert SqliteStore(path).unusable() is None
+
+
 def test_the_request_s_id_finds_its_row(tmp_path: Path) -> None:
     path = tmp_path / "log.sqlite3"
     log = GenerationLog(SqliteStore(path))
