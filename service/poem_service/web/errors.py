@@ -12,7 +12,8 @@ from poem_service.errors import ChatError, RequestError
 
 MESSAGES = {
     401: "このサービスを使うには鍵が要ります。",
-    403: "このページは、この計算機からか、鍵（POEM_API_KEY）を使って開いてください。",
+    403: "このページは、この計算機からか、鍵（POEM_API_KEY）を使って開いてください。"
+    "コンテナで動かしているときは、docker compose exec service poem-service doctor でも様子が分かります。",
     404: "お探しのページはありません。",
     405: "この方法では呼び出せません。",
 }

@@ -62,7 +62,9 @@ async def test_it_is_for_this_machine_or_for_whoever_has_a_key() -> None:
     basic = "Basic " + base64.b64encode(b"stand:a-long-secret").decode()
     async with serving(Settings(engine="none")) as (_, client):
         assert (await client.get("/stand")).status_code == 200
-        assert (await client.get("/stand", headers={"x-forwarded-for": "203.0.113.9"})).status_code == 403
+        refusal = await client.get("/stand", headers={"x-forwarded-for": "203.0.113.9"})
+        assert refusal.status_code == 403
+        assert "docker compose exec service poem-service doctor" in refusal.json()["error"]
         assert (await client.get("/stand", headers={"host": "evil.example.jp"})).status_code == 403
     async with serving(Settings(engine="none", api_keys=KEYS)) as (_, client):
         far = {"x-forwarded-for": "203.0.113.9"}
