@@ -14,7 +14,7 @@ from poem.errors import PoemError
 from poem.game import Game, builtin_game
 from poem.table import Table
 from poem_service.doctor.report import Report, State
-from poem_service.doctor.visit import Played, StrangerError, Visit, find_service, start_service
+from poem_service.doctor.visit import KeyRefusedError, Played, StrangerError, Visit, find_service, start_service
 from poem_service.errors import EngineError, Reason, SettingsError
 from poem_service.game import game_of
 from poem_service.record.remedies import AGAIN, NOTICES, REMEDIES
@@ -130,6 +130,10 @@ async def _service(
                 seen = f"{visit.url} で動いていますが、札のファイルが起動のあとで変わりました"
                 report.add("service", State.NOTE, seen, "起動し直すと、新しい札になります。")
             return visit
+    except KeyRefusedError as error:
+        seen = f"{settings.port} 番ポートで動いていますが、{error}"
+        report.add("service", State.BAD, seen, f"起動したときと同じ値にするか、この値で{AGAIN}")
+        return None
     except (EngineError, StrangerError) as error:
         seen = f"{settings.port} 番ポートで、ほかのプログラムが答えているか、サービスが固まっています（{error}）"
         report.add("service", State.BAD, seen, f"そのプログラムを止めるか、POEM_PORT を変えて、{AGAIN}")

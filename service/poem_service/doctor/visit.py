@@ -36,6 +36,13 @@ class StrangerError(Exception):
     """Something answers at the service's address, and it is not the service."""
 
 
+class KeyRefusedError(StrangerError):
+    """The service answers, and to it we are the stranger."""
+
+    def __init__(self) -> None:
+        super().__init__("POEM_API_KEY が、動いているサービスの鍵と違います")
+
+
 @dataclass(frozen=True, slots=True)
 class Played:
     """A hand as it was answered."""
@@ -117,6 +124,8 @@ class Visit:
     async def _get(self, path: str) -> bytes:
         try:
             async with self._session.get(path, timeout=aiohttp.ClientTimeout(total=PROBE_S)) as answer:
+                if answer.status == 401:
+                    raise KeyRefusedError
                 if answer.status >= 400:
                     raise StrangerError(f"{path}: status {answer.status}")
                 return await answer.read()

@@ -113,9 +113,12 @@ async def test_a_service_that_asks_for_a_key_is_asked_with_it() -> None:
     async with service(environ, stop=signal.SIGINT) as (url, _):
         port = {"POEM_PORT": url.rpartition(":")[2]}
         assert (await examined(environ | port)).ok
-        report = await examined(ENGINELESS | port)
-    assert found(report)["service"] is State.BAD
-    assert "401" in seen(report, "service")
+        for other in ({}, {"POEM_API_KEY": "a-key-of-another"}):
+            report = await examined(ENGINELESS | port | other)
+            assert found(report)["service"] is State.BAD
+            seen_of = f"{port['POEM_PORT']} 番ポートで動いていますが、POEM_API_KEY が、動いているサービスの鍵と違います"
+            assert seen(report, "service") == seen_of
+            assert report.played is None
 
 
 async def test_where_none_runs_one_is_started_for_the_occasion(tmp_path: Path) -> None:
