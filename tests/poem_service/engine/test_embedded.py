@@ -287,7 +287,7 @@ async def test_a_chat_in_a_client_s_own_words_under_its_own_schema(engine: Embed
     assert json.loads(await said(form=schema))["card"] in ("灯り", "街")
     with pytest.raises(CutError):
         await said(tokens_max=3)
-    for refused in (
+    schemas: tuple[dict[str, Any], ...] = (
         {"$ref": "https://127.0.0.1:9/x"},
         {"type": "string", "minLength": 100_000},
         {"type": "string", "pattern": r"^\d{3}$"},
@@ -299,7 +299,8 @@ async def test_a_chat_in_a_client_s_own_words_under_its_own_schema(engine: Embed
         {"anyOf": []},
         {"enum": []},
         {"enum": ["\0"]},
-    ):
+    )
+    for refused in schemas:
         with pytest.raises(RefusedError, match="the schema"):
             await said(form=refused)
     assert decode(await said(form=answer_schema(("灯り",)))).title == "灯り"

@@ -152,7 +152,7 @@ async def test_a_hand_that_is_refused_costs_others_nothing() -> None:
 
 
 async def test_cards_that_no_poem_can_keep_secret_are_not_held_against_the_model() -> None:
-    strange = replace(HAND.pairs[0].card, condition_text="の", terms=None)
+    strange = replace(HAND.pairs[0].card, condition_text="の", terms=())
     hand = Hand((replace(HAND.pairs[0], card=strange), *HAND.pairs[1:]))
     engine = FakeEngine(good(HAND))
     async with writing(engine) as writer:
