@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from poem.environment import is_near
+from poem.environment import is_near, without_passwords
 
 if TYPE_CHECKING:
     import httpx
@@ -45,5 +45,5 @@ def response_format(name: str, schema: Mapping[str, object]) -> dict[str, Any]:
 
 
 def told(text: str, key: str) -> str:
-    """What a server says, in one short line; our key, which some repeat, is taken out before anything is cut off."""
-    return " ".join((text.replace(key, "…") if key else text)[:_SHOWN].split())
+    """What a server says, in one short line; our key, which some repeat, and passwords go before it is cut."""
+    return " ".join(without_passwords(text.replace(key, "…") if key else text)[:_SHOWN].split())

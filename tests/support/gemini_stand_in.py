@@ -34,6 +34,8 @@ class Fault:
     finish: str = "STOP"
     text: str | None = None
     withheld: bool = False
+    body: str | None = None
+    """The whole answer, as it goes over the wire."""
     hang_s: float = 0.0
 
 
@@ -149,7 +151,9 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
         def _generate(self, body: dict[str, Any]) -> None:
             fault = state.next_fault()
             time.sleep(fault.hang_s or state.slow_s)
-            if fault.status != 200:
+            if fault.body is not None:
+                self.answer(fault.status, fault.body.encode(), fault.headers)
+            elif fault.status != 200:
                 self._error(fault.status, "on demand", fault.headers)
             else:
                 self._send(200, state.generate(body, fault))

@@ -91,7 +91,7 @@ async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) ->
         job = await _find(gemini, note["name"])
         while job is not None and str(job.state and job.state.value) in _RUNNING:
             job = await _look_again(gemini, job)
-        answered = _take(asking, note["keys"], asks, job)
+        answered = _take(gemini, asking, note["keys"], asks, job)
         asking.journal.note("fetched", name=note["name"], answers=answered)
         if job is not None and not answered:
             raise TeacherError(f"gemini: batch {job.name} ended as {job.state.value} without an answer; run it again")
@@ -115,7 +115,7 @@ async def _look_again(gemini: Gemini, job: Any) -> Any:
     return await gemini.patiently(lambda: gemini.client.aio.batches.get(name=job.name))
 
 
-def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: Any | None) -> int:
+def _take(gemini: Gemini, asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: Any | None) -> int:
     """Every answer into the journal; an error for one, or for all, costs nothing. How many answers there were.
 
     What a process took before it was killed is not taken again.
@@ -129,8 +129,8 @@ def _take(asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: 
             continue
         one = named.get(key)
         if one is None or one.error or one.response is None:
-            told = one.error.message if one is not None and one.error else "no answer"
-            asking.journal.failed(key, f"batch: {told}")
+            reason = gemini.told(one.error.message) if one is not None and one.error else "no answer"
+            asking.journal.failed(key, f"batch: {reason}")
         else:
             asking.take(key, asks.get(key), said_of(one.response), batch=True)
     return sum(one.response is not None and not one.error for one in answers)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import httpx
 
+from poem.environment import without_passwords
 from poem_build.client import async_client, response_format, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
@@ -38,8 +39,10 @@ class _Http:
         if reply.status_code >= 500:
             raise FailedError(f"status {reply.status_code}")
         if reply.status_code >= 400:
-            said = told(reply.text, self._key)
-            raise TeacherError(f"{self.name}: {url}: status {reply.status_code}: {said}; check address, model and key")
+            where, said = without_passwords(url), told(reply.text, self._key)
+            raise TeacherError(
+                f"{self.name}: {where}: status {reply.status_code}: {said}; check address, model and key"
+            )
         try:
             return dict(reply.json())
         except (ValueError, TypeError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from poem_build.client import async_client
+from poem_build.client import async_client, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.patience import patiently
@@ -39,7 +39,7 @@ class _Kept:
 
 
 class Gemini:
-    """A Gemini model. The key is held by the client alone."""
+    """A Gemini model."""
 
     name = "gemini"
 
@@ -50,7 +50,7 @@ class Gemini:
         from google import genai
         from google.genai import types
 
-        self.model, self._spec, self._types = spec.model, spec, types
+        self.model, self._spec, self._types, self._key = spec.model, spec, types, key
         self.look_every_s = look_every_s
         self._http = async_client(address or "", spec.timeout_s)
         options = types.HttpOptions(
@@ -107,6 +107,10 @@ class Gemini:
         return self._types.InlinedRequest(
             contents=self.contents(ask, turns), config=self.config(ask), metadata={"key": ask.key}
         )
+
+    def told(self, message: str | None) -> str:
+        """What Gemini says in an error, fit to be shown."""
+        return told(str(message), self._key)
 
     async def once(self, call: Any) -> Any:
         """What the call gives. Raises `TeacherError` for whatever goes wrong."""
@@ -166,9 +170,9 @@ class Gemini:
                 headers = getattr(error.response, "headers", None) or {}
                 raise BusyError(seconds_of(headers) or _delay(error.details)) from None
             if code >= 500:
-                raise FailedError(f"status {code}: {error.message}") from None
+                raise FailedError(f"status {code}: {self.told(error.message)}") from None
             remedy = f"; is {KEY} right?" if code in (400, 401, 403) else ""
-            raise TeacherError(f"gemini: {self.model}: status {code}: {error.message}{remedy}") from None
+            raise TeacherError(f"gemini: {self.model}: status {code}: {self.told(error.message)}{remedy}") from None
         except (httpx.HTTPError, OSError, TimeoutError) as error:
             raise lost(error) from None
 

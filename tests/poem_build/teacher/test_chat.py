@@ -136,6 +136,19 @@ async def test_a_key_that_the_server_repeats_is_not_shown(make: Any) -> None:
         assert "a-ke" not in str(caught.value)
 
 
+@pytest.mark.parametrize("make", [_openai, _anthropic])
+async def test_a_password_in_the_address_is_not_shown(make: Any) -> None:
+    with serving((401, {}, "who are you?")) as (url, seen):
+        teacher = make(url.replace("://", "://me:hunter2@"))
+        with pytest.raises(
+            TeacherError, match=r"http://\(not shown\)@127\.0\.0\.1:\d+/v1/.*: status 401: who"
+        ) as caught:
+            await teacher.say(ASK, [])
+        await teacher.close()
+    assert seen
+    assert "hunter2" not in str(caught.value)
+
+
 async def test_a_server_that_is_not_there_costs_nothing() -> None:
     teacher = _openai("http://127.0.0.1:9")
     with pytest.raises(FailedError, match="no connection"):

@@ -146,6 +146,23 @@ async def test_a_refused_key_is_one_line_and_stands_nowhere(gemini: GeminiStandI
     assert KEY not in written
 
 
+@pytest.mark.parametrize("before", ["", "x" * 190])
+async def test_a_key_that_gemini_repeats_stands_nowhere(gemini: GeminiStandIn, tmp_path: Path, before: str) -> None:
+    told = json.dumps(
+        {"error": {"message": f"{before}Consumer 'api_key:{KEY}' of http://me:hunter2@host/ has no quota"}}
+    )
+    gemini.faults = [Fault(status=500, body=told), Fault(status=403, body=told)]
+    with pytest.raises(TeacherError, match=f"status 403: {before}Consumer") as caught:
+        await _settle(course_of(gemini.url, tmp_path, at_once=1), some_asks(1))
+    gemini.spoil = lambda n: {"code": 13, "message": f"no {KEY}"} if len(gemini.batches) < 1 and n else None
+    await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(2))
+    written = "".join(path.read_text("utf-8") for path in tmp_path.rglob("*") if path.is_file())
+    assert "status 500" in written
+    assert "batch: no …" in written
+    for secret in (KEY, KEY[:8], "hunter2"):
+        assert secret not in str(caught.value) + written
+
+
 async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(gemini: GeminiStandIn, tmp_path: Path) -> None:
     gemini.slow_s = 0.05
     most = 0.02
