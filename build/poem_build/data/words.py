@@ -116,7 +116,7 @@ class Words:
         try:
             content = json.loads(text)
             return _card(content) if ask.key in self._cards else _titles(content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise AnswerError(f"malformed: {error!r}; the answer is one JSON object of the shape asked for") from error
 
     def _wrong(self, ask: Ask, written: Written) -> Iterator[str]:

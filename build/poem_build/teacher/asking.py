@@ -2,8 +2,9 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Generic, TypeVar
 
@@ -15,6 +16,8 @@ from poem_build.teacher.patience import patiently
 from poem_build.teacher.protocol import Ask, BusyError, FailedError, Said, Teacher, Turn
 
 T = TypeVar("T")
+_HALVES = re.compile("[\ud800-\udfff]")
+"""Of a character; JSON can say them, no file can hold them."""
 _ENDED = {
     "length": "the answer was cut off at the most tokens that it may have; write less",
     "safety": "the answer was withheld by the teacher's safety filter; choose other words",
@@ -96,9 +99,13 @@ class Asking(Generic[T]):
 
     def take(self, key: str, ask: Ask | None, said: Said, *, batch: bool = False) -> float:
         """Put an answer into the journal, judged if the question is at hand; what it cost."""
+        said = replace(said, text=_whole(said.text))
         cost = self.terms.price.of(said.usage, batch=batch)
-        verdict = self._judge(ask, said)[1] if ask else ""
-        self.journal.answered(key, said, cost, verdict, self.teacher.model)
+        verdict = "not judged"
+        try:
+            verdict = self._judge(ask, said)[1] if ask else ""
+        finally:  # whatever the judge stumbles over, the answer is paid for
+            self.journal.answered(key, said, cost, verdict, self.teacher.model)
         return cost
 
     async def settle(self, ask: Ask) -> Settled[T]:
@@ -149,7 +156,12 @@ class Asking(Generic[T]):
         try:
             return self._read(ask, said.text), ""
         except AnswerError as error:
-            return None, str(error)
+            return None, _whole(str(error))
+
+
+def _whole(text: str) -> str:
+    """The text with a mark for each half of a character."""
+    return _HALVES.sub("\ufffd", text)
 
 
 async def settle_all(

@@ -179,6 +179,7 @@ def _set(**fields: Any) -> Any:
             lambda a, card: _sentence(a).update(text=a["wordings"][1]["sentences"][1]["text"]),
             "stands twice in the answer",
         ),
+        (lambda a, card: _sentence(a).update(at=1e999), "malformed: OverflowError"),
         (lambda a, card: a.clear(), "malformed: KeyError"),
     ],
 )
