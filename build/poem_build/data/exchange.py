@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from poem.hand import Answer
 from poem.shape import encode
-from poem_build.data.fields import count, field, maybe, shown, whole
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.folder import write_text
 from poem_build.store.text import lines_of, read_text
 from poem_build.teacher.chat import completion, openai_body
-from poem_build.teacher.gemini import ENDED
-from poem_build.teacher.protocol import Ask, FailedError, Said, Turn, Usage
+from poem_build.teacher.fields import field, shown, whole
+from poem_build.teacher.gemini import said_of
+from poem_build.teacher.protocol import Ask, FailedError, Said, Turn
 
 Format = Literal["gemini", "openai"]
 
@@ -146,7 +146,8 @@ def _answer(entry: Any, by_hand: Mapping[str, Ask]) -> tuple[str, Said]:
     key = field(entry, "key", str)
     if entry.get("error") or not ("response" in entry or "request" in entry):
         raise FailedError(f"{key}: {entry.get('error') or 'no response'}")
-    return key, _gemini_said(field(entry, "response", dict))
+    said = said_of(field(entry, "response", dict), "response.")
+    return key, whole(said, "response.candidates.0.content.parts.text")
 
 
 def _openai_answer(entry: Mapping[str, Any]) -> tuple[str, Said]:
@@ -157,15 +158,8 @@ def _openai_answer(entry: Mapping[str, Any]) -> tuple[str, Said]:
     if "status_code" in reply and field(reply, "status_code", int, "response.") != 200:
         raise FailedError(f"{key}: {reply.get('body')}")
     body = field(reply, "body", dict, "response.")
-    where = "response.body.usage."
-    usage = maybe(body, "usage", dict, "response.body.") or {}
-    details = maybe(usage, "prompt_tokens_details", dict, where) or {}
-    cached = count(details, "cached_tokens", f"{where}prompt_tokens_details.")
-    count(usage, "completion_tokens", where)
-    if cached > count(usage, "prompt_tokens", where):
-        raise ValueError(f"{where}prompt_tokens: fewer than were cached")
     try:
-        said = completion(body)
+        said = completion(body, "response.body.")
     except FailedError as error:
         raise FailedError(f"{key}: {error}") from error
     return key, whole(said, "response.body.choices.0.message.content")
@@ -180,33 +174,6 @@ def _own_answer(entry: Mapping[str, Any], by_hand: Mapping[str, Ask]) -> tuple[s
     key = _hand_key(ids)
     text = encode(Answer(field(entry, "title", str), field(entry, "poem", str)))
     return by_hand[key].key if key in by_hand else key, whole(Said(text), "title or poem")
-
-
-def _gemini_said(reply: Mapping[str, Any]) -> Said:
-    usage = maybe(reply, "usageMetadata", dict, "response.") or {}
-    where = "response.usageMetadata."
-    prompt, cached, answer, thoughts = (
-        count(usage, f"{kind}TokenCount", where) for kind in ("prompt", "cachedContent", "candidates", "thoughts")
-    )
-    if cached > prompt:
-        raise ValueError(f"{where}promptTokenCount: fewer than were cached")
-    tokens = Usage(prompt - cached, cached, answer + thoughts)
-    candidates = maybe(reply, "candidates", list, "response.") or []
-    if not candidates:
-        return Said("", tokens, "safety")
-    where = "response.candidates.0."
-    if not isinstance(candidates[0], dict):
-        raise ValueError(f"response.candidates.0: {shown(candidates[0])} is not an object")
-    parts = maybe(maybe(candidates[0], "content", dict, where) or {}, "parts", list, f"{where}content.") or []
-    where += "content.parts."
-    texts = []
-    for n, part in enumerate(parts):
-        if not isinstance(part, dict):
-            raise ValueError(f"{where}{n}: {shown(part)} is not an object")
-        text = field(part, "text", str, f"{where}{n}.") if "text" in part else ""
-        texts.append("" if part.get("thought") else text)
-    ended = ENDED.get(str(candidates[0].get("finishReason")), "stop")
-    return whole(Said("".join(texts), tokens, ended), f"{where}text")
 
 
 def _one_line(text: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from poem_build.errors import TeacherError
 from poem_build.store.digest import digest_of
 from poem_build.teacher.asking import Asking, Settled
-from poem_build.teacher.gemini import Gemini, said_of
-from poem_build.teacher.protocol import Ask
+from poem_build.teacher.gemini import Gemini
+from poem_build.teacher.protocol import Ask, LostError
 
 T = TypeVar("T")
 SIZE = 1000
@@ -116,14 +116,15 @@ async def _look_again(gemini: Gemini, job: Any) -> Any:
 
 
 def _take(gemini: Gemini, asking: Asking[T], keys: Sequence[str], asks: Mapping[str, Ask], job: Any | None) -> int:
-    """Every answer into the journal; an error for one, or for all, costs nothing. How many answers there were.
+    """Every answer into the journal; an error for one, or for all, costs nothing. How many could be read.
 
-    What a process took before it was killed is not taken again.
+    One that cannot be stays in doubt. What a process took before it was killed is not taken again.
     """
     answers = (job and job.dest and job.dest.inlined_responses) or []
     named = {str((one.metadata or {}).get("key", "")): one for one in answers}
     if answers and not named.keys() & set(keys):  # no keys came back: they stand in the order in which they were asked
         named = dict(zip(keys, answers, strict=False))
+    unread = 0
     for key in keys:
         if asking.journal.story(key).waiting_usd is None:
             continue
@@ -132,5 +133,8 @@ def _take(gemini: Gemini, asking: Asking[T], keys: Sequence[str], asks: Mapping[
             reason = gemini.told(one.error.message) if one is not None and one.error else "no answer"
             asking.journal.failed(key, f"batch: {reason}")
         else:
-            asking.take(key, asks.get(key), said_of(one.response), batch=True)
-    return sum(one.response is not None and not one.error for one in answers)
+            try:
+                asking.take(key, asks.get(key), gemini.read(one.response), batch=True)
+            except LostError:
+                unread += 1
+    return sum(one.response is not None and not one.error for one in answers) - unread

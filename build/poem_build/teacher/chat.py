@@ -1,7 +1,7 @@
 """Teachers that are asked over plain HTTP: any server in the OpenAI shape, Ollama's own among them, and Anthropic's."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import httpx
@@ -10,8 +10,9 @@ from poem.environment import without_passwords
 from poem_build.client import async_client, response_format, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
+from poem_build.teacher.fields import checked, count, field, maybe
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage
-from poem_build.teacher.wire import again, lost, seconds_of
+from poem_build.teacher.wire import again, lost, passing, seconds_of, unread
 
 
 class _Http:
@@ -28,7 +29,7 @@ class _Http:
         """Let go of the connections."""
         await self._client.aclose()
 
-    async def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _post(self, path: str, body: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Said]) -> Said:
         url = f"{self._address}{path}"
         try:
             reply = await self._client.post(url, json=body)
@@ -36,7 +37,7 @@ class _Http:
             raise lost(error) from None
         if reply.status_code == 429:
             raise BusyError(seconds_of(reply.headers))
-        if reply.status_code >= 500:
+        if passing(reply.status_code):
             raise FailedError(f"status {reply.status_code}")
         if reply.status_code >= 400:
             where, said = without_passwords(url), told(reply.text, self._key)
@@ -44,9 +45,9 @@ class _Http:
                 f"{self.name}: {where}: status {reply.status_code}: {said}; check address, model and key"
             )
         try:
-            return dict(reply.json())
-        except (ValueError, TypeError):
-            raise FailedError("the answer is no JSON object") from None
+            return read(checked(reply.json(), dict, "the whole"))
+        except (ValueError, RecursionError, FailedError) as error:
+            raise unread(error, self._key) from None
 
 
 class OpenAI(_Http):
@@ -59,7 +60,7 @@ class OpenAI(_Http):
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""
-        return completion(await self._post("/chat/completions", self.body(ask, turns)))
+        return await self._post("/chat/completions", self.body(ask, turns), completion)
 
     def body(self, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
         """The question as it goes over the wire."""
@@ -102,17 +103,7 @@ class Anthropic(_Http):
             "tools": [{"name": "answer", "description": "答え", "input_schema": dict(ask.schema)}],
             "tool_choice": {"type": "tool", "name": "answer"},
         }
-        reply = await self._post("/v1/messages", body)
-        usage = reply.get("usage") or {}
-        tokens = Usage(
-            prompt=usage.get("input_tokens", 0) + (usage.get("cache_creation_input_tokens") or 0),
-            cached=usage.get("cache_read_input_tokens") or 0,
-            output=usage.get("output_tokens", 0),
-        )
-        found = [part["input"] for part in reply.get("content") or [] if part.get("type") == "tool_use"]
-        reasons: Mapping[str, Ended] = {"max_tokens": "length", "refusal": "safety"}
-        text = json.dumps(found[0], ensure_ascii=False) if found else ""
-        return Said(text, tokens, reasons.get(str(reply.get("stop_reason")), "stop"))
+        return await self._post("/v1/messages", body, message)
 
 
 def openai_body(spec: Teaching, model: str, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
@@ -130,8 +121,16 @@ def openai_body(spec: Teaching, model: str, ask: Ask, turns: Sequence[Turn] = ()
     }
 
 
-def completion(reply: Mapping[str, Any]) -> Said:
-    """The text, its tokens and its end in a chat completion. Raises `FailedError` if it is none."""
+def completion(reply: Mapping[str, Any], above: str = "") -> Said:
+    """The text, its tokens and its end in a chat completion.
+
+    Raises `FailedError` if it is none, `ValueError` naming the field, `above` before it, of a count that is none.
+    """
+    usage, where = maybe(reply, "usage", dict, above) or {}, f"{above}usage."
+    details = maybe(usage, "prompt_tokens_details", dict, where) or {}
+    cached = count(details, "cached_tokens", f"{where}prompt_tokens_details.")
+    if (prompt := count(usage, "prompt_tokens", where)) < cached:
+        raise ValueError(f"{where}prompt_tokens: fewer than were cached")
     try:
         choice = reply["choices"][0]
         text = choice["message"].get("content") or ""
@@ -139,8 +138,20 @@ def completion(reply: Mapping[str, Any]) -> Said:
         raise FailedError("the answer is no chat completion") from None
     if not isinstance(text, str):
         raise FailedError("the answer is no chat completion of one text")
-    usage = reply.get("usage") or {}
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-    tokens = Usage((usage.get("prompt_tokens") or 0) - cached, cached, usage.get("completion_tokens") or 0)
     reasons: Mapping[str, Ended] = {"length": "length", "content_filter": "safety"}
+    tokens = Usage(prompt - cached, cached, count(usage, "completion_tokens", where))
     return Said(text, tokens, reasons.get(str(choice.get("finish_reason")), "stop"))
+
+
+def message(reply: Mapping[str, Any]) -> Said:
+    """The same in an answer of Anthropic's. Raises `ValueError` naming a field that is not as it should be."""
+    usage = maybe(reply, "usage", dict) or {}
+    asked, made, cached, output = (
+        count(usage, f"{kind}_tokens", "usage.")
+        for kind in ("input", "cache_creation_input", "cache_read_input", "output")
+    )
+    parts = [checked(part, dict, f"content.{n}") for n, part in enumerate(maybe(reply, "content", list) or [])]
+    found = [field(part, "input", dict, "content.") for part in parts if part.get("type") == "tool_use"]
+    reasons: Mapping[str, Ended] = {"max_tokens": "length", "refusal": "safety"}
+    text = json.dumps(found[0], ensure_ascii=False) if found else ""
+    return Said(text, Usage(asked + made, cached, output), reasons.get(str(reply.get("stop_reason")), "stop"))

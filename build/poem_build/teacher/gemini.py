@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import httpx
 from poem_build.client import async_client, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
+from poem_build.teacher.fields import checked, count, field, maybe
 from poem_build.teacher.patience import patiently
 from poem_build.teacher.protocol import HOUR, Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
-from poem_build.teacher.wire import again, lost, seconds_of
+from poem_build.teacher.wire import again, lost, passing, seconds_of, unread
 
 # https://ai.google.dev/api/generate-content#FinishReason; what else there is says no more than that it ended.
 ENDED: Mapping[str, Ended] = {
@@ -77,7 +79,7 @@ class Gemini:
                 model=self.model, contents=self.contents(ask, turns), config=self.config(ask, kept)
             )
         )
-        said = said_of(reply)
+        said = self.read(reply)
         stored, self._stored = self._stored, 0.0
         return replace(said, usage=replace(said.usage, stored=stored))
 
@@ -107,6 +109,13 @@ class Gemini:
         return self._types.InlinedRequest(
             contents=self.contents(ask, turns), config=self.config(ask), metadata={"key": ask.key}
         )
+
+    def read(self, reply: Any) -> Said:
+        """What the library's answer says. Raises `LostError` if that cannot be understood."""
+        try:
+            return said_of(reply.model_dump(mode="json", by_alias=True, exclude_none=True))
+        except ValueError as error:
+            raise unread(error, self._key) from None
 
     def told(self, message: str | None) -> str:
         """What Gemini says in an error, fit to be shown."""
@@ -169,36 +178,46 @@ class Gemini:
             if code == 429:
                 headers = getattr(error.response, "headers", None) or {}
                 raise BusyError(seconds_of(headers) or _delay(error.details)) from None
-            if code >= 500:
+            if passing(code):
                 raise FailedError(f"status {code}: {self.told(error.message)}") from None
             remedy = f"; is {KEY} right?" if code in (400, 401, 403) else ""
             raise TeacherError(f"gemini: {self.model}: status {code}: {self.told(error.message)}{remedy}") from None
         except (httpx.HTTPError, OSError, TimeoutError) as error:
             raise lost(error) from None
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # the client stumbles over the answer
+            raise unread(error, self._key) from None
 
 
-def said_of(reply: Any) -> Said:
-    """The text, its tokens and its end in a `GenerateContentResponse`."""
-    usage = reply.usage_metadata
-    cached = (usage and usage.cached_content_token_count) or 0
-    tokens = Usage(
-        prompt=((usage and usage.prompt_token_count) or 0) - cached,
-        cached=cached,
-        output=((usage and usage.candidates_token_count) or 0) + ((usage and usage.thoughts_token_count) or 0),
+def said_of(reply: Mapping[str, Any], above: str = "") -> Said:
+    """The text, its tokens and its end in Gemini's answer, as JSON.
+
+    Raises `ValueError` naming the field, `above` before it, that is not as it should be.
+    """
+    usage, where = maybe(reply, "usageMetadata", dict, above) or {}, f"{above}usageMetadata."
+    prompt, cached, answer, thoughts = (
+        count(usage, f"{kind}TokenCount", where) for kind in ("prompt", "cachedContent", "candidates", "thoughts")
     )
-    if not reply.candidates:  # the question itself was withheld
+    if cached > prompt:
+        raise ValueError(f"{where}promptTokenCount: fewer than were cached")
+    tokens = Usage(prompt - cached, cached, answer + thoughts)
+    candidates = maybe(reply, "candidates", list, above) or []
+    if not candidates:  # the question itself was withheld
         return Said("", tokens, "safety")
-    one = reply.candidates[0]
-    reason = one.finish_reason.value if one.finish_reason else "STOP"
-    parts = (one.content and one.content.parts) or []
-    return Said("".join(part.text or "" for part in parts if not part.thought), tokens, ENDED.get(reason, "stop"))
+    where = f"{above}candidates.0."
+    one = checked(candidates[0], dict, where[:-1])
+    parts = maybe(maybe(one, "content", dict, where) or {}, "parts", list, f"{where}content.") or []
+    texts = []
+    for n, part in enumerate(parts):
+        name = f"{where}content.parts.{n}"
+        text = field(part, "text", str, f"{name}.") if "text" in checked(part, dict, name) else ""
+        texts.append("" if part.get("thought") else text)
+    return Said("".join(texts), tokens, ENDED.get(str(one.get("finishReason")), "stop"))
 
 
 def _delay(details: Any) -> float | None:
     """The delay that Google's error details ask for (`google.rpc.RetryInfo`), in seconds."""
-    entries = details.get("error", {}).get("details", []) if isinstance(details, dict) else []
-    for entry in entries:
-        if str(entry.get("@type", "")).endswith("RetryInfo"):
-            text = str(entry.get("retryDelay", "")).removesuffix("s")
-            return float(text) if text.replace(".", "", 1).isdecimal() else None
+    with suppress(KeyError, TypeError, AttributeError):
+        for entry in details["error"]["details"]:
+            if str(entry.get("@type")).endswith("RetryInfo"):
+                return seconds_of({"retry-after": str(entry.get("retryDelay")).removesuffix("s")})
     return None

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
+from poem_build.client import told
 from poem_build.teacher.protocol import FailedError, LostError, Turn
 
 _MOST = 600.0
@@ -37,3 +38,13 @@ def lost(error: Exception) -> LostError | FailedError:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | ConnectionRefusedError):
         return FailedError(f"no connection: {type(error).__name__}")
     return LostError(f"no answer came: {type(error).__name__}")
+
+
+def unread(error: Exception, key: str) -> LostError:
+    """What an answer means that cannot be read: it was made, and is to be paid for."""
+    return LostError(f"the answer cannot be read: {told(str(error), key)}")
+
+
+def passing(status: int) -> bool:
+    """Whether the same question may do the next time: the server gave up waiting for it, or is out of order."""
+    return status == 408 or status >= 500

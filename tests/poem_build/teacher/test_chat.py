@@ -9,7 +9,7 @@ import pytest
 
 from poem_build.errors import TeacherError
 from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
-from poem_build.teacher.protocol import BusyError, FailedError, Said, Turn, Usage
+from poem_build.teacher.protocol import BusyError, FailedError, LostError, Said, Turn, Usage
 from support.course import some_asks, spec_of
 from support.local_server import JsonHandler, listening
 
@@ -42,6 +42,10 @@ def _message(text: str, reason: str = "tool_use") -> Reply:
     usage = {"input_tokens": 6, "cache_read_input_tokens": 4, "output_tokens": 3}
     content = [{"type": "tool_use", "name": "answer", "input": {"title": text, "poem": text}}]
     return 200, {}, {"content": content, "stop_reason": reason, "usage": usage}
+
+
+def _openai_or_message(make: Any) -> Reply:
+    return _completion("答え") if make is _openai else _message("題")
 
 
 def _openai(url: str) -> OpenAI:
@@ -109,7 +113,8 @@ async def test_why_it_ended_is_understood(make: Any, reply: Reply, ended: str) -
     [
         ((429, {"Retry-After": "7"}, {}), BusyError, "429"),
         ((503, {}, {}), FailedError, "status 503"),
-        *(((200, {}, text), FailedError, "no JSON object") for text in ("no json", "null", "3", "[1]")),
+        ((408, {}, {}), FailedError, "status 408"),
+        *(((200, {}, text), LostError, "cannot be read") for text in ("no json", "null", "3", "[1]", "[" * 100_000)),
         ((401, {}, {"error": "wrong key"}), TeacherError, "status 401: .*wrong key.*check address, model and key"),
     ],
 )
@@ -123,6 +128,45 @@ async def test_what_goes_wrong_is_one_of_four_kinds(
         await teacher.close()
     assert "a-key" not in str(caught.value)
     assert getattr(caught.value, "seconds", 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "changed", "message"),
+    [
+        (_openai, {"choices": []}, "the answer is no chat completion"),
+        (_openai, {"usage": [1]}, r"usage: \[1\] is not an object"),
+        (_openai, {"usage": {"prompt_tokens": "…a-key"}}, "usage.prompt_tokens: '……' is not a whole number"),
+        (_openai, {"usage": {"prompt_tokens_details": [1]}}, r"usage.prompt_tokens_details: \[1\] is not an object"),
+        (_openai, {"usage": {"completion_tokens": -5}}, "usage.completion_tokens: -5 is no number of tokens"),
+        (_openai, {"usage": {"completion_tokens": 1e999}}, "usage.completion_tokens: inf is not a whole number"),
+        (
+            _openai,
+            {"usage": {"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}},
+            "usage.prompt_tokens: fewer than were cached",
+        ),
+        (_anthropic, {"content": "x"}, "content: 'x' is not a list"),
+        (_anthropic, {"content": ["x"]}, "content.0: 'x' is not an object"),
+        (_anthropic, {"content": [{"type": "tool_use"}]}, "content.input: missing"),
+        (_anthropic, {"usage": {"output_tokens": -1}}, "usage.output_tokens: -1 is no number of tokens"),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_may_have_been_paid_for(
+    make: Any, changed: dict[str, Any], message: str
+) -> None:
+    _, _, content = _openai_or_message(make)
+    with serving((200, {}, content | changed)) as (url, _):
+        teacher = make(url)
+        with pytest.raises(LostError, match=f"^the answer cannot be read: {message}$"):
+            await teacher.say(ASK, [])
+        await teacher.close()
+
+
+async def test_a_count_that_is_null_is_none() -> None:
+    _, _, content = _message("題")
+    with serving((200, {}, content | {"usage": {"input_tokens": None}})) as (url, _):
+        teacher = _anthropic(url)
+        assert (await teacher.say(ASK, [])).usage == Usage()
+        await teacher.close()
 
 
 @pytest.mark.parametrize("make", [_openai, _anthropic])

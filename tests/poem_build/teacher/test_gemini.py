@@ -1,8 +1,10 @@
 import asyncio
 import json
 import time
+from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,8 +70,13 @@ async def test_what_was_answered_is_never_asked_again(gemini: GeminiStandIn, tmp
     "fault",
     [
         Fault(status=429, headers={"Retry-After": "0.1"}),
+        Fault(status=408),
         Fault(status=500),
         Fault(status=503),
+        *(
+            Fault(status=429, headers={"Retry-After": "soon"}, body=json.dumps({"error": error}))
+            for error in ("slow", {"details": ["x"]}, {"details": None}, {"details": [{"@type": "…RetryInfo"}]})
+        ),
     ],
 )
 async def test_a_passing_fault_is_waited_out_and_costs_nothing(
@@ -133,6 +140,73 @@ async def test_an_answer_that_never_comes_is_in_doubt_and_asked_again(gemini: Ge
     assert settled[0].answer is not None
     assert asked == 2
     assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["in_doubt_usd"] > 0
+
+
+def _counted(text: str = "{}", **usage: Any) -> str:
+    candidates = [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP"}]
+    return json.dumps({"candidates": candidates, "usageMetadata": usage})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "no json",
+        "[" * 100_000,
+        json.dumps({"candidates": 3}),
+        _counted(promptTokenCount="12x"),
+        _counted(promptTokenCount=-1_000_000),
+        _counted(candidatesTokenCount=1e999),
+        _counted(promptTokenCount=3, cachedContentTokenCount=4),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_in_doubt_and_asked_again(
+    gemini: GeminiStandIn, tmp_path: Path, body: str
+) -> None:
+    gemini.faults = [Fault(body=body)]
+    settled, asked = await _settle(course_of(gemini.url, tmp_path), some_asks(1))
+    assert settled[0].answer is not None
+    assert asked == 2
+    paid = json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]
+    assert paid["in_doubt_usd"] > 0
+    assert paid["models"]["gemini-2.5-flash"]["answers"] == 1
+
+
+async def test_an_answer_of_a_batch_that_cannot_be_read_is_in_doubt(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    generate = gemini.generate
+    gemini.generate = lambda body, fault: (  # type: ignore[method-assign]
+        generate(body, fault)
+        if gemini.batches or gemini.asked
+        else json.loads(_counted(promptTokenCount=-1) or str(fault))
+    )
+    with pytest.raises(TeacherError, match="ended as JOB_STATE_SUCCEEDED without an answer"):
+        await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(1))
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(1))
+    assert settled[0].answer is not None
+    assert asked == 1
+    assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["in_doubt_usd"] > 0
+
+
+async def test_half_a_character_costs_no_answer(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    broken = encode(Answer("題\ud83d", "詩。"))
+    gemini.faults = [Fault(body=_counted(broken)), Fault(body=_counted('{"title":"\\ud83d","poem":"\\ud83d"}'))]
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, at_once=1), some_asks(1))
+    assert settled[0].answer is not None
+    assert (asked, len(gemini.asked)) == (3, 1)
+    (path,) = tmp_path.glob("poems-*.jsonl")
+    texts = [json.loads(line)["text"] for line in path.read_text("utf-8").splitlines() if '"answered"' in line]
+    assert texts[0] == encode(Answer("題\ufffd", "詩。"))
+    assert len(texts) == 3
+
+
+async def test_an_answer_is_kept_whatever_its_judge_stumbles_over(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    def stumble(*_: object) -> Answer:
+        raise OverflowError("cannot convert float infinity to integer")
+
+    course = course_of(gemini.url, tmp_path)
+    with closing(course.journal("poems", "")) as journal, pytest.raises(OverflowError):
+        await course.settle(course.asking(journal, stumble), iter(some_asks(1)), None, "test")
+    await course.teacher.close()
+    assert (len(gemini.asked), len(journal.paid), journal.in_doubt_usd) == (1, 1, 0)
 
 
 async def test_a_refused_key_is_one_line_and_stands_nowhere(gemini: GeminiStandIn, tmp_path: Path) -> None:

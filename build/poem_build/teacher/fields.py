@@ -18,17 +18,21 @@ def shown(value: object) -> str:
     return _repr.repr(value)
 
 
+def checked(value: object, kind: type[T], name: str) -> T:
+    """The value. Raises `ValueError` naming it where it is of another kind."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{name}: {shown(value)} is not {_KINDS[kind]}")
+    return value
+
+
 def field(entry: Mapping[str, Any], name: str, kind: type[T], above: str = "") -> T:
     """What stands there. Raises `ValueError` naming it where it is missing or of another kind."""
     if name not in entry:
         raise ValueError(f"{above}{name}: missing")
-    value = entry[name]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{above}{name}: {shown(value)} is not {_KINDS[kind]}")
-    return value
+    return checked(entry[name], kind, f"{above}{name}")
 
 
-def maybe(entry: Mapping[str, Any], name: str, kind: type[T], above: str) -> T | None:
+def maybe(entry: Mapping[str, Any], name: str, kind: type[T], above: str = "") -> T | None:
     """The same, where nothing or null may stand."""
     return None if entry.get(name) is None else field(entry, name, kind, above)
 
