@@ -20,23 +20,31 @@ class Pace:
 
     async def turn(self) -> None:
         """Return when the next question may go out."""
-        await self._limiter.acquire()
-        while (wait := self._not_before - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(wait)
+        passed = None
+        while passed is not self._limiter or self._wait() > 0:  # the rate has changed, or a refusal came meanwhile
+            if (wait := self._wait()) > 0:
+                await asyncio.sleep(wait)
+            passed = self._limiter
+            await passed.acquire()
 
     def too_fast(self, seconds: float | None) -> None:
         """The teacher has refused a question for their number; it may have said for how long."""
-        now = asyncio.get_running_loop().time()
-        if now < self._not_before:
+        if self._wait() > 0:
             return  # one of those that were out with the one that slowed us down
         self._change(max(self.per_minute / 2, self._wanted * _SLOWEST))
-        self._not_before = now + (seconds if seconds is not None else 60 / self.per_minute)
+        pause = seconds if seconds is not None else 60 / self.per_minute
+        self._not_before = asyncio.get_running_loop().time() + pause
 
     def well(self) -> None:
         """A question was answered."""
+        if self._wait() > 0:
+            return  # it went out at the rate that was too fast
         self._row += 1
         if self._row >= _FASTER_AFTER and self.per_minute < self._wanted:
             self._change(min(self.per_minute * 2, self._wanted))
+
+    def _wait(self) -> float:
+        return self._not_before - asyncio.get_running_loop().time()
 
     def _change(self, per_minute: float) -> None:
         self.per_minute, self._row = per_minute, 0

@@ -20,12 +20,32 @@ async def test_a_refusal_halves_the_rate_once_and_answers_bring_it_back() -> Non
     start = asyncio.get_running_loop().time()
     pace.too_fast(0.2)
     pace.too_fast(0.2)  # of those that were out together
+    for _ in range(10):
+        pace.well()  # so were these
     assert pace.per_minute == 3000
     await pace.turn()
     assert asyncio.get_running_loop().time() - start >= 0.19
     for _ in range(10):
+        assert pace.per_minute == 3000
         pace.well()
     assert pace.per_minute == 6000
+
+
+async def test_after_a_refusal_those_who_wait_go_one_by_one() -> None:
+    pace, gone = Pace(600), []
+
+    async def one() -> None:
+        await pace.turn()
+        gone.append(asyncio.get_running_loop().time())
+
+    await pace.turn()
+    waiting = asyncio.gather(*(one() for _ in range(6)))
+    await asyncio.sleep(0.01)
+    refused = asyncio.get_running_loop().time()
+    pace.too_fast(1.0)
+    await waiting
+    assert gone[0] - refused >= 0.99
+    assert min(b - a for a, b in zip(gone, gone[1:], strict=False)) > 0.1  # a fifth of a second, at half the rate
 
 
 async def test_it_never_gets_slower_than_a_thirty_second_part() -> None:
