@@ -26,7 +26,7 @@ def course_of(url: str, room: Path, game: Game | None = None, key: str = KEY, **
     batch = changed.pop("batch", False)
     spec, prices = spec_of(**changed), load_prices()
     price = price_of(prices, spec.model, PRICES)
-    gemini = Gemini(spec, key, url, look_every_s=(0.01, 0.05))
+    gemini = Gemini(spec, key, url, price, look_every_s=(0.01, 0.05))
     return Course(game or builtin_game(), None, room, gemini, spec, prices, price, most, batch)
 
 

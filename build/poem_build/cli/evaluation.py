@@ -104,7 +104,7 @@ def juror_of(chosen: Chosen, text: str, prices: Prices, list_path: Path, host: s
     spec = chosen.recipe.teacher.model_copy(update=change)
     credentials(spec.name, os.environ)
     price = FREE if kind == "ollama" else price_of(prices, model, list_path)
-    return Juror(spec, price, partial(teacher_of, spec, chosen.game, host, os.environ))
+    return Juror(spec, price, partial(teacher_of, spec, price, chosen.game, host, os.environ))
 
 
 def _plan(chosen: Chosen, asked: Wishes, prices: Prices) -> Sequence[str]:

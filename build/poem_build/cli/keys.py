@@ -14,6 +14,7 @@ from poem_build.recipe.teaching import TeacherName, Teaching
 from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
 from poem_build.teacher.composer import Composer
 from poem_build.teacher.gemini import Gemini
+from poem_build.teacher.money import Price
 from poem_build.teacher.protocol import Teacher
 
 _ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
@@ -32,7 +33,7 @@ def _there(name: str) -> bool:
         return False
 
 
-def teacher_of(spec: Teaching, game: Game, host: str, environ: Mapping[str, str]) -> Teacher:
+def teacher_of(spec: Teaching, price: Price, game: Game, host: str, environ: Mapping[str, str]) -> Teacher:
     """The teacher that the recipe names. Raises `TeacherError` if its key is not there."""
     found = credentials(spec.name, environ)
     match spec.name:
@@ -41,7 +42,7 @@ def teacher_of(spec: Teaching, game: Game, host: str, environ: Mapping[str, str]
         case "ollama":
             return Ollama(spec, host)
         case "gemini":
-            return Gemini(spec, found.key, found.address or None)
+            return Gemini(spec, found.key, found.address or None, price)
         case "anthropic":
             return Anthropic(spec, found.key, found.address)
         case "openai":

@@ -32,6 +32,7 @@ from poem_build.engine.ollama import address
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import TeacherName, Teaching
 from poem_build.report import costs_table
+from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
 from poem_build.teacher.protocol import Teacher
 
@@ -77,10 +78,10 @@ class _Work:
         who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
         if self.what == "words":
             asks = Words(self.chosen.game).asks()
-            usage = expected_words(asks, spec, batch=self.batch)
+            usage = expected_words(asks, spec, price, batch=self.batch)
             row = Estimate(len(asks), usage, price.of(usage, batch=self.batch), len(asks) * 60 / spec.per_minute)
             return f"{who}\n{row.told(prices.yen_per_dollar)}"
-        one = sample_usage(self.chosen.game, spec, batch=self.batch)
+        one = sample_usage(self.chosen.game, spec, price, batch=self.batch)
         now = f"now: {estimate(self.hands, one, price, spec.per_minute, batch=self.batch).told(prices.yen_per_dollar)}"
         if self.what == "table":
             return f"{who}\n{now}"
@@ -120,14 +121,23 @@ def run_command(
     if dry_run:
         return
     note = work.gate(force=force)
-    teacher = teacher_of(work.terms[0], chosen.game, address(host), os.environ)
+    teacher = teacher_of(work.terms[0], work.terms[2], chosen.game, address(host), os.environ)
     course = work.course(teacher, max_cost)
     if work.what == "words":
-        _print_words(together(teach_words(course), teacher), course, as_json)
+        _print_words(_done(teach_words(course), teacher), course, as_json)
     elif work.what == "poems":
-        _print(together(lessons.teach_poems(course, work.hands, note), teacher), course.poems, as_json)
+        _print(_done(lessons.teach_poems(course, work.hands, note), teacher), course.poems, as_json)
     else:
-        _print(together(lessons.teach_table(course, work.hands), teacher), course.room / lessons.TABLE, as_json)
+        _print(_done(lessons.teach_table(course, work.hands), teacher), course.room / lessons.TABLE, as_json)
+
+
+def _done(work: Any, teacher: Teacher) -> Any:
+    """What the work makes; a word on a prompt that was to be kept and was not, however it ends."""
+    try:
+        return together(work, teacher)
+    finally:
+        if isinstance(teacher, Gemini) and teacher.not_kept:
+            click.echo(f"Warning: the fixed prompt is not kept but sent each time: {teacher.not_kept}", err=True)
 
 
 def _work(chosen: Chosen, what: str, phase: int | None, hands: int | None, batch: bool, **who: Any) -> _Work:
@@ -190,7 +200,7 @@ def export_command(
     course = _of_files(chosen, model)
     splits = lessons.splits_of(course, _number(phase, hands))
     asks = [ask for some, size in splits.values() for ask in islice(some, size)]
-    count = write_asks(target, asks, course.spec, form)
+    count = write_asks(target, asks, course.spec, course.prices.models.get(course.spec.model, FREE), form)
     click.echo(json.dumps({"asks": count, "path": str(target)}) if as_json else f"{target}: {count} questions")
 
 
@@ -217,9 +227,9 @@ def costs_command(
     chosen: Chosen, as_json: bool, phase: int | None, hands: int | None, epochs: int, model: str | None, list_path: Path
 ) -> None:
     """Compare the ways to a game's poems: a cloud teacher, tuning services, a model of one's own; sources named."""
-    spec, prices, _ = _terms(chosen, "gemini", model, list_path)
-    one = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 0}))
-    kept = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 1}))
+    spec, prices, price = _terms(chosen, "gemini", model, list_path)
+    one = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 0}), price)
+    kept = sample_usage(chosen.game, spec.model_copy(update={"cache_ttl_s": 1}), price)
     found = costs_table.ways(prices, spec.model, one, kept, _number(phase, hands), epochs)
     click.echo(json.dumps([asdict(way) for way in found]) if as_json else costs_table.render(found, prices))
 

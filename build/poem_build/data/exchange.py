@@ -17,7 +17,8 @@ from poem_build.store.folder import write_text
 from poem_build.store.text import lines_of, read_text
 from poem_build.teacher.chat import completion, openai_body
 from poem_build.teacher.fields import field, shown, whole
-from poem_build.teacher.gemini import said_of
+from poem_build.teacher.gemini import said_of, thinking_of
+from poem_build.teacher.money import Price
 from poem_build.teacher.protocol import Ask, FailedError, Said, Turn
 
 Format = Literal["gemini", "openai"]
@@ -36,13 +37,13 @@ class Files:
         """There is nothing to let go of."""
 
 
-def write_asks(path: Path, asks: Iterable[Ask], spec: Teaching, form: Format) -> int:
+def write_asks(path: Path, asks: Iterable[Ask], spec: Teaching, price: Price, form: Format) -> int:
     """One question a line, as that service's batches have it, the file whole or not at all; how many there are.
 
     Raises `TeacherError` for a folder.
     """
     line = {"gemini": _gemini_line, "openai": _openai_line}[form]
-    lines = [json.dumps(line(ask, spec), ensure_ascii=False) + "\n" for ask in asks]
+    lines = [json.dumps(line(ask, spec, price), ensure_ascii=False) + "\n" for ask in asks]
     if path.is_dir():
         raise TeacherError(f"{path}: is a folder; give the file that the questions are to go to")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +84,7 @@ def read_answers(path: Path, asks: Sequence[Ask]) -> tuple[list[tuple[Ask, Said]
     return answers, failed
 
 
-def _gemini_line(ask: Ask, spec: Teaching) -> dict[str, Any]:
+def _gemini_line(ask: Ask, spec: Teaching, price: Price) -> dict[str, Any]:
     return {
         "key": ask.key,
         "request": {
@@ -91,17 +92,17 @@ def _gemini_line(ask: Ask, spec: Teaching) -> dict[str, Any]:
             "contents": [{"role": "user", "parts": [{"text": ask.user}]}],
             "generationConfig": {
                 "temperature": spec.temperature,
-                "maxOutputTokens": spec.max_tokens,
+                "maxOutputTokens": spec.max_tokens + price.thinking,
                 "seed": ask.seed,
                 "responseMimeType": "application/json",
                 "responseJsonSchema": dict(ask.schema),
-                "thinkingConfig": {"thinkingBudget": 0},
+                "thinkingConfig": thinking_of(price),
             },
         },
     }
 
 
-def _openai_line(ask: Ask, spec: Teaching) -> dict[str, Any]:
+def _openai_line(ask: Ask, spec: Teaching, _: Price) -> dict[str, Any]:
     body = openai_body(spec, spec.model, ask)
     return {"custom_id": ask.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 

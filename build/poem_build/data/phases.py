@@ -60,11 +60,11 @@ def estimate(hands: int, one: Usage, price: Price, per_minute: float, *, batch: 
     return Estimate(hands, usage, price.of(usage, batch=batch), seconds)
 
 
-def sample_usage(game: Game, spec: Teaching, *, batch: bool = False) -> Usage:
+def sample_usage(game: Game, spec: Teaching, price: Price, *, batch: bool = False) -> Usage:
     """The tokens of one poem, by a hand of the game; what the teacher keeps for us is cached, but not for a batch."""
     rng = Random("a sample")
     ask = next(poem_asks(game, [Play(deal(game.deck, rng), draw_candidates(game.deck, rng))], 0))
-    return expected(ask, CHARACTERS, spec.kept_s(batch=batch))
+    return expected(ask, CHARACTERS, price, spec.kept_s(batch=batch))
 
 
 def table_of(one: Usage, price: Price, prices: Prices, per_minute: float, *, batch: bool = False) -> str:

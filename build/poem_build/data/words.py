@@ -20,7 +20,7 @@ from poem_build.data.poems import PROMPTS
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.digest import digest_of
 from poem_build.teacher.asking import AnswerError
-from poem_build.teacher.money import expected
+from poem_build.teacher.money import Price, expected
 from poem_build.teacher.protocol import Ask, Usage
 
 THREADS = ("dusk", "morning", "seasons", "way")
@@ -139,10 +139,13 @@ class Words:
         self._near.add(text, text)
 
 
-def expected_words(asks: Sequence[Ask], spec: Teaching, *, batch: bool = False) -> Usage:
+def expected_words(asks: Sequence[Ask], spec: Teaching, price: Price, *, batch: bool = False) -> Usage:
     """The tokens that all the questions will take; a prompt that the teacher keeps is kept while it is asked with."""
     alike, kept_s = Counter(ask.system for ask in asks), spec.kept_s(batch=batch)
-    each = [expected(ask, CHARACTERS, kept_s and max(kept_s / alike[ask.system], 60 / spec.per_minute)) for ask in asks]
+    each = [
+        expected(ask, CHARACTERS, price, kept_s and max(kept_s / alike[ask.system], 60 / spec.per_minute))
+        for ask in asks
+    ]
     return Usage(
         prompt=sum(one.prompt for one in each),
         cached=sum(one.cached for one in each),

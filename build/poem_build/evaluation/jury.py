@@ -130,7 +130,7 @@ def reckoned(game: Game, writers: int, hands: int, price: Price) -> tuple[int, f
         questions.rubric(example.hand, example.answer),
     )
     counts = writers * (writers - 1) * hands, writers * hands, writers * hands
-    usd = sum(n * price.of(expected(ask, questions.CHARACTERS)) for ask, n in zip(one, counts, strict=True))
+    usd = sum(n * price.of(expected(ask, questions.CHARACTERS, price)) for ask, n in zip(one, counts, strict=True))
     return sum(counts), usd
 
 

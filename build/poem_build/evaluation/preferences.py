@@ -107,7 +107,7 @@ def meetings(rounds: Sequence[Round]) -> list[Meeting]:
 def reckoned(example: Example, most: int, price: Price) -> tuple[int, float]:
     """How many questions so many meetings are at the most, and dollars for them, by those about the example."""
     ask = questions.duel(example.hand, example.answer, example.answer)
-    return 2 * most, 2 * most * price.of(expected(ask, questions.CHARACTERS))
+    return 2 * most, 2 * most * price.of(expected(ask, questions.CHARACTERS, price))
 
 
 def by_values(game: Game, met: Sequence[Meeting]) -> Outcomes:

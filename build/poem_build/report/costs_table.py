@@ -24,15 +24,16 @@ class Way:
 def ways(prices: Prices, model: str, one: Usage, kept: Usage, examples: int, epochs: int) -> list[Way]:
     """Every way that the list has prices for; the first, asking `model` each time, is what the others are held against.
 
-    `one` is a poem's tokens, `kept` the same where the fixed prompt is kept; a model is taught `examples` poems,
-    `epochs` times.
+    `one` is a poem's tokens, `kept` the same where the fixed prompt is kept, if it is long enough; a model is taught
+    `examples` poems, `epochs` times.
     """
     price, source = prices.models[model], _source(prices, model)
     asked, batch = price.of(one) * _HUNDRED, price.of(one, batch=True) * _HUNDRED
     taught = batch / _HUNDRED * examples
+    keeping = [_way(f"{model}, prompt kept", 0.0, price.of(kept) * _HUNDRED, asked, source)] if kept.cached else []
     return [
         Way(f"{model}, asked each time", 0.0, asked, None, source),
-        _way(f"{model}, prompt kept", 0.0, price.of(kept) * _HUNDRED, asked, source),
+        *keeping,
         _way(f"{model}, in batches", 0.0, batch, asked, source),
         _way(f"a model here, taught {examples:,} poems", taught, 0.0, asked, "A model here: its electricity aside."),
         *(

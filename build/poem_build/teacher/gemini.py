@@ -1,4 +1,4 @@
-"""Gemini as a teacher, by Google's own client: structured answers, nothing thought, the fixed prompt kept for us."""
+"""Gemini as a teacher, by Google's own client: structured answers, little thought, the fixed prompt kept for us."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from poem_build.client import async_client, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.fields import checked, count, field, maybe
+from poem_build.teacher.money import Price
 from poem_build.teacher.patience import patiently
 from poem_build.teacher.protocol import HOUR, Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
 from poem_build.teacher.wire import again, lost, passing, seconds_of, unread
@@ -46,13 +47,21 @@ class Gemini:
     name = "gemini"
 
     def __init__(
-        self, spec: Teaching, key: str, address: str | None, look_every_s: tuple[float, float] = (1.0, 60.0)
+        self,
+        spec: Teaching,
+        key: str,
+        address: str | None,
+        price: Price,
+        look_every_s: tuple[float, float] = (1.0, 60.0),
     ) -> None:
-        """`look_every_s`: from how many seconds to how many we wait before a running batch is looked at again."""
+        """`price` says how the model is told to think least.
+
+        `look_every_s`: from how many seconds to how many we wait before a running batch is looked at again."""
         from google import genai
         from google.genai import types
 
         self.model, self._spec, self._types, self._key = spec.model, spec, types, key
+        self._price = price
         self.look_every_s = look_every_s
         self._http = async_client(address or "", spec.timeout_s)
         options = types.HttpOptions(
@@ -97,11 +106,11 @@ class Gemini:
             system_instruction=None if kept else ask.system,
             cached_content=kept,
             temperature=self._spec.temperature,
-            max_output_tokens=self._spec.max_tokens,
+            max_output_tokens=self._spec.max_tokens + self._price.thinking,
             seed=ask.seed,
             response_mime_type="application/json",
             response_json_schema=dict(ask.schema),
-            thinking_config=self._types.ThinkingConfig(thinking_budget=0),
+            thinking_config=self._types.ThinkingConfig.model_validate(thinking_of(self._price)),
         )
 
     def inlined(self, ask: Ask, turns: Sequence[Turn]) -> Any:
@@ -180,12 +189,18 @@ class Gemini:
                 raise BusyError(seconds_of(headers) or _delay(error.details)) from None
             if passing(code):
                 raise FailedError(f"status {code}: {self.told(error.message)}") from None
-            remedy = f"; is {KEY} right?" if code in (400, 401, 403) else ""
-            raise TeacherError(f"gemini: {self.model}: status {code}: {self.told(error.message)}{remedy}") from None
+            said = self.told(error.message)
+            remedy = f"; is {KEY} right?" if code in (401, 403) or "API key not valid" in said else ""
+            raise TeacherError(f"gemini: {self.model}: status {code}: {said}{remedy}") from None
         except (httpx.HTTPError, OSError, TimeoutError) as error:
             raise lost(error) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:  # the client stumbles over the answer
             raise unread(error, self._key) from None
+
+
+def thinking_of(price: Price) -> dict[str, Any]:
+    """How a model is told to think as little as it can, as Gemini's JSON has it."""
+    return {"thinkingLevel": price.thinking_level} if price.thinking_level else {"thinkingBudget": price.thinking}
 
 
 def said_of(reply: Mapping[str, Any], above: str = "") -> Said:

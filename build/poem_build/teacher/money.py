@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -36,6 +36,12 @@ class Price(_Entry):
     """Times that, for what is asked in batches."""
     cached_hour: float = Field(default=0, ge=0)
     """To keep a prompt for an hour."""
+    cached_least: int = Field(default=0, ge=0)
+    """Tokens below which no prompt is kept."""
+    thinking: int = Field(default=0, ge=0)
+    """Tokens that the model thinks before it answers, where it is told to think least; paid as an answer's."""
+    thinking_level: Literal["", "minimal", "low", "medium", "high"] = ""
+    """How it is told so; empty where by that number."""
 
     def of(self, usage: Usage, *, batch: bool = False) -> float:
         """What the tokens cost, in dollars."""
@@ -52,7 +58,7 @@ class Price(_Entry):
         said = [f"{turn.text}{turn.verdict}" for turn in turns]
         size = len("".join([ask.system, ask.user, str(dict(ask.schema)), *said]).encode())
         stored = len(ask.system.encode()) * kept_s / HOUR
-        return self.of(Usage(prompt=size, output=max_tokens, stored=stored), batch=batch)
+        return self.of(Usage(prompt=size, output=max_tokens + self.thinking, stored=stored), batch=batch)
 
 
 class Tuning(_Entry):
@@ -103,10 +109,14 @@ def price_of(prices: Prices, model: str, path: Path) -> Price:
     return prices.models[model]
 
 
-def expected(ask: Ask, answer_characters: int, kept_s: float = 0) -> Usage:
-    """The tokens that a question will take, by its characters, with the fixed prompt kept for so long, or sent."""
+def expected(ask: Ask, answer_characters: int, price: Price, kept_s: float = 0) -> Usage:
+    """The tokens that a question will take, by its characters, with the fixed prompt kept for so long, or sent.
+
+    One that is too short for the model to keep is sent.
+    """
     system, user, output = (round(n * TOKENS_A_CHARACTER) for n in (len(ask.system), len(ask.user), answer_characters))
-    if not kept_s:
+    output += price.thinking
+    if not kept_s or system < price.cached_least:
         return Usage(prompt=system + user, output=output)
     return Usage(prompt=user, cached=system, output=output, stored=system * kept_s / HOUR)
 

@@ -83,6 +83,18 @@ def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_
     assert KEY not in "".join(path.read_text("utf-8") for path in out.rglob("*.json*"))
 
 
+def test_a_prompt_that_is_not_kept_is_told_once(gemini: GeminiStandIn, fast: Path, tmp_path: Path) -> None:
+    gemini.least_cached = 100_000
+    fast.write_text(fast.read_text("utf-8").replace("at_once = 4", "at_once = 4\ncache_ttl_s = 60"), "utf-8")
+    done = _run("--recipe", fast, "--out", tmp_path / "out", "--hands", 10, **_environ(gemini))
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if line.startswith("Warning: ")]
+    assert told == [
+        "Warning: the fixed prompt is not kept but sent each time: gemini: gemini-2.5-flash: status 400: "
+        "Cached content is too small."
+    ]
+
+
 def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = _run("--recipe", fast, "--out", out, "--phase", 1, "--teacher", "composer")

@@ -54,15 +54,16 @@ def test_hands_are_split_eight_to_one_to_one() -> None:
 def test_what_a_phase_takes_is_said_before_it_begins() -> None:
     prices = load_prices()
     price = prices.models["gemini-2.5-flash"]
-    one = sample_usage(builtin_game(), spec_of())
+    one = sample_usage(builtin_game(), spec_of(), FREE)
     row = estimate(100, one, price, 60)
     assert row.seconds == 100
     assert 0.01 < row.usd < 0.5
     assert estimate(100, one, price, 60, batch=True).usd == pytest.approx(row.usd / 2)
-    kept = sample_usage(builtin_game(), spec_of(cache_ttl_s=3600))
+    assert sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), price) == one  # too short for that model
+    kept = sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), FREE)
     assert estimate(100, kept, price, 60).usd < row.usd
     assert estimate(100, kept, price, 0.6).usd > estimate(100, kept, price, 60).usd
-    assert sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), batch=True) == one
+    assert sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), FREE, batch=True) == one
     assert [line.split()[:2] for line in table_of(one, FREE, prices, 60).splitlines()] == [
         ["phase", str(n)] for n in range(4)
     ]

@@ -18,6 +18,7 @@ from poem_build.cli.main import cli
 from poem_build.data.words import THREADS, Words, expected_words
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.asking import AnswerError
+from poem_build.teacher.money import FREE
 from poem_build.teacher.protocol import Ask
 from support.gemini_stand_in import KEY, GeminiStandIn, gemini
 from support.scribe import scribe
@@ -249,7 +250,7 @@ def test_the_built_in_game_has_its_words(tmp_path: Path, server: GeminiStandIn) 
 def test_what_words_take_counts_a_kept_prompt_once_and_its_storage(folder: Path) -> None:
     asks = Words(load_game(folder)).asks()
     sent, kept, batch = (
-        expected_words(asks, Teaching(name="gemini", cache_ttl_s=ttl), batch=batch)
+        expected_words(asks, Teaching(name="gemini", cache_ttl_s=ttl), FREE, batch=batch)
         for ttl, batch in [(0, False), (3600, False), (3600, True)]
     )
     assert kept.prompt + kept.cached == sent.prompt

@@ -36,7 +36,7 @@ def _open(kind: str, url: str) -> Teacher:
     spec = spec_of(name=kind, model="m" if kind != "gemini" else "gemini-2.5-flash")
     match kind:
         case "gemini":
-            return Gemini(spec, KEY, url)
+            return Gemini(spec, KEY, url, load_prices().models[spec.model])
         case "anthropic":
             return Anthropic(spec, "a-key", url)
         case "ollama":

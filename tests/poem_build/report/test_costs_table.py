@@ -37,6 +37,10 @@ def test_each_way_has_its_set_up_its_price_and_when_it_pays() -> None:
     assert local.hundred_usd == pytest.approx(0.2)
 
 
+def test_a_prompt_that_is_too_short_to_be_kept_is_no_way() -> None:
+    assert not [way for way in ways(PRICES, "cloud", ONE, ONE, 1000, 2) if "kept" in way.name]
+
+
 def test_the_sources_are_named_and_what_has_none_is_said() -> None:
     text = render(ways(PRICES, "cloud", ONE, KEPT, 1000, 2), PRICES)
     assert "a test (2026-11)" in text

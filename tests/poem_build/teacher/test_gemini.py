@@ -58,6 +58,28 @@ async def test_every_question_is_asked_as_the_recipe_says(gemini: GeminiStandIn,
     assert GAME.instructions in body["systemInstruction"]["parts"][0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("model", "thinking", "room"),
+    [
+        ("gemini-2.5-flash-lite", {"thinking_budget": 0}, 0),
+        ("gemini-2.5-pro", {"thinking_budget": 128}, 128),
+        ("gemini-3-pro-preview", {"thinking_level": "LOW"}, 1024),
+    ],
+)
+async def test_a_model_thinks_as_little_as_it_can_and_has_room_for_it(
+    gemini: GeminiStandIn, tmp_path: Path, model: str, thinking: dict[str, Any], room: int
+) -> None:
+    await _settle(course_of(gemini.url, tmp_path, model=model), some_asks(1))
+    config = gemini.bodies[0]["generationConfig"]
+    assert (config["thinkingConfig"], config["maxOutputTokens"]) == (thinking, 1024 + room)
+
+
+async def test_a_question_that_is_refused_is_not_laid_to_the_key(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    gemini.faults = [Fault(status=400)]
+    with pytest.raises(TeacherError, match=r"status 400: on demand$"):
+        await _settle(course_of(gemini.url, tmp_path), some_asks(1))
+
+
 async def test_what_was_answered_is_never_asked_again(gemini: GeminiStandIn, tmp_path: Path) -> None:
     first, asked = await _settle(course_of(gemini.url, tmp_path), some_asks(5))
     again, asked_again = await _settle(course_of(gemini.url, tmp_path), some_asks(8))

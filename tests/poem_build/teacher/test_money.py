@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from poem_build.errors import TeacherError
-from poem_build.teacher.money import PRICES, Price, Purse, ledger, load_prices, price_of
+from poem_build.teacher.money import PRICES, Price, Purse, expected, ledger, load_prices, price_of
 from poem_build.teacher.protocol import Ask, Usage
 
 PRICE = Price(prompt=1, cached=0.1, output=10, batch=0.5, source="a test", dated="2026-11")
@@ -14,6 +14,14 @@ def test_tokens_have_their_price_and_batches_half_of_it() -> None:
     usage = Usage(prompt=1_000_000, cached=1_000_000, output=100_000)
     assert PRICE.of(usage) == pytest.approx(2.1)
     assert PRICE.of(usage, batch=True) == pytest.approx(1.05)
+
+
+def test_what_a_model_thinks_at_the_least_is_paid_and_a_short_prompt_is_not_kept() -> None:
+    ask = Ask("key", "指示" * 100, "問い" * 50, {"type": "object"}, 0)
+    thinker = PRICE.model_copy(update={"thinking": 128, "cached_least": 161})
+    assert thinker.most(ask, (), 1000) - PRICE.most(ask, (), 1000) == pytest.approx(128 * 10 / 1e6)
+    assert expected(ask, 100, PRICE, kept_s=3600) == Usage(prompt=80, cached=160, output=80, stored=160)
+    assert expected(ask, 100, thinker, kept_s=3600) == Usage(prompt=240, output=208)
 
 
 def test_the_most_is_no_less_than_any_tokenizer_makes_of_it() -> None:
