@@ -55,6 +55,8 @@ class GeminiStandIn:
     prompt_tokens: int = 0
     caches: dict[str, str] = field(default_factory=dict)
     touched: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
+    """How often a prompt was kept."""
     least_cached: int = 0
     """Characters below which no prompt is kept."""
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -124,7 +126,10 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
             self.body()
             name = self._name("cachedContents")
             state.touched[name] += 1
-            self._send(200, {"name": name})
+            if name in state.caches:
+                self._send(200, {"name": name})
+            else:
+                self._error(404, "CachedContent not found")
 
         def do_DELETE(self) -> None:
             state.caches.pop(self._name("cachedContents"), None)
@@ -151,7 +156,10 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
         def _generate(self, body: dict[str, Any]) -> None:
             fault = state.next_fault()
             time.sleep(fault.hang_s or state.slow_s)
-            if fault.body is not None:
+            kept = body.get("cachedContent")
+            if kept and kept not in state.caches:
+                self._error(403, "CachedContent not found (or permission denied)")
+            elif fault.body is not None:
                 self.answer(fault.status, fault.body.encode(), fault.headers)
             elif fault.status != 200:
                 self._error(fault.status, "on demand", fault.headers)
@@ -175,7 +183,8 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
             if len(text) < state.least_cached:
                 self._error(400, "Cached content is too small.")
                 return
-            name = f"cachedContents/{len(state.caches) + 1}"
+            state.kept += 1
+            name = f"cachedContents/{state.kept}"
             state.caches[name] = text
             self._send(200, {"name": name, "model": body["model"], "usageMetadata": {"totalTokenCount": len(text)}})
 

@@ -22,6 +22,7 @@ from poem_build.store.digest import digest_of
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
 from poem_build.teacher.batch import settle_in_batches
+from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.journal import About, Journal
 from poem_build.teacher.money import FREE, Price, Prices, Purse, ledger
 from poem_build.teacher.pace import Pace
@@ -65,6 +66,8 @@ class Course:
         What journals beside it have answered is not asked, nor what the same teacher was paid for with another recipe.
         """
         spec = self.spec
+        if isinstance(self.teacher, Gemini):
+            self.teacher.note_in(journal)
         if self.price is not FREE:
             beside = [*beside, *journal.elsewhere(journal.name)]
         terms = Terms(self.price, spec.tries, spec.max_tokens, spec.kept_s(batch=self.batch))

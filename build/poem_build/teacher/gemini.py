@@ -12,6 +12,7 @@ from poem_build.client import async_client, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.fields import checked, count, field, maybe
+from poem_build.teacher.journal import Journal
 from poem_build.teacher.money import Price
 from poem_build.teacher.patience import patiently
 from poem_build.teacher.protocol import HOUR, Ask, BusyError, Ended, FailedError, LostError, Said, Turn, Usage
@@ -30,6 +31,18 @@ _RENEW = 0.5
 """The kept prompt is renewed when so much of its time is over."""
 KEY = "GEMINI_API_KEY"
 ADDRESS = "GEMINI_BASE_URL"
+
+
+_GONE = (403, 404)
+"""What Gemini answers for a kept prompt that is not there any more."""
+
+
+class _RefusedError(TeacherError):
+    """Refused for good, with that status."""
+
+    def __init__(self, told: str, status: int) -> None:
+        super().__init__(told)
+        self.status = status
 
 
 @dataclass
@@ -56,7 +69,8 @@ class Gemini:
     ) -> None:
         """`price` says how the model is told to think least.
 
-        `look_every_s`: from how many seconds to how many we wait before a running batch is looked at again."""
+        `look_every_s`: from how many seconds to how many we wait before a running batch is looked at again.
+        """
         from google import genai
         from google.genai import types
 
@@ -72,6 +86,9 @@ class Gemini:
         )
         self.client = genai.Client(api_key=key, vertexai=False, http_options=options)
         self._kept: dict[str, _Kept] = {}
+        self._journal: Journal | None = None
+        self._former: list[str] = []
+        """Prompts that a process before this one had kept."""
         self._stored = 0.0
         """Token-hours that no answer has told of."""
         self._keeping = asyncio.Lock()
@@ -83,14 +100,23 @@ class Gemini:
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""
         kept = await self._keep(ask.system)
-        reply = await self._call(
-            self.client.aio.models.generate_content(
-                model=self.model, contents=self.contents(ask, turns), config=self.config(ask, kept)
-            )
-        )
+        try:
+            reply = await self._generate(ask, turns, kept)
+        except _RefusedError as error:
+            if kept is None or error.status not in _GONE:
+                raise
+            self._forget(ask.system, kept)  # our clock stands still while the machine sleeps, Gemini's does not
+            reply = await self._generate(ask, turns, await self._keep(ask.system))
         said = self.read(reply)
         stored, self._stored = self._stored, 0.0
         return replace(said, usage=replace(said.usage, stored=stored))
+
+    async def _generate(self, ask: Ask, turns: Sequence[Turn], kept: str | None) -> Any:
+        config = self.config(ask, kept)
+        contents = self.contents(ask, turns)
+        return await self._call(
+            self.client.aio.models.generate_content(model=self.model, contents=contents, config=config)
+        )
 
     def contents(self, ask: Ask, turns: Sequence[Turn]) -> list[Any]:
         """The question, and each answer with what was said of it."""
@@ -141,8 +167,26 @@ class Gemini:
         """What the call gives, made anew while Gemini is busy or out of order. Raises `TeacherError` in the end."""
         return await patiently(self.name, lambda: self._call(call()))
 
+    def note_in(self, journal: Journal) -> None:
+        """Kept prompts stand in the journal from now on; those of a process that was killed are let go first."""
+        self._journal = journal
+        gone = {note["name"] for note in journal.notes if note["note"] == "let go"}
+        self._former = [note["name"] for note in journal.notes if note["note"] == "kept" and note["name"] not in gone]
+
+    async def _let_go(self, name: str) -> None:
+        """Forget the kept prompt, since it is paid by the hour; one that cannot be reached ends by itself."""
+        with suppress(TeacherError, BusyError, FailedError, LostError):
+            await self._call(self.client.aio.caches.delete(name=name))
+
+    def _forget(self, system: str, name: str) -> None:
+        if (kept := self._kept.get(system)) and kept.name == name:  # else another question has made it anew
+            del self._kept[system]
+
     async def _keep(self, system: str) -> str | None:
         """The name under which Gemini keeps the prompt for us, its time renewed; None if it is to be sent."""
+        while self._former and self._journal:
+            await self._let_go(name := self._former.pop())
+            self._journal.note("let go", name=name)
         ttl = self._spec.cache_ttl_s
         if not ttl or self.not_kept:
             return None
@@ -151,30 +195,37 @@ class Gemini:
             caches, types = self.client.aio.caches, self._types
             try:
                 kept = self._kept.get(system)
-                if kept is None:
+                if kept and kept.until - now >= ttl * (1 - _RENEW):
+                    return kept.name
+                if kept is None or not await self._renewed(kept.name):
                     config = types.CreateCachedContentConfig(system_instruction=system, ttl=f"{ttl}s")
                     made = await self._call(caches.create(model=self.model, config=config))
                     tokens = (made.usage_metadata and made.usage_metadata.total_token_count) or len(system)
                     kept = self._kept[system] = _Kept(str(made.name), tokens, now)
-                elif kept.until - now < ttl * (1 - _RENEW):
-                    config = types.UpdateCachedContentConfig(ttl=f"{ttl}s")
-                    await self._call(caches.update(name=kept.name, config=config))
-                else:
-                    return kept.name
+                    if self._journal:
+                        self._journal.note("kept", name=kept.name)
                 self._stored += kept.tokens * (now + ttl - kept.until) / HOUR
                 kept.until = now + ttl
                 return kept.name
-            except (TeacherError, FailedError, LostError) as error:  # too short a prompt to be kept, say, or gone
+            except (TeacherError, FailedError, LostError) as error:  # too short a prompt to be kept, say
                 self.not_kept = str(error)
                 return None
 
+    async def _renewed(self, name: str) -> bool:
+        """Whether the kept prompt was still there to be renewed."""
+        config = self._types.UpdateCachedContentConfig(ttl=f"{self._spec.cache_ttl_s}s")
+        try:
+            await self._call(self.client.aio.caches.update(name=name, config=config))
+        except _RefusedError as error:
+            if error.status not in _GONE:
+                raise
+            return False
+        return True
+
     async def close(self) -> None:
-        """Forget the kept prompt, since it is paid by the hour, and the connections."""
+        """Let go of the kept prompts and the connections."""
         for kept in self._kept.values():
-            try:
-                await self._call(self.client.aio.caches.delete(name=kept.name))
-            except (TeacherError, BusyError, FailedError, LostError):
-                continue  # it ends by itself
+            await self._let_go(kept.name)
         await self._http.aclose()
 
     async def _call(self, call: Any) -> Any:
@@ -191,7 +242,7 @@ class Gemini:
                 raise FailedError(f"status {code}: {self.told(error.message)}") from None
             said = self.told(error.message)
             remedy = f"; is {KEY} right?" if code in (401, 403) or "API key not valid" in said else ""
-            raise TeacherError(f"gemini: {self.model}: status {code}: {said}{remedy}") from None
+            raise _RefusedError(f"gemini: {self.model}: status {code}: {said}{remedy}", code) from None
         except (httpx.HTTPError, OSError, TimeoutError) as error:
             raise lost(error) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:  # the client stumbles over the answer

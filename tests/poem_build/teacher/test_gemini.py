@@ -327,6 +327,38 @@ async def test_the_fixed_prompt_is_kept_renewed_and_let_go(gemini: GeminiStandIn
     assert paid["usd"] == pytest.approx(sum(paid["usd_by_kind"].values()), abs=5e-6)
 
 
+@pytest.mark.parametrize("ttl", [1, 3600])
+async def test_a_kept_prompt_that_is_gone_is_kept_anew(gemini: GeminiStandIn, tmp_path: Path, ttl: int) -> None:
+    write = gemini.write
+
+    def forgetful(system: str, question: str, turns: int) -> str:
+        if len(gemini.asked) == 1:
+            gemini.caches.clear()
+            time.sleep(0.6 if ttl == 1 else 0)  # then it is missed when it is to be renewed
+        return write(system, question, turns)
+
+    gemini.write = forgetful
+    course = course_of(gemini.url, tmp_path, cache_ttl_s=ttl, at_once=1)
+    settled, _ = await _settle(course, some_asks(4))
+    assert all(one.answer for one in settled)
+    assert (gemini.kept, gemini.touched.total() > 0) == (2, ttl == 1)
+    assert course.teacher.not_kept == ""  # type: ignore[attr-defined]
+
+
+async def test_a_prompt_that_a_killed_process_had_kept_is_let_go(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    for _ in range(2):
+        course = course_of(gemini.url, tmp_path, cache_ttl_s=3600)
+        with closing(course.journal("poems", instructions(GAME))) as journal:
+            await course.settle(course.asking(journal, read_poem), iter(some_asks(gemini.kept + 2)), None, "test")
+            assert list(gemini.caches) == [f"cachedContents/{gemini.kept}"]
+        there = dict(gemini.caches)
+        await course.teacher.close()
+        gemini.caches |= there  # as a process leaves them that is killed
+    course = course_of(gemini.url, tmp_path)
+    await _settle(course, some_asks(4))
+    assert (gemini.kept, gemini.caches) == (2, {})
+
+
 async def test_money_for_keeping_a_prompt_is_put_aside_once_while_it_lasts(
     gemini: GeminiStandIn, tmp_path: Path
 ) -> None:
