@@ -30,6 +30,10 @@ from poem_build.teacher.protocol import Ask, Teacher
 
 T = TypeVar("T")
 K = TypeVar("K", bound=str)
+_IN_A_ROW = 20
+"""Hands that are put aside one after the other until the teacher is taken to have no poem at all."""
+_A_HAND = 2
+"""Hands that are put aside for each that is wanted."""
 LEDGER = "ledger.json"
 """What all questions cost, by what they ask for, by model, and by kind of token."""
 
@@ -81,12 +85,26 @@ class Course:
     async def settle_groups(
         self, asking: Asking[T], groups: Mapping[K, tuple[Iterator[Ask], int | None]]
     ) -> dict[K, list[Settled[T]]]:
-        """The same for several groups of questions: one after the other, or all in the same batches."""
+        """The same for several groups of questions: one after the other, or all in the same batches.
+
+        Raises `TeacherError` where so many are put aside now that to replace them would go on without an end.
+        """
         total = sum(wanted or 0 for _, wanted in groups.values()) or None
+        aside = row = 0
         with bar(" ".join(map(str, groups)), total) as advance:
 
             def seen(one: Settled[T]) -> None:
+                nonlocal aside, row
                 advance(one.answer is not None or total is None)
+                if one.answer is not None:
+                    row = 0
+                elif total is not None and one.ask.key in asking.out_now:
+                    aside, row = aside + 1, row + 1
+                    if row >= _IN_A_ROW or aside > max(_IN_A_ROW, _A_HAND * total):
+                        raise TeacherError(
+                            f"{self.teacher.name}: {aside} hands put aside, {row} of them in a row, the last for: "
+                            f"{one.reason}; is the model able to write? What was answered is kept"
+                        )
 
             if self.batch:
                 found = await settle_in_batches(asking, list(groups.values()), seen)

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -70,8 +71,13 @@ class Asking(Generic[T]):
         self._pace, self._read = pace, read
         self._kept_since: dict[str, float] = {}
         """When money for keeping a fixed prompt was last put aside."""
-        self.asked = 0
-        """Questions that went out now, what the journal had aside."""
+        self.out_now: Counter[str] = Counter()
+        """By key, how often a question went out now, what the journal had aside."""
+
+    @property
+    def asked(self) -> int:
+        """Questions that went out now."""
+        return self.out_now.total()
 
     def known(self, ask: Ask) -> Settled[T] | None:
         """What the journals have of the question, if that settles it."""
@@ -133,7 +139,7 @@ class Asking(Generic[T]):
         try:
             await self._pace.turn()
             self.journal.asked(ask.key, most)
-            self.asked += 1
+            self.out_now[ask.key] += 1
             try:
                 said = await self.teacher.say(ask, turns)
             except BusyError as error:

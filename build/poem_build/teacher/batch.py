@@ -75,7 +75,7 @@ async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> Non
     for ask in asks:
         journal.asked(ask.key, _most(asking, ask))
     journal.note("batch", name=name, keys=[ask.key for ask in asks])
-    asking.asked += len(asks)
+    asking.out_now.update(ask.key for ask in asks)
     batches = gemini.client.aio.batches
     await gemini.once(batches.create(model=gemini.model, src=requests, config={"display_name": name}))
 

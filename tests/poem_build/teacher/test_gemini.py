@@ -156,6 +156,29 @@ async def test_after_three_tries_a_hand_is_put_aside_with_its_reason_and_replace
     assert asked == 0
 
 
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_teacher_without_a_poem_is_not_asked_for_ever(
+    gemini: GeminiStandIn, tmp_path: Path, batch: bool
+) -> None:
+    poet, gemini.write = gemini.write, lambda *_: "{}"
+    with pytest.raises(TeacherError, match=r"gemini: 20 hands put aside, 20 of them in a row, the last for: malformed"):
+        await _settle(course_of(gemini.url, tmp_path, batch=batch, at_once=1), some_asks(60), wanted=20)
+    assert len(gemini.asked) == 3 * 20
+    gemini.write = poet
+    settled, _ = await _settle(course_of(gemini.url, tmp_path, batch=batch), some_asks(60), wanted=20)
+    assert sum(one.answer is not None for one in settled) == 20  # what was put aside before does not count again
+
+
+async def test_no_more_than_two_hands_are_put_aside_for_each_that_is_wanted(
+    gemini: GeminiStandIn, tmp_path: Path
+) -> None:
+    asks, poet = some_asks(90), gemini.write
+    good = {ask.user for ask in asks[::10]}
+    gemini.write = lambda system, question, turns: poet(system, question, turns) if question in good else "{}"
+    with pytest.raises(TeacherError, match=r"gemini: 25 hands put aside, 7 of them in a row"):
+        await _settle(course_of(gemini.url, tmp_path, at_once=1, tries=1), asks, wanted=12)
+
+
 async def test_an_answer_that_never_comes_is_in_doubt_and_asked_again(gemini: GeminiStandIn, tmp_path: Path) -> None:
     gemini.faults = [Fault(hang_s=3.0)]
     settled, asked = await _settle(course_of(gemini.url, tmp_path, timeout_s=1.5), some_asks(1))
