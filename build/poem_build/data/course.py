@@ -4,10 +4,9 @@ What is common to all that a teacher is asked for. Each kind has a journal of it
 over the answers of a smaller one.
 """
 
-import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from poem_build.store.digest import digest_of
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
 from poem_build.teacher.batch import settle_in_batches
+from poem_build.teacher.ending import orderly
 from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.journal import About, Journal
 from poem_build.teacher.money import FREE, Price, Prices, Purse, ledger
@@ -29,6 +29,7 @@ from poem_build.teacher.pace import Pace
 from poem_build.teacher.protocol import Ask, Teacher
 
 T = TypeVar("T")
+R = TypeVar("R")
 K = TypeVar("K", bound=str)
 _IN_A_ROW = 20
 """Hands that are put aside one after the other until the teacher is taken to have no poem at all."""
@@ -138,13 +139,13 @@ def _sections(path: Path) -> dict[str, Any]:
     return {what: paid for what, paid in content.items() if isinstance(paid, dict) and "usd" in paid}
 
 
-def together(work: Any, teacher: Teacher) -> Any:
+def together(work: Coroutine[Any, Any, R], teacher: Teacher) -> R:
     """Run the work to its end and let the teacher go, whatever happens."""
 
-    async def both() -> Any:
+    async def both() -> R:
         try:
             return await work
         finally:
             await teacher.close()
 
-    return asyncio.run(both())
+    return orderly(both())

@@ -4,7 +4,6 @@ A judge is asked as a teacher is: the same clients, journal, purse and pace. Its
 that another build's report finds what was said of the same poems.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from poem_build.progress import bar
 from poem_build.recipe.teaching import Teaching
 from poem_build.store.digest import digest_of
 from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
+from poem_build.teacher.ending import orderly
 from poem_build.teacher.journal import About, Journal
 from poem_build.teacher.money import Price, Purse, expected
 from poem_build.teacher.pace import Pace
@@ -140,7 +140,7 @@ def hear(jury: Jury, sheets: Sequence[Sheet], game: Game, out: Path) -> list[Hea
     found: list[Heard] = []
     for juror in jury.jurors:
         left = None if jury.most_usd is None else jury.most_usd - sum(one.usd for one in found)
-        verdicts, usd = asyncio.run(settled(juror, asked.asks, out / ROOM, game, left))
+        verdicts, usd = orderly(settled(juror, asked.asks, out / ROOM, game, left))
         found.append(_heard(juror.name, asked, verdicts, usd))
     return found
 

@@ -6,7 +6,6 @@ even is a tie, and teaches nothing. Of a model that writes in two stages the poe
 prompt is the second one.
 """
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from poem_build.evaluation.report import OrderBias
 from poem_build.evaluation.rivals import Rival, Round
 from poem_build.judge.figures import Figures
 from poem_build.store.folder import write_text
+from poem_build.teacher.ending import orderly
 from poem_build.teacher.money import Price, expected
 
 Why = Literal["rules", "judge", "values"]
@@ -128,7 +128,7 @@ def by_judge(juror: Juror, game: Game, met: Sequence[Meeting], out: Path, most_u
         hand, mine, theirs = one.example.hand, one.one.answer, one.other.answer
         asks.append((questions.duel(hand, mine, theirs), questions.duel(hand, theirs, mine)))
     every = [ask for both in asks for ask in both]
-    verdicts, usd = asyncio.run(jury.settled(juror, every, out / jury.ROOM, game, most_usd))
+    verdicts, usd = orderly(jury.settled(juror, every, out / jury.ROOM, game, most_usd))
     readings = [jury.reading_of(both, verdicts, questions.ASPECTS[0]) for both in asks]
     return Outcomes([one.outcome if one else None for one in readings], [one for one in readings if one], usd)
 

@@ -134,10 +134,24 @@ class Asking(Generic[T]):
         return self.terms.kept_s
 
     async def _ask_once(self, ask: Ask, turns: list[Turn], most: float) -> None:
+        """One question and its answer. Cancelled once, it waits for the answer, which is paid for; twice, it leaves."""
         await self.purse.take(most)
-        cost = most  # unless we learn that it was less
         try:
             await self._pace.turn()
+        except BaseException:
+            await self.purse.settle(most, 0)
+            raise
+        answering = asyncio.ensure_future(self._answer(ask, turns, most))
+        try:
+            await asyncio.wait([answering])
+        except asyncio.CancelledError:
+            await asyncio.gather(answering, return_exceptions=True)
+            raise
+        answering.result()
+
+    async def _answer(self, ask: Ask, turns: list[Turn], most: float) -> None:
+        cost = most  # unless we learn that it was less
+        try:
             self.journal.asked(ask.key, most)
             self.out_now[ask.key] += 1
             try:
@@ -179,7 +193,7 @@ async def settle_all(
 ) -> list[Settled[T]]:
     """As many answers as are wanted, or all, in the order of the questions; what is put aside is replaced by the next.
 
-    If one raises, nothing more is asked, and what is out is waited for, since it is paid for.
+    If one raises, or this is cancelled, nothing more is asked, and what is out is waited for.
     """
     settled: dict[int, Settled[T]] = {}
     out: dict[asyncio.Task[Settled[T]], int] = {}
@@ -199,7 +213,9 @@ async def settle_all(
                 settled[out.pop(task)] = one
                 good += one.answer is not None
                 seen(one)
-    except Exception:
+    except BaseException:
+        for task in out:
+            task.cancel()
         await asyncio.gather(*out, return_exceptions=True)
         raise
     return [settled[n] for n in sorted(settled)]
