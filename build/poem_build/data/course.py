@@ -116,8 +116,8 @@ class Course:
                 for name, (asks, wanted) in groups.items()
             }
 
-    def close(self, what: str, journal: Journal, settled: Sequence[Settled[Any]]) -> dict[str, Any]:
-        """Write what one kind of question cost, by all journals, and what was put aside; what it cost by this one."""
+    def close(self, what: str, journal: Journal) -> dict[str, Any]:
+        """Write what one kind of question cost, by all journals; what it cost by this one."""
         journals = [journal, *journal.others(what)]
         paid = [one for each in journals for one in each.paid]
         in_doubt = sum(each.in_doubt_usd for each in journals)
@@ -125,10 +125,13 @@ class Course:
         everything = {**_sections(path), what: ledger(paid, in_doubt, self.prices)}
         totals = {unit: round(sum(one[unit] for one in everything.values()), 6) for unit in ("usd", "yen")}
         write_text(path, json.dumps(everything | totals, ensure_ascii=False, indent=1) + "\n")
+        return ledger(journal.paid, journal.in_doubt_usd, self.prices)
+
+    def put_aside(self, what: str, settled: Sequence[Settled[Any]]) -> None:
+        """Write what was put aside of one kind of question, and why."""
         aside = [{"ask": one.ask.key, "reason": one.reason, "question": one.ask.user} for one in settled if one.reason]
         lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in aside)
         write_text(self.room / f"aside-{what}.jsonl", lines)
-        return ledger(journal.paid, journal.in_doubt_usd, self.prices)
 
 
 def _sections(path: Path) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Quotas
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
-from poem_build.teacher.journal import Journal
 from poem_build.teacher.protocol import Ask, Play
 
 POEMS = "poems"
@@ -69,8 +68,11 @@ async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Ta
         by_file = f"{POEMS}-{Files.name}"
         imported = [other for other in journal.others(POEMS) if other.name == by_file]
         asking = course.asking(journal, read_poem, [*imported, *journal.elsewhere(by_file)])
-        settled = await course.settle_groups(asking, splits)
-        return _leave(course, journal, settled, asking.asked, note)
+        try:
+            settled = await course.settle_groups(asking, splits)
+        finally:
+            paid = course.close(POEMS, journal)
+    return _leave(course, settled, asking.asked, paid, note)
 
 
 def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str]]:
@@ -93,18 +95,19 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
                 asking.take(ask.key, ask, said)
                 taken += 1
         settled = {split: [asking.standing(ask) for ask in some] for split, some in asks.items()}
-        return _leave(course, journal, settled, taken, {}), failed
+        paid = course.close(POEMS, journal)
+    return _leave(course, settled, taken, paid, {}), failed
 
 
 def _leave(
     course: Course,
-    journal: Journal,
     settled: Mapping[Split, list[Settled[Answer]]],
     asked: int,
+    paid: dict[str, Any],
     note: Mapping[str, Any],
 ) -> Taught:
     game = course.game
-    paid = course.close(POEMS, journal, [one for some in settled.values() for one in some])
+    course.put_aside(POEMS, [one for some in settled.values() for one in some])
     groups, _ = groups_of(game.deck, course.folder)
     splits = {split: _examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
@@ -144,8 +147,11 @@ async def teach_table(course: Course, hands: int) -> Taught:
     with closing(course.journal("table", instructions(game))) as journal:
         asking = course.asking(journal, read_table_poem)
         plays = Sampler(game.deck, groups, quotas, None, spec.seed).plays()
-        settled = await course.settle(asking, poem_asks(game, plays, spec.seed), hands, "table")
-        paid = course.close("table", journal, settled)
+        try:
+            settled = await course.settle(asking, poem_asks(game, plays, spec.seed), hands, "table")
+        finally:
+            paid = course.close("table", journal)
+    course.put_aside("table", settled)
     written = [(one.ask.play, one.answer) for one in settled if one.ask.play and one.answer]
     entries = [Entry(play.hand, answer, course.teacher.name).as_json() for play, answer in written]
     write_text(course.room / TABLE, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")

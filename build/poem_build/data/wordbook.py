@@ -11,7 +11,6 @@ from poem_build.data.entries import add_entries
 from poem_build.data.values import VALUES
 from poem_build.data.words import Words, Written
 from poem_build.errors import TeacherError
-from poem_build.teacher.asking import Settled
 from poem_build.teacher.money import ledger
 
 
@@ -45,15 +44,14 @@ async def teach_words(course: Course) -> Laid:
                 if not verdict:
                     words.accept(ask, said.text)
         asking = course.asking(journal, words.read)
-        settled: list[Settled[Written]] = []
         try:
-            settled = await course.settle(asking, iter(asks), None, "words")
+            course.put_aside("words", await course.settle(asking, iter(asks), None, "words"))
         finally:
             for ask in asks:
                 if (known := asking.known(ask)) and known.answer:
                     taken[ask.key] = known.answer
             lay_down(course.folder, course.game, list(taken.values()))
-            paid = course.close("words", journal, settled)
+            paid = course.close("words", journal)
     return Laid(
         wordings=sum(len(one.wordings) for one in taken.values()),
         titles=sum(len(one.titles) for one in taken.values()),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from poem_build.data.examples import read_examples
 from poem_build.data.hands import SPLITS
 from poem_build.recipe.schema import Recipe
 from support.chain import changed, workshop_of
-from support.gemini_stand_in import KEY, GeminiStandIn
+from support.gemini_stand_in import KEY, Fault, GeminiStandIn
 
 GAME = builtin_game()
 USAGE = ("Invalid value", "both say", "goes with")
@@ -171,6 +172,70 @@ def _killed(gemini: GeminiStandIn, fast: Path, out: Path, kills: int, hands: int
             if b'"answered"' not in content.splitlines()[-1]:
                 journal.write_bytes(content[: -rng.randint(1, 20)])
     subprocess.run(command, env=environ, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 1), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_what_is_out_and_asks_nothing_new(
+    gemini: GeminiStandIn, fast: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    gemini.slow_s, gemini.write = 1.0, lambda *_: "{}"  # each hand would be asked for again
+    room = tmp_path / "out" / "teacher"
+    process = _begun(gemini, fast, room.parent)
+    journal = room / "poems-gemini-gemini-2.5-flash.jsonl"
+    _until(lambda: _told(journal)["answered"] >= 4 and _told(journal)["asked"] == 8)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, _told(journal), len(gemini.asked)) == (code, Counter(asked=8, answered=8), 8)
+    assert "What is out is waited for, 30 s at most" in said
+    assert "Traceback" not in said
+    paid = json.loads((room / "ledger.json").read_text("utf-8"))["poems"]
+    assert (paid["models"]["gemini-2.5-flash"]["answers"], paid["in_doubt_usd"]) == (8, 0)
+
+
+@pytest.mark.parametrize("what", ["poems", "table"])
+def test_a_run_that_stops_leaves_its_ledger(gemini: GeminiStandIn, fast: Path, tmp_path: Path, what: str) -> None:
+    out = tmp_path / "out"
+    gemini.faults = [*[Fault()] * 8, Fault(status=403)]
+    done = _run("--recipe", fast, "--out", out, "--what", what, "--hands", 30, **_environ(gemini))
+    assert (done.exit_code, "status 403" in done.output) == (1, True)
+    paid = json.loads((out / "teacher" / "ledger.json").read_text("utf-8"))[what]
+    real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
+    assert paid["models"]["gemini-2.5-flash"]["answers"] == len(gemini.asked) >= 8
+    assert paid["usd"] == pytest.approx(real, abs=1e-6)
+
+
+def test_a_second_signal_leaves_at_once(gemini: GeminiStandIn, fast: Path, tmp_path: Path) -> None:
+    gemini.slow_s = 60.0
+    process = _begun(gemini, fast, tmp_path / "out")
+    journal = tmp_path / "out" / "teacher" / "poems-gemini-gemini-2.5-flash.jsonl"
+    _until(lambda: _told(journal)["asked"] == 4)
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    while "What is out" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=25)  # sooner than the 30 s
+    assert process.returncode == 143
+    assert _told(journal) == Counter(asked=4)
+
+
+def _begun(gemini: GeminiStandIn, fast: Path, out: Path) -> subprocess.Popen[str]:
+    command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", "30"]
+    environ = {**os.environ, **_environ(gemini)}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def _told(journal: Path) -> Counter[str]:
+    """How many questions went out, and how many answers came."""
+    lines = journal.read_bytes().splitlines() if journal.is_file() else []
+    return Counter(kind for line in lines for kind in ("asked", "answered") if line.startswith(f'{{"{kind}"'.encode()))
+
+
+def _until(so: Callable[[], bool]) -> None:
+    begun = time.monotonic()
+    while not so():
+        assert time.monotonic() - begun < 60
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])

@@ -36,7 +36,8 @@ async def _settle(course: Course, asks: list[Ask], wanted: int | None = None) ->
     try:
         asking = course.asking(journal, read_poem)
         settled = await course.settle(asking, iter(asks), wanted, "test")
-        course.close("poems", journal, settled)
+        course.close("poems", journal)
+        course.put_aside("poems", settled)
         return settled, asking.asked
     finally:
         journal.close()
