@@ -75,7 +75,7 @@ class _Work:
     def plan(self) -> str:
         """What it would take: all phases for poems, one line otherwise."""
         spec, prices, price = self.terms
-        who = f"{spec.name}{' ' + spec.model if price is not FREE else ''}, if nothing is asked twice"
+        who = f"{spec.name}{' ' + spec.model if spec.name != 'composer' else ''}, if nothing is asked twice"
         if self.what == "words":
             asks = Words(self.chosen.game).asks()
             usage = expected_words(asks, spec, price, batch=self.batch)

@@ -20,8 +20,8 @@ class _Http:
 
     name: ClassVar[str]
 
-    def __init__(self, spec: Teaching, model: str, address: str, key: str, headers: Mapping[str, str]) -> None:
-        self.model, self._asked_model, self._spec, self._key = model, model, spec, key
+    def __init__(self, spec: Teaching, address: str, key: str, headers: Mapping[str, str]) -> None:
+        self.model, self._spec, self._key = spec.model, spec, key
         self._address = address.rstrip("/")
         self._client = async_client(address, spec.timeout_s, headers)
 
@@ -56,7 +56,7 @@ class OpenAI(_Http):
     name = "openai"
 
     def __init__(self, spec: Teaching, key: str, address: str) -> None:
-        super().__init__(spec, spec.model, address, key, {"Authorization": f"Bearer {key}"} if key else {})
+        super().__init__(spec, address, key, {"Authorization": f"Bearer {key}"} if key else {})
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""
@@ -64,7 +64,7 @@ class OpenAI(_Http):
 
     def body(self, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
         """The question as it goes over the wire."""
-        return openai_body(self._spec, self._asked_model, ask, turns)
+        return openai_body(self._spec, self.model, ask, turns)
 
 
 class Ollama(OpenAI):
@@ -74,8 +74,6 @@ class Ollama(OpenAI):
 
     def __init__(self, spec: Teaching, host: str) -> None:
         super().__init__(spec, "", f"{host.rstrip('/')}/v1")
-        self._asked_model = spec.model
-        self.model = ""
 
 
 class Anthropic(_Http):
@@ -84,7 +82,7 @@ class Anthropic(_Http):
     name = "anthropic"
 
     def __init__(self, spec: Teaching, key: str, address: str) -> None:
-        super().__init__(spec, spec.model, address, key, {"x-api-key": key, "anthropic-version": "2023-06-01"})
+        super().__init__(spec, address, key, {"x-api-key": key, "anthropic-version": "2023-06-01"})
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""

@@ -97,9 +97,7 @@ def load_prices(path: Path = PRICES) -> Prices:
 
 
 def price_of(prices: Prices, model: str, path: Path) -> Price:
-    """The model's price; an unnamed model takes nothing. Raises `TeacherError` for one that is not in the list."""
-    if not model:
-        return FREE
+    """The model's price. Raises `TeacherError` for one that is not in the list."""
     if model not in prices.models:
         known = ", ".join(sorted(prices.models)) or "none"
         raise TeacherError(

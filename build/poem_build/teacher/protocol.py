@@ -74,7 +74,7 @@ class Teacher(Protocol):
 
     @property
     def model(self) -> str:
-        """As its maker and a price list call it; empty where nothing is paid."""
+        """As its maker and a price list call it; empty where there is none."""
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer to the question, after those that did not do. Raises what stands at the top of this module."""

@@ -2,13 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from poem.game import builtin_game
+from poem_build.data.course import Course
+from poem_build.data.poems import read_poem
 from poem_build.errors import TeacherError
 from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
+from poem_build.teacher.money import FREE, load_prices
 from poem_build.teacher.protocol import BusyError, FailedError, LostError, Said, Turn, Usage
 from support.course import some_asks, spec_of
 from support.local_server import JsonHandler, listening
@@ -191,6 +196,20 @@ async def test_a_password_in_the_address_is_not_shown(make: Any) -> None:
         await teacher.close()
     assert seen
     assert "hunter2" not in str(caught.value)
+
+
+async def test_each_model_of_ollama_s_is_asked_and_has_answers_of_its_own(tmp_path: Path) -> None:
+    with serving(_completion("")) as (url, seen):
+        for model in ("model-a:7b", "model-b:1b", "model-a:7b"):
+            spec = spec_of(name="ollama", model=model, tries=1)
+            teacher = Ollama(spec, url)
+            course = Course(builtin_game(), None, tmp_path / "out" / "teacher", teacher, spec, load_prices(), FREE)
+            with closing(course.journal("poems", "a prompt")) as journal:
+                await course.settle(course.asking(journal, read_poem), iter([ASK]), None, "test")
+                paid = course.close("poems", journal)
+            await teacher.close()
+    assert [body["model"] for _, _, body in seen] == ["model-a:7b", "model-b:1b"]
+    assert (list(paid["models"]), paid["usd"]) == (["model-a:7b"], 0)
 
 
 async def test_a_server_that_is_not_there_costs_nothing() -> None:
