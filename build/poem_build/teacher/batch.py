@@ -68,13 +68,11 @@ def _most(asking: Asking[T], ask: Ask) -> float:
 
 
 async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> None:
-    """Send the questions, after they and the batch's name are in the journal."""
+    """Send the questions, after they and the batch's name are in the journal, in one line: all are in doubt, or none."""
     journal = asking.journal
     requests = [gemini.inlined(ask, asking.turns(ask)) for ask in asks]
     name = digest_of([[ask.key for ask in asks], len(journal.notes)])[:32]
-    for ask in asks:
-        journal.asked(ask.key, _most(asking, ask))
-    journal.note("batch", name=name, keys=[ask.key for ask in asks])
+    journal.note("batch", name=name, keys=[ask.key for ask in asks], most_usd=[_most(asking, ask) for ask in asks])
     asking.out_now.update(ask.key for ask in asks)
     batches = gemini.client.aio.batches
     await gemini.once(batches.create(model=gemini.model, src=requests, config={"display_name": name}))
@@ -85,7 +83,7 @@ async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) ->
     notes = asking.journal.notes
     fetched = {note["name"] for note in notes if note["note"] == "fetched"}
     for note in [note for note in notes if note["note"] == "batch" and note["name"] not in fetched]:
-        if all(asking.journal.story(key).waiting_usd is None for key in note["keys"]):  # a death came before the note
+        if all(asking.journal.story(key).waiting_usd is None for key in note["keys"]):  # a death came before this
             asking.journal.note("fetched", name=note["name"], answers=0)
             continue
         job = await _find(gemini, note["name"])

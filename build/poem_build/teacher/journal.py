@@ -155,7 +155,10 @@ class Journal:
         )
 
     def note(self, what: str, **fields: Any) -> None:
-        """Anything else that somebody may want to know later: a gate that was forced, say."""
+        """Anything else that somebody may want to know later: a gate that was forced, say.
+
+        The `keys` of a batch go out with its note, each of which costs as much of `most_usd` at the most.
+        """
         self._append({"note": what, **fields})
 
     def close(self) -> None:
@@ -209,9 +212,7 @@ class Journal:
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         if key := entry.get("asked"):
-            story = self.story(key)
-            story.lost_usd = story.in_doubt_usd
-            story.waiting_usd = entry["most_usd"]
+            self._goes_out(key, entry["most_usd"])
         elif key := entry.get("failed"):
             self.story(key).waiting_usd = None
         elif key := entry.get("answered"):
@@ -222,6 +223,13 @@ class Journal:
             self.paid.append((entry["model"], entry["usd"], usage))
         elif "note" in entry:
             self.notes.append(entry)
+            for key, most_usd in zip(entry.get("keys", ()), entry.get("most_usd", ()), strict=False):
+                self._goes_out(key, most_usd)
+
+    def _goes_out(self, key: str, most_usd: float) -> None:
+        story = self.story(key)
+        story.lost_usd = story.in_doubt_usd
+        story.waiting_usd = most_usd
 
 
 def _about_of(path: Path) -> About | None:

@@ -463,6 +463,20 @@ async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
     assert (asked, len(gemini.batches)) == (0, 1)
 
 
+@pytest.mark.parametrize("lines", range(1, 4))
+async def test_a_death_before_a_batch_is_sent_leaves_nothing_in_doubt(
+    gemini: GeminiStandIn, tmp_path: Path, lines: int
+) -> None:
+    await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(4))
+    gemini.batches.clear()
+    (path,) = tmp_path.glob("poems-*.jsonl")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:lines]))
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(4))
+    assert all(one.answer for one in settled)
+    assert asked == (4 if lines < 3 else 3)
+    assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["in_doubt_usd"] == 0
+
+
 @pytest.mark.parametrize("taken", [3, 6])
 async def test_what_was_taken_of_a_batch_before_a_death_is_not_taken_and_paid_again(
     gemini: GeminiStandIn, tmp_path: Path, taken: int
