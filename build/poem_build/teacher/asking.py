@@ -106,12 +106,13 @@ class Asking(Generic[T]):
     def take(self, key: str, ask: Ask | None, said: Said, *, batch: bool = False) -> float:
         """Put an answer into the journal, judged if the question is at hand; what it cost."""
         said = replace(said, text=_whole(said.text))
-        cost = self.terms.price.of(said.usage, batch=batch)
+        by_kind = self.terms.price.by_kind(said.usage, batch=batch)
+        cost = sum(by_kind.values())
         verdict = "not judged"
         try:
             verdict = self._judge(ask, said)[1] if ask else ""
         finally:  # whatever the judge stumbles over, the answer is paid for
-            self.journal.answered(key, said, cost, verdict, self.teacher.model)
+            self.journal.answered(key, said, cost, verdict, self.teacher.model, by_kind)
         return cost
 
     async def settle(self, ask: Ask) -> Settled[T]:

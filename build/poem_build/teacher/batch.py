@@ -68,7 +68,7 @@ def _most(asking: Asking[T], ask: Ask) -> float:
 
 
 async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> None:
-    """Send the questions, after they and the batch's name are in the journal, in one line: all are in doubt, or none."""
+    """Send the questions, after one line of the journal has them all and the batch's name."""
     journal = asking.journal
     requests = [gemini.inlined(ask, asking.turns(ask)) for ask in asks]
     name = digest_of([[ask.key for ask in asks], len(journal.notes)])[:32]

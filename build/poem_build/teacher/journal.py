@@ -16,6 +16,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from poem_build.errors import TeacherError
+from poem_build.teacher.money import Paid
 from poem_build.teacher.protocol import Said, Usage
 
 FORMAT = 1
@@ -61,8 +62,8 @@ class Journal:
         self._path, self.about = path, about
         self._lock = FileLock(path.with_suffix(".lock"))
         self._stories: dict[str, Story] = {}
-        self.paid: list[tuple[str, float, Usage]] = []
-        """Model, dollars and tokens of every answer."""
+        self.paid: list[Paid] = []
+        """For every answer."""
         self.notes: list[Mapping[str, Any]] = []
         self._file: FileIO | None = None
 
@@ -130,7 +131,7 @@ class Journal:
     @property
     def spent_usd(self) -> float:
         """What was paid, and what may have been."""
-        return sum(usd for _, usd, _ in self.paid) + self.in_doubt_usd
+        return sum(one.usd for one in self.paid) + self.in_doubt_usd
 
     def asked(self, key: str, most_usd: float) -> None:
         """A question goes out, and costs so much at the most."""
@@ -140,7 +141,15 @@ class Journal:
         """The question was answered by an error for which nothing is taken."""
         self._append({"failed": key, "reason": reason})
 
-    def answered(self, key: str, said: Said, cost_usd: float, verdict: str, model: str) -> None:
+    def answered(
+        self,
+        key: str,
+        said: Said,
+        cost_usd: float,
+        verdict: str,
+        model: str,
+        by_kind: Mapping[str, float] | None = None,
+    ) -> None:
         """An answer is there, and this is what was said about it."""
         self._append(
             {
@@ -149,6 +158,7 @@ class Journal:
                 "ended": said.ended,
                 "tokens": asdict(said.usage),
                 "usd": cost_usd,
+                "usd_by_kind": by_kind or {},
                 "verdict": verdict,
                 "model": model,
             }
@@ -220,7 +230,7 @@ class Journal:
             story.waiting_usd = None
             story.answers.append(Said(entry["text"], usage, entry["ended"]))
             story.verdicts.append(entry["verdict"])
-            self.paid.append((entry["model"], entry["usd"], usage))
+            self.paid.append(Paid(entry["model"], entry["usd"], usage, entry.get("usd_by_kind", {})))
         elif "note" in entry:
             self.notes.append(entry)
             for key, most_usd in zip(entry.get("keys", ()), entry.get("most_usd", ()), strict=False):

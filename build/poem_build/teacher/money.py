@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -45,8 +45,12 @@ class Price(_Entry):
 
     def of(self, usage: Usage, *, batch: bool = False) -> float:
         """What the tokens cost, in dollars."""
-        asked = usage.prompt * self.prompt + usage.cached * self.cached + usage.output * self.output
-        return (asked * (self.batch if batch else 1) + usage.stored * self.cached_hour) / _MILLION
+        return sum(self.by_kind(usage, batch=batch).values())
+
+    def by_kind(self, usage: Usage, *, batch: bool = False) -> dict[str, float]:
+        """The same for each kind of token."""
+        share = {kind: self.batch if batch and kind != "stored" else 1 for kind in _KINDS}
+        return {kind: getattr(usage, kind) * getattr(self, _KINDS[kind]) * share[kind] / _MILLION for kind in _KINDS}
 
     def most(
         self, ask: Ask, turns: Iterable[Turn], max_tokens: int, *, batch: bool = False, kept_s: float = 0
@@ -59,6 +63,16 @@ class Price(_Entry):
         size = len("".join([ask.system, ask.user, str(dict(ask.schema)), *said]).encode())
         stored = len(ask.system.encode()) * kept_s / HOUR
         return self.of(Usage(prompt=size, output=max_tokens + self.thinking, stored=stored), batch=batch)
+
+
+class Paid(NamedTuple):
+    """What an answer cost, in dollars, by the prices of its day, and its tokens."""
+
+    model: str
+    usd: float
+    usage: Usage
+    by_kind: Mapping[str, float] = {}
+    """What each kind of token has of it; nothing where that was not written down."""
 
 
 class Tuning(_Entry):
@@ -157,20 +171,20 @@ class Purse:
             self._changed.notify_all()
 
 
-def ledger(paid: Iterable[tuple[str, float, Usage]], in_doubt_usd: float, prices: Prices) -> dict[str, Any]:
+def ledger(paid: Iterable[Paid], in_doubt_usd: float, prices: Prices) -> dict[str, Any]:
     """What was paid, by model and kind of token, in dollars and yen."""
+    by_model: dict[str, list[Paid]] = {}
+    for one in paid:
+        by_model.setdefault(one.model or "unpaid", []).append(one)
     models: dict[str, dict[str, Any]] = {}
-    for model, usd, usage in paid:
-        entry = models.setdefault(model or "unpaid", {"answers": 0, "tokens": dict.fromkeys(_KINDS, 0), "usd": 0.0})
-        entry["answers"] += 1
-        entry["usd"] += usd
-        for kind in entry["tokens"]:
-            entry["tokens"][kind] += getattr(usage, kind)
-    for model, entry in models.items():
+    for model, some in by_model.items():
+        tokens = {kind: sum(getattr(one.usage, kind) for one in some) for kind in _KINDS}
+        entry = models[model] = {"answers": len(some), "tokens": tokens, "usd": sum(one.usd for one in some)}
         if price := prices.models.get(model):
-            kinds = {kind: count * getattr(price, _KINDS[kind]) / _MILLION for kind, count in entry["tokens"].items()}
+            kinds = {kind: sum(one.by_kind.get(kind, 0.0) for one in some) for kind in _KINDS}
             entry["usd_by_kind"] = {kind: round(usd, 6) for kind, usd in kinds.items()}
-            saved = entry["tokens"]["cached"] * (price.prompt - price.cached) / _MILLION - kinds["stored"]
+            entry["yen_by_kind"] = {kind: round(usd * prices.yen_per_dollar, 2) for kind, usd in kinds.items()}
+            saved = tokens["cached"] * (price.prompt - price.cached) / _MILLION - kinds["stored"]
             entry["saved_by_cache_usd"] = round(saved, 6)
         entry["yen"] = round(entry["usd"] * prices.yen_per_dollar, 2)
         entry["usd"] = round(entry["usd"], 6)

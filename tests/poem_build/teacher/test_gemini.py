@@ -290,7 +290,7 @@ async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(gemini: Gem
         await _settle(course_of(gemini.url, tmp_path, at_once=16, most_usd=most), some_asks(60))
     course = course_of(gemini.url, tmp_path)
     journal = course.journal("poems", instructions(GAME))
-    paid = sum(usd for _, usd, _ in journal.paid)
+    paid = sum(one.usd for one in journal.paid)
     journal.close()
     await course.teacher.close()
     assert 0.5 * most < paid <= most
@@ -410,6 +410,7 @@ async def test_a_batch_that_half_failed_is_asked_for_the_rest(gemini: GeminiStan
     assert paid["models"]["gemini-2.5-flash"]["answers"] == 6
     real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert paid["usd"] == pytest.approx(real / 2, abs=1e-6)
+    assert sum(paid["models"]["gemini-2.5-flash"]["usd_by_kind"].values()) == pytest.approx(real / 2, abs=4e-6)
 
 
 @pytest.mark.parametrize("count", [1, 3])

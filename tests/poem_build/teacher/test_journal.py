@@ -5,6 +5,7 @@ import pytest
 
 from poem_build.errors import TeacherError
 from poem_build.teacher.journal import About, Journal
+from poem_build.teacher.money import Paid
 from poem_build.teacher.protocol import Said, Usage
 
 ABOUT = About(game="a-deck", prompt="0123", teacher="gemini", model="a-model")
@@ -26,7 +27,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     _written(path)
     journal = Journal.open(path, ABOUT)
     assert journal.story("one").answers == [SAID]
-    assert journal.paid == [("a-model", 0.25, SAID.usage)]
+    assert journal.paid == [Paid("a-model", 0.25, SAID.usage)]
     assert journal.story("two").answers == []
     assert journal.in_doubt_usd == 0.5  # the third was asked, and nothing is known of it
     journal.asked("three", 0.5)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from poem_build.errors import TeacherError
-from poem_build.teacher.money import PRICES, Price, Purse, expected, ledger, load_prices, price_of
+from poem_build.teacher.money import PRICES, Paid, Price, Purse, expected, ledger, load_prices, price_of
 from poem_build.teacher.protocol import Ask, Usage
 
 PRICE = Price(prompt=1, cached=0.1, output=10, batch=0.5, source="a test", dated="2026-11")
@@ -63,14 +63,16 @@ def test_the_ledger_tells_models_kinds_and_yen() -> None:
     prices = load_prices()
     model = next(iter(prices.models))
     usage = Usage(prompt=1000, cached=2000, output=100, stored=300)
-    usd = prices.models[model].of(usage)
-    told = ledger([(model, usd, usage), ("", 0.0, Usage())], 0.5, prices)
+    of_its_day = prices.models[model].model_copy(update={"prompt": 7.0, "output": 70.0})
+    usd = of_its_day.of(usage)
+    told = ledger([Paid(model, usd, usage, of_its_day.by_kind(usage)), Paid("", 0.0, Usage())], 0.5, prices)
     assert told["usd"] == pytest.approx(usd, abs=1e-6)
     assert told["yen"] == pytest.approx(usd * prices.yen_per_dollar, abs=0.01)
     assert told["in_doubt_usd"] == 0.5
     entry = told["models"][model]
     assert entry["tokens"] == {"prompt": 1000, "cached": 2000, "output": 100, "stored": 300}
     assert sum(entry["usd_by_kind"].values()) == pytest.approx(usd, abs=1e-5)
+    assert sum(entry["yen_by_kind"].values()) == pytest.approx(told["yen"], abs=0.03)
     assert entry["saved_by_cache_usd"] > 0
 
 
