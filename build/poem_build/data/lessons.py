@@ -107,20 +107,22 @@ def _leave(
     note: Mapping[str, Any],
 ) -> Taught:
     game = course.game
-    course.put_aside(POEMS, [one for some in settled.values() for one in some])
     groups, _ = groups_of(game.deck, course.folder)
     splits = {split: _examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
     reached = coverage(plays, game.deck, groups, course.spec.quotas)
-    aside = sum(one.answer is None for some in settled.values() for one in some)
-    teachers = {one.teacher for some in settled.values() for one in some if one.answer}
+    everything = [one for some in settled.values() for one in some]
+    course.put_aside(POEMS, everything)
+    aside = sum(one.answer is None for one in everything)
+    teachers = {one.teacher for one in everything if one.answer}
+    models = {one.model for one in everything if one.model}
     told = {
         "teacher": "+".join(sorted(teachers)) or course.teacher.name,
-        "model": course.teacher.model,
+        "model": "+".join(sorted(models)) or course.teacher.model,
         "game": game.name,
         "game_digest": game.deck.digest,
         "prompt_version": game.prompt_version,
-        "cost_usd": paid["usd"],
+        "cost_usd": round(sum(one.usd for one in everything), 6),
         "unwritten": aside,
         "coverage": reached,
         **note,

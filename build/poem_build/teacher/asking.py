@@ -31,12 +31,14 @@ class AnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settled(Generic[T]):
-    """What became of a question: the answer and whose it is, or None and why it was put aside."""
+    """What became of a question: the answer, whose it is and what it cost with its tries, or None and why not."""
 
     ask: Ask
     answer: T | None
     reason: str = ""
     teacher: str = ""
+    model: str = ""
+    usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,23 +83,22 @@ class Asking(Generic[T]):
 
     def known(self, ask: Ask) -> Settled[T] | None:
         """What the journals have of the question, if that settles it."""
-        answers = self.journal.story(ask.key).answers
-        verdict = ""
-        for said in answers:
-            answer, verdict = self._judge(ask, said)
-            if answer is not None:
-                return Settled(ask, answer, teacher=self.teacher.name)
-        for other in self._beside:
-            for said in other.story(ask.key).answers:
+        for journal in (self.journal, *self._beside):
+            story, whose = journal.story(ask.key), journal.about
+            for said in story.answers:
                 answer, _ = self._judge(ask, said)
                 if answer is not None:
-                    return Settled(ask, answer, teacher=other.about.teacher)
-        return Settled(ask, None, verdict) if len(answers) >= self.terms.tries else None
+                    return Settled(ask, answer, "", whose.teacher, whose.model, story.paid_usd)
+        return self._unanswered(ask) if len(self.journal.story(ask.key).answers) >= self.terms.tries else None
 
     def standing(self, ask: Ask) -> Settled[T]:
         """How the question stands, whether or not it is settled."""
+        return self.known(ask) or self._unanswered(ask)
+
+    def _unanswered(self, ask: Ask) -> Settled[T]:
         turns = self.turns(ask)
-        return self.known(ask) or Settled(ask, None, turns[-1].verdict if turns else "not answered")
+        reason = turns[-1].verdict if turns else "not answered"
+        return Settled(ask, None, reason, usd=self.journal.story(ask.key).paid_usd)
 
     def turns(self, ask: Ask) -> list[Turn]:
         """What was answered so far, and what is to be said about it."""

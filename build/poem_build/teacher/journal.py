@@ -44,6 +44,8 @@ class Story:
     answers: list[Said] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
     """What was said about each; empty where it was taken."""
+    paid_usd: float = 0.0
+    """For all the answers."""
     waiting_usd: float | None = None
     """What the question that is out now may cost at the most; None when none is."""
     lost_usd: float = 0.0
@@ -228,6 +230,7 @@ class Journal:
         elif key := entry.get("answered"):
             usage, story = Usage(**entry["tokens"]), self.story(key)
             story.waiting_usd = None
+            story.paid_usd += entry["usd"]
             story.answers.append(Said(entry["text"], usage, entry["ended"]))
             story.verdicts.append(entry["verdict"])
             self.paid.append(Paid(entry["model"], entry["usd"], usage, entry.get("usd_by_kind", {})))

@@ -81,6 +81,19 @@ def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_
     other = _run("--recipe", fast, "--out", tmp_path / "another recipe's", "--hands", 30, "--json", **_environ(gemini))
     again = json.loads(other.stdout.splitlines()[-1])
     assert (again["poems"], again["asked"], again["ledger"]["usd"]) == (30, 0, 0)
+    about = json.loads((tmp_path / "another recipe's" / "teacher" / "poems" / "teacher.json").read_text("utf-8"))
+    assert (about["teacher"], about["model"], about["cost_usd"]) == (
+        "gemini",
+        "gemini-2.5-flash",
+        told["ledger"]["usd"],
+    )
+    mine, line = splits["test"][0], tmp_path / "by hand.jsonl"
+    line.write_text(json.dumps({"pairs": mine.hand.ids(), "title": mine.answer.title, "poem": mine.answer.poem}))
+    given = ["teacher", "import", line, "--recipe", fast, "--out", out, "--hands", 30]
+    assert CliRunner().invoke(cli, [*map(str, given)]).exit_code == 0
+    about = json.loads((out / "teacher" / "poems" / "teacher.json").read_text("utf-8"))
+    assert (about["teacher"], about["model"]) == ("files+gemini", "gemini-2.5-flash")
+    assert 0.9 * told["ledger"]["usd"] < about["cost_usd"] < told["ledger"]["usd"]  # one poem cost nothing
     assert KEY not in "".join(path.read_text("utf-8") for path in out.rglob("*.json*"))
 
 
