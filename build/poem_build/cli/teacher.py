@@ -80,9 +80,10 @@ class _Work:
             asks = Words(self.chosen.game).asks()
             usage = expected_words(asks, spec, price, batch=self.batch)
             row = Estimate(len(asks), usage, price.of(usage, batch=self.batch), len(asks) * 60 / spec.per_minute)
-            return f"{who}\n{row.told(prices.yen_per_dollar)}"
+            return f"{who}\n{row.told(prices.yen_per_dollar, batch=self.batch, free=price is FREE)}"
         one = sample_usage(self.chosen.game, spec, price, batch=self.batch)
-        now = f"now: {estimate(self.hands, one, price, spec.per_minute, batch=self.batch).told(prices.yen_per_dollar)}"
+        row = estimate(self.hands, one, price, spec.per_minute, batch=self.batch)
+        now = f"now: {row.told(prices.yen_per_dollar, batch=self.batch, free=price is FREE)}"
         if self.what == "table":
             return f"{who}\n{now}"
         return f"{who}\n{table_of(one, price, prices, spec.per_minute, batch=self.batch)}\n{now}"

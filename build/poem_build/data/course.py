@@ -77,7 +77,8 @@ class Course:
             beside = [*beside, *journal.elsewhere(journal.name)]
         terms = Terms(self.price, spec.tries, spec.max_tokens, spec.kept_s(batch=self.batch))
         pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
-        return Asking(self.teacher, journal, Purse(self.most_usd, journal.spent_usd), pace, terms, read, beside)
+        purse = Purse(self.most_usd, journal.spent_usd, self.prices.yen_per_dollar)
+        return Asking(self.teacher, journal, purse, pace, terms, read, beside)
 
     async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
         """As many answers as are wanted, or all, with a bar on a terminal."""

@@ -13,7 +13,7 @@ from poem_build.data.hands import Split
 from poem_build.data.poems import CHARACTERS, poem_asks
 from poem_build.errors import GateError
 from poem_build.recipe.teaching import Teaching
-from poem_build.teacher.money import Price, Prices, expected
+from poem_build.teacher.money import FREE, Price, Prices, expected
 from poem_build.teacher.protocol import HOUR, Play, Usage
 
 PHASES = (100, 500, 5_000, 50_000)
@@ -24,21 +24,22 @@ _HELD_OUT: dict[Split, float] = {"valid": 0.1, "test": 0.1}
 
 @dataclass(frozen=True)
 class Estimate:
-    """What so many hands take: questions, tokens, dollars, seconds."""
+    """What so many hands take: questions, tokens, dollars, seconds at the rate that they may be asked at."""
 
     hands: int
     usage: Usage
     usd: float
     seconds: float
 
-    def told(self, yen_per_dollar: float) -> str:
-        """In one line."""
+    def told(self, yen_per_dollar: float, *, batch: bool = False, free: bool = False) -> str:
+        """In one line. A batch is answered within a day; how fast a machine of one's own is, nobody knows here."""
         time = f"{self.seconds / 3600:.1f} h" if self.seconds >= 3600 else f"{self.seconds / 60:.1f} min"
+        time = "up to 24 h" if batch else "" if free else time
         tokens = self.usage.prompt + self.usage.cached
         return (
             f"{self.hands:>7,} asks  {tokens:>12,} tokens in  {self.usage.output:>11,} out  "
             f"${self.usd:>9.4f}  ¥{self.usd * yen_per_dollar:>9,.1f}  {time:>9}"
-        )
+        ).rstrip()
 
 
 def sizes(hands: int) -> dict[Split, int]:
@@ -70,7 +71,8 @@ def sample_usage(game: Game, spec: Teaching, price: Price, *, batch: bool = Fals
 def table_of(one: Usage, price: Price, prices: Prices, per_minute: float, *, batch: bool = False) -> str:
     """All phases, and what each takes."""
     rows = [estimate(hands, one, price, per_minute, batch=batch) for hands in PHASES]
-    return "\n".join(f"phase {n}  {row.told(prices.yen_per_dollar)}" for n, row in enumerate(rows))
+    told = (row.told(prices.yen_per_dollar, batch=batch, free=price is FREE) for row in rows)
+    return "\n".join(f"phase {n}  {line}" for n, line in enumerate(told))
 
 
 def check_gate(phase: int, report: Path) -> dict[str, Any] | None:

@@ -136,8 +136,8 @@ def expected(ask: Ask, answer_characters: int, price: Price, kept_s: float = 0) 
 class Purse:
     """How much may be spent, in dollars; what is out counts at the most that it can cost."""
 
-    def __init__(self, limit: float | None, spent: float) -> None:
-        self._limit, self.spent, self._out = limit, spent, 0.0
+    def __init__(self, limit: float | None, spent: float, yen_per_dollar: float | None = None) -> None:
+        self._limit, self.spent, self._out, self._rate = limit, spent, 0.0, yen_per_dollar
         self._changed = asyncio.Condition()
 
     async def take(self, most: float) -> None:
@@ -149,8 +149,8 @@ class Purse:
             while self._limit is not None and self.spent + self._out + most > self._limit:
                 if self._out == 0:
                     raise TeacherError(
-                        f"--max-cost: ${self._limit:.4f} allow no further question: ${self.spent:.4f} are spent, "
-                        f"the next may cost ${most:.4f}; what was answered is kept, give more to go on"
+                        f"--max-cost: {self._told(self._limit)} allow no further question: {self._told(self.spent)} "
+                        f"are spent, the next may cost {self._told(most)}; what was answered is kept, give more to go on"
                     )
                 await self._changed.wait()
             self._out += most
@@ -159,9 +159,12 @@ class Purse:
         """Raises `TeacherError` if so much is not left."""
         if self._limit is not None and self.spent + self._out + most > self._limit:
             raise TeacherError(
-                f"--max-cost: ${self._limit:.4f}, ${self.spent:.4f} of it spent, allow no batch that "
-                f"may cost ${most:.4f}; give more, or ask for fewer hands"
+                f"--max-cost: {self._told(self._limit)}, {self._told(self.spent)} of it spent, allow no batch that "
+                f"may cost {self._told(most)} with the longest answers; give more, or ask for fewer hands"
             )
+
+    def _told(self, usd: float) -> str:
+        return f"${usd:.4f} (¥{usd * self._rate:,.1f})" if self._rate else f"${usd:.4f}"
 
     async def settle(self, most: float, cost: float) -> None:
         """What was put aside has cost so much."""

@@ -58,6 +58,9 @@ def test_what_a_phase_takes_is_said_before_it_begins() -> None:
     row = estimate(100, one, price, 60)
     assert row.seconds == 100
     assert 0.01 < row.usd < 0.5
+    assert row.told(150).endswith("1.7 min")
+    assert row.told(150, batch=True).endswith("up to 24 h")
+    assert "min" not in table_of(one, FREE, prices, 60)  # a composer's, or one's own machine
     assert estimate(100, one, price, 60, batch=True).usd == pytest.approx(row.usd / 2)
     assert sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), price) == one  # too short for that model
     kept = sample_usage(builtin_game(), spec_of(cache_ttl_s=3600), FREE)

@@ -302,7 +302,9 @@ async def test_what_is_out_cannot_overrun_the_most_that_may_be_spent(gemini: Gem
 async def test_where_all_is_spent_already_nothing_more_is_asked(gemini: GeminiStandIn, tmp_path: Path) -> None:
     await _settle(course_of(gemini.url, tmp_path), some_asks(2))
     asked = len(gemini.asked)
-    with pytest.raises(TeacherError, match=r"--max-cost: \$0\.0001 allow no further question: \$.* are spent"):
+    with pytest.raises(
+        TeacherError, match=r"--max-cost: \$0\.0001 \(¥0\.0\) allow no further question: \$.* \(¥.*\) are spent"
+    ):
         await _settle(course_of(gemini.url, tmp_path, most_usd=0.0001), some_asks(4))
     assert len(gemini.asked) == asked
     settled, again = await _settle(course_of(gemini.url, tmp_path, most_usd=0.0001), some_asks(2))
@@ -442,7 +444,9 @@ async def test_groups_go_out_in_the_same_batch_and_what_is_put_aside_is_replaced
 
 
 async def test_a_batch_that_may_cost_too_much_is_not_sent(gemini: GeminiStandIn, tmp_path: Path) -> None:
-    with pytest.raises(TeacherError, match=r"--max-cost: \$0\.0010, .* allow no batch that may cost"):
+    with pytest.raises(
+        TeacherError, match=r"--max-cost: \$0\.0010 \(¥0\.2\), .* allow no batch that may cost \$0\.\d+ \(¥\d+\.\d\)"
+    ):
         await _settle(course_of(gemini.url, tmp_path, batch=True, most_usd=0.001), some_asks(5))
     assert gemini.batches == {}
 
