@@ -150,7 +150,7 @@ class Purse:
                 if self._out == 0:
                     raise TeacherError(
                         f"--max-cost: {self._told(self._limit)} allow no further question: {self._told(self.spent)} "
-                        f"are spent, the next may cost {self._told(most)}; what was answered is kept, give more to go on"
+                        f"are spent, the next may cost {self._told(most)}; what was answered is kept; give more"
                     )
                 await self._changed.wait()
             self._out += most
