@@ -21,6 +21,7 @@ from poem_build.store.digest import digest_of
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
 from poem_build.teacher.batch import settle_in_batches
+from poem_build.teacher.composer import Composer
 from poem_build.teacher.ending import orderly
 from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.journal import About, Journal
@@ -60,10 +61,13 @@ class Course:
         return self.room.parent / FOLDER
 
     def journal(self, what: str, prompt: str) -> Journal:
-        """The journal of one kind of question. `prompt` is all that every question of it begins with."""
+        """The journal of one kind of question. `prompt` is all that every question of it begins with.
+
+        The composer's begins anew each time: its answers cost nothing, and follow words that a person may have mended.
+        """
         name = re.sub(r"[^a-z0-9.]+", "-", f"{what}-{self.teacher.name}-{self.teacher.model}".lower()).strip("-")
         about = About(self.game.deck.digest, digest_of(prompt)[:12], self.teacher.name, self.teacher.model)
-        return Journal.open(self.room / f"{name}.jsonl", about)
+        return Journal.open(self.room / f"{name}.jsonl", about, anew=isinstance(self.teacher, Composer))
 
     def asking(self, journal: Journal, read: Callable[[Ask, str], T], beside: Sequence[Journal] = ()) -> Asking[T]:
         """The teacher, to be asked with this journal.
@@ -76,7 +80,7 @@ class Course:
         if self.price is not FREE:
             beside = [*beside, *journal.elsewhere(journal.name)]
         terms = Terms(self.price, spec.tries, spec.max_tokens, spec.kept_s(batch=self.batch))
-        pace = Pace(spec.per_minute if self.teacher.name != "composer" else 1e9)
+        pace = Pace(spec.per_minute if not isinstance(self.teacher, Composer) else 1e9)
         purse = Purse(self.most_usd, journal.spent_usd, self.prices.yen_per_dollar)
         return Asking(self.teacher, journal, purse, pace, terms, read, beside)
 

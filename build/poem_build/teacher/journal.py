@@ -70,8 +70,8 @@ class Journal:
         self._file: FileIO | None = None
 
     @classmethod
-    def open(cls, path: Path, about: About) -> Self:
-        """The journal at that path, made if it is not there.
+    def open(cls, path: Path, about: About, *, anew: bool = False) -> Self:
+        """The journal at that path, made if it is not there, or begun `anew`.
 
         A torn last line is cut off: what it was to say was not yet relied upon. Raises `TeacherError` for a journal
         of something else, a damaged one, or one that another process writes to.
@@ -83,7 +83,7 @@ class Journal:
         except Timeout as error:
             raise TeacherError(f"{path}: another process writes to it; wait until that has ended") from error
         try:
-            journal._read()
+            journal._read(anew=anew)
         except BaseException:
             journal.close()
             raise
@@ -192,8 +192,10 @@ class Journal:
             raise
         self._take(entry)
 
-    def _read(self) -> None:
+    def _read(self, *, anew: bool) -> None:
         self._file = FileIO(self._path, "a+")
+        if anew:
+            self._file.truncate(0)
         self._file.seek(0)
         content = self._file.readall()
         whole = content[: content.rfind(b"\n") + 1]

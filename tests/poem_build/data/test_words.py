@@ -240,6 +240,26 @@ def test_nearly_the_same_as_what_was_written_before_is_told_and_ones_own_is_not(
         words.read(second, json.dumps(other, ensure_ascii=False))
 
 
+def test_the_composer_writes_by_the_words_as_they_stand(folder: Path, tmp_path: Path, server: GeminiStandIn) -> None:
+    out = tmp_path / "out"
+
+    def written() -> str:
+        command = ["teacher", "run", "--what", "table", "--teacher", "composer", "--hands", "12"]
+        where = ["--recipe", str(_fast(tmp_path)), "--game", str(folder), "--out", str(out)]
+        done = CliRunner().invoke(cli, [*command, *where])
+        assert done.exit_code == 0, done.output
+        return (out / "teacher" / "table.json").read_text("utf-8")
+
+    without = written()
+    _run(folder, out, server)
+    before = written()
+    assert before != without
+    for path in (folder / "sentences" / "wordings").iterdir():
+        path.write_text(path.read_text("utf-8").replace("、", "、ふと"), "utf-8")
+    assert "、ふと" in written()
+    assert "、ふと" not in before
+
+
 def test_the_built_in_game_has_its_words(tmp_path: Path, server: GeminiStandIn) -> None:
     command = ["teacher", "run", "--what", "words", "--teacher", "composer", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(cli, command)
