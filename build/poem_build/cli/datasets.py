@@ -19,11 +19,10 @@ from poem_build.cli.options import (
 from poem_build.cli.preferences import preferences_command
 from poem_build.cli.stages import alone
 from poem_build.data import dataset
-from poem_build.data.checks import check_files
+from poem_build.data.checks import check_files, counted
 from poem_build.data.formats import Shape, read_any, write_as
 from poem_build.errors import DatasetError
-from poem_build.report.dataset_page import write_page
-from poem_build.store.folder import write_text
+from poem_build.report.dataset_page import PAGE, write_report
 
 _SHOWN = 20
 """Problems on the terminal."""
@@ -49,9 +48,7 @@ def check_command(
         found = check_files(files, load_game_option(folder))
         told = found.as_json()
         if report:
-            report.mkdir(parents=True, exist_ok=True)
-            write_text(report / "report.json", json.dumps(told, ensure_ascii=False, indent=1) + "\n")
-            write_page(report / "report.html", found)
+            write_report(report, found)
         _print_check(told, report, as_json)
     if found.problems:
         raise click.exceptions.Exit(1)
@@ -69,8 +66,8 @@ def _print_check(told: dict[str, Any], report: Path | None, as_json: bool) -> No
     if variety:
         distinct = ", ".join(f"{n}: {share:.0%}" for n, share in variety["distinct"].items())
         click.echo(f"{variety['distinct_openings']:.0%} of the openings differ; distinct runs of characters {distinct}")
-    counts = ", ".join(f"{count} {kind}" for kind, count in told["counts"].items()) or "nothing wrong"
-    click.echo(f"{counts}; {report / 'report.html'}" if report else counts)
+    counts = counted(told["counts"])
+    click.echo(f"{counts}; {report / PAGE}" if report else counts)
 
 
 @dataset_group.command("convert")

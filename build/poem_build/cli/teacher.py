@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,8 +22,10 @@ from poem_build.cli.options import (
     recipe_options,
 )
 from poem_build.data import lessons
+from poem_build.data.checks import check_files, counted
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
+from poem_build.data.hands import SPLITS
 from poem_build.data.lessons import Taught
 from poem_build.data.phases import PHASES, Estimate, check_gate, estimate, phase_of, sample_usage, table_of
 from poem_build.data.sampler import told
@@ -32,6 +35,7 @@ from poem_build.engine.ollama import address
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import TeacherName, Teaching
 from poem_build.report import costs_table
+from poem_build.report.dataset_page import PAGE, write_report
 from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
 from poem_build.teacher.protocol import Teacher
@@ -127,7 +131,7 @@ def run_command(
     if work.what == "words":
         _print_words(_done(teach_words(course), teacher), course, as_json)
     elif work.what == "poems":
-        _print(_done(lessons.teach_poems(course, work.hands, note), teacher), course.poems, as_json)
+        _print_poems(_done(lessons.teach_poems(course, work.hands, note), teacher), course, as_json)
     else:
         _print(_done(lessons.teach_table(course, work.hands), teacher), course.room / lessons.TABLE, as_json)
 
@@ -175,9 +179,18 @@ def _terms(chosen: Chosen, name: str | None, model: str | None, list_path: Path)
     return spec, prices, FREE if free else price_of(prices, spec.model, list_path)
 
 
-def _print(done: Taught, where: Path, as_json: bool) -> None:
+def _print_poems(done: Taught, course: Course, as_json: bool) -> None:
+    """Check the data set that was left, with a report beside it, and print both."""
+    splits = [course.poems / f"{split}.jsonl" for split in SPLITS]
+    found = check_files([path for path in splits if path.stat().st_size], course.game)
+    write_report(course.poems, found)
+    _print(done, course.poems, as_json, found.as_json()["counts"])
+
+
+def _print(done: Taught, where: Path, as_json: bool, problems: Mapping[str, int] | None = None) -> None:
     if as_json:
         fields = {"poems": done.poems, "aside": done.aside, "asked": done.asked, "path": str(where)}
+        fields |= {} if problems is None else {"problems": problems}
         click.echo(json.dumps(fields | {"coverage": done.coverage, "ledger": done.ledger}, ensure_ascii=False))
         return
     click.echo(told(done.coverage))
@@ -186,6 +199,8 @@ def _print(done: Taught, where: Path, as_json: bool) -> None:
         f"{where}: {done.poems} poems, {done.aside} hands put aside, {done.asked} questions now; "
         f"¥{done.ledger['yen']} (${done.ledger['usd']:.4f}{doubt})"
     )
+    if problems is not None:
+        click.echo(f"{counted(problems)}; {where / PAGE}")
 
 
 @teacher_group.command("export")
@@ -215,7 +230,7 @@ def import_command(chosen: Chosen, as_json: bool, source: Path, phase: int | Non
     done, failed = lessons.take_poems(course, _number(phase, hands), source)
     for line in failed:
         click.echo(f"Warning: {line}", err=True)
-    _print(done, course.poems, as_json)
+    _print_poems(done, course, as_json)
 
 
 @click.command("costs")

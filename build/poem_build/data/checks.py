@@ -53,6 +53,11 @@ class Findings:
         return {"files": self.files, "variety": self.variety, "counts": dict(kinds), "problems": told}
 
 
+def counted(counts: Mapping[str, int]) -> str:
+    """The problems of each kind, in words."""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing wrong"
+
+
 @dataclass(frozen=True, slots=True)
 class _Poem:
     file: str
@@ -129,14 +134,14 @@ def _variety(texts: Sequence[str]) -> dict[str, Any]:
     openings = Counter(some[0] for some in sentences if some)
     endings = Counter(one[-4:] for some in sentences for one in some)
     tics = Counter(run for text in texts for run in dict.fromkeys(runs(text, _TIC_RUN)) if "。" not in run)
-    often = [(run, count) for run, count in tics.most_common(2000) if count > max(2, _TIC_SHARE * len(texts))]
+    often = [run for run, count in tics.most_common(2000) if count > max(2, _TIC_SHARE * len(texts))]
     return {
         "poems": len(texts),
         "distinct_openings": round(len(openings) / len(texts), 3),
         "distinct": {str(n): _distinct(texts, n) for n in (2, 3, 4)},
         "openings": dict(openings.most_common(_TICS)),
         "endings": dict(endings.most_common(_TICS)),
-        "tics": dict(_apart(often)[:_TICS]),
+        "tics": _phrases(often, texts),
     }
 
 
@@ -146,10 +151,25 @@ def _distinct(texts: Sequence[str], n: int) -> float:
     return round(sum(parts) / max(1, sum(counts)), 4)
 
 
-def _apart(often: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Those that are no neighbours of one that comes as often: a longer phrase is told once."""
-    kept: list[tuple[str, int]] = []
-    for run, count in often:
-        if not any(run[1:] in other or run[:-1] in other or other[1:-1] in run for other, _ in kept):
-            kept.append((run, count))
-    return kept
+def _phrases(often: Iterable[str], texts: Sequence[str]) -> dict[str, int]:
+    """The runs as the phrases that they are parts of, and how many texts have each: a longer phrase is told once."""
+    found: dict[str, int] = {}
+    for run in often:
+        if len(found) < _TICS and not any(part in phrase for phrase in found for part in runs(run, 4)):
+            phrase = _grown(run, [text for text in texts if run in text])
+            found[phrase] = sum(phrase in text for text in texts)
+    return found
+
+
+def _grown(phrase: str, texts: Sequence[str]) -> str:
+    """The phrase with what stands before and behind it in most of the texts, up to the end of a sentence."""
+    while following := _mostly([text.partition(phrase)[2][:1] for text in texts if phrase in text], len(texts)):
+        phrase += following
+    while before := _mostly([text.partition(phrase)[0][-1:] for text in texts if phrase in text], len(texts)):
+        phrase = before + phrase
+    return phrase
+
+
+def _mostly(characters: Sequence[str], of: int) -> str:
+    character, count = Counter(characters).most_common(1)[0]
+    return character if count > of / 2 and character != "。" else ""

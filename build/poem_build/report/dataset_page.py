@@ -1,5 +1,6 @@
-"""What was found in a data set → a page with plots, in one file."""
+"""What was found in a data set → a page with plots, in one file, and the same as JSON."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,23 @@ from poem_build.report.plots import Plot
 from poem_build.report.templating import environment
 from poem_build.store.folder import write_text
 
+PAGE = "report.html"
 _SHOWN = 200
 """Problems on the page; all are in the JSON beside it."""
 
 
-def write_page(path: Path, found: Findings) -> None:
-    """Write the page."""
+def write_report(folder: Path, found: Findings) -> None:
+    """Write `report.json` and `report.html` into the folder, made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
     told = found.as_json()
+    write_text(folder / "report.json", json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     plots = [*_lengths(found.lengths), *_problems(told["counts"])]
-    write_text(path, environment().get_template("dataset.html").render(**told, plots=plots, shown=_SHOWN))
+    write_text(folder / PAGE, environment().get_template("dataset.html").render(**told, plots=plots, shown=_SHOWN))
 
 
 def _lengths(lengths: Sequence[int]) -> Iterator[Plot]:
     def draw(axes: Any) -> None:
-        axes.hist(lengths, bins=30, color=NOW)
+        axes.hist(lengths, bins=range(min(lengths), max(lengths) + 2), color=NOW)
         axes.set_xlabel("characters")
 
     if lengths:

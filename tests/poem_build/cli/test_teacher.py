@@ -64,7 +64,9 @@ def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_
     done = _run("--recipe", fast, "--out", out, "--hands", 30, "--json", **_environ(gemini))
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout.splitlines()[-1])
-    assert (told["poems"], told["asked"]) == (30, len(gemini.asked))
+    assert (told["poems"], told["asked"], told["problems"]) == (30, len(gemini.asked), {})
+    report = json.loads((out / "teacher" / "poems" / "report.json").read_text("utf-8"))
+    assert [one["chats"] for one in report["files"].values()] == [24, 3, 3]
     real = (gemini.prompt_tokens * 0.30 + gemini.output_tokens * 2.50) / 1e6
     assert told["ledger"]["usd"] == pytest.approx(real, abs=1e-5)
     splits = {split: read_examples(out / "teacher" / "poems" / f"{split}.jsonl", GAME) for split in SPLITS}

@@ -16,7 +16,7 @@ from poem_build.data.examples import Example, write_examples
 from poem_build.data.hands import hands
 from poem_build.data.near import Near
 from poem_build.data.personal import personal
-from poem_build.report.dataset_page import write_page
+from poem_build.report.dataset_page import write_report
 from poem_build.teacher.composer import Composer
 
 GAME = builtin_game()
@@ -56,8 +56,8 @@ def test_a_sound_data_set_has_no_problems_and_its_figures(files: tuple[Path, Pat
     page = (report / "report.html").read_text("utf-8")
     assert page.count("<svg") == 1
     assert "<p>None.</p>" in page
-    write_page(report / "again.html", check_files(files, GAME))
-    assert (report / "again.html").read_text("utf-8") == page
+    write_report(tmp_path / "again", check_files(files, GAME))
+    assert (tmp_path / "again" / "report.html").read_text("utf-8") == page
 
 
 def test_a_poem_that_comes_again_leaks_or_is_a_duplicate(files: tuple[Path, Path]) -> None:
@@ -148,6 +148,7 @@ def test_what_a_teacher_says_too_often_is_told(files: tuple[Path, Path]) -> None
     variety = check_files([train], GAME).variety
     assert variety["endings"]["が鳴る。"] >= 10
     assert next(iter(variety["tics"].values())) >= 10
+    assert [phrase for phrase in variety["tics"] if "汽笛" in phrase] == ["夕凪の汽笛が鳴る"]
 
 
 def test_near_texts_are_found_and_others_are_not() -> None:
