@@ -28,7 +28,7 @@ from poem_build.data.exchange import Files, Format, write_asks
 from poem_build.data.hands import SPLITS
 from poem_build.data.lessons import Taught
 from poem_build.data.phases import PHASES, Estimate, check_gate, estimate, phase_of, sample_usage, table_of
-from poem_build.data.sampler import told
+from poem_build.data.sampler import check_quotas, told
 from poem_build.data.wordbook import Laid, teach_words
 from poem_build.data.words import MAX_TOKENS, Words, expected_words
 from poem_build.engine.ollama import address
@@ -156,6 +156,7 @@ def _work(chosen: Chosen, what: str, phase: int | None, hands: int | None, batch
     if what != "poems":
         return _Work(chosen, what, hands or TABLE_HANDS, (spec, prices, price), None, batch)
     number = _number(phase, hands)
+    check_quotas(chosen.game.deck, spec.quotas, number)  # a dry run says so too
     return _Work(chosen, what, number, (spec, prices, price), phase_of(number), batch)
 
 

@@ -49,11 +49,8 @@ def splits_of(course: Course, hands: int) -> dict[Split, tuple[Iterator[Ask], in
     game, spec = course.game, course.spec
     check_quotas(game.deck, spec.quotas, hands)
     groups, _ = groups_of(game.deck, course.folder)
-    found = {}
-    for split, size in sizes(hands).items():
-        plays = Sampler(game.deck, groups, spec.quotas, split, spec.seed).plays()
-        found[split] = (poem_asks(game, plays, spec.seed), size)
-    return found
+    sampler = Sampler(game.deck, groups, spec.quotas, spec.seed)
+    return {split: (poem_asks(game, sampler.plays(split), spec.seed), size) for split, size in sizes(hands).items()}
 
 
 async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Taught:
@@ -148,7 +145,7 @@ async def teach_table(course: Course, hands: int) -> Taught:
     groups, _ = groups_of(game.deck, course.folder)
     with closing(course.journal("table", instructions(game))) as journal:
         asking = course.asking(journal, read_table_poem)
-        plays = Sampler(game.deck, groups, quotas, None, spec.seed).plays()
+        plays = Sampler(game.deck, groups, quotas, spec.seed, [None]).plays()
         try:
             settled = await course.settle(asking, poem_asks(game, plays, spec.seed), hands, "table")
         finally:

@@ -1,12 +1,14 @@
-"""A deck, quotas and a split → hands worth teaching, without an end, the first of them the same however many are taken.
+"""A deck and quotas → hands worth teaching, without an end, the first of them the same however many are taken.
 
-Each hand is the best of some that were dealt as the game deals: of the kind that is most behind its quota, and of the
-cards, wordings and strengths that are. So a larger set begins with the smaller one, whose answers it takes over.
+Each hand is the best of some that the game may deal: of the kind that is most behind its quota, and of the cards,
+wordings and strengths that are. The splits get theirs in a fixed order out of one tally. So a larger set begins with
+the smaller one, whose answers it takes over.
 """
 
-from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from random import Random
 from typing import Any, Literal, get_args
 
@@ -78,47 +80,84 @@ class Tally:
         self.titles.update(titles)
 
 
+ROUND: tuple[Split, ...] = (*["train"] * 8, "valid", "test")
+"""In which order the splits get their hands, whatever becomes of these."""
+
+
 class Sampler:
-    """Hands for one split of a deck, or of any where `split` is None, balanced by the quotas."""
+    """Hands for the splits of a deck, or of any split where that is None, balanced by the quotas all together."""
 
-    def __init__(self, deck: Deck, groups: Mapping[str, Group], quotas: Quotas, split: Split | None, seed: int) -> None:
-        self._deck, self._groups, self._quotas, self._split = deck, groups, quotas, split
-        self._rng = Random(f"sampler {split} {seed}")
+    def __init__(
+        self,
+        deck: Deck,
+        groups: Mapping[str, Group],
+        quotas: Quotas,
+        seed: int,
+        turns: Sequence[Split | None] = ROUND,
+    ) -> None:
+        self._deck, self._groups, self._quotas = deck, groups, quotas
+        self._rng = Random(f"sampler {seed}")
         self._bag: list[str] = []
+        self._tally, self._seen = Tally(), set[str]()
+        self._turns = cycle(turns)
+        self._dealt: dict[Split | None, deque[Play]] = {split: deque() for split in turns}
+        self._spent: set[Split | None] = set()
 
-    def plays(self) -> Iterator[Play]:
-        """Hands with their title candidates, none twice. Raises `DatasetError` if there is none."""
-        tally, seen = Tally(), set[str]()
-        while choice := self._choice(seen, tally):
-            key, hand = max(choice.items(), key=lambda one: (self._behind(one[1], tally), self._worth(one[1], tally)))
-            seen.add(key)
-            titles = self._titles()
-            tally.add(hand, self._groups, titles)
-            yield Play(hand, titles)
-        if not seen:
-            raise no_hand(self._split)
+    def plays(self, split: Split | None = None) -> Iterator[Play]:
+        """The split's hands with their title candidates, none twice. Raises `DatasetError` if there is none."""
+        dealt, none = self._dealt[split], True
+        while True:
+            while not dealt and split not in self._spent:
+                self._deal_next(next(self._turns))
+            if not dealt:
+                break
+            none = False
+            yield dealt.popleft()
+        if none:
+            raise no_hand(split)
 
-    def _choice(self, seen: Container[str], tally: Tally) -> dict[str, Hand]:
-        """Some new hands of the split by their keys, as the game deals them; none when it has no more."""
+    def _deal_next(self, split: Split | None) -> None:
+        """One hand more for the split, the best of a choice; or the split is spent."""
+        tally = self._tally
+        choice = {} if split in self._spent else self._choice(split)
+        if not choice:
+            self._spent.add(split)
+            return
+        key, hand = max(choice.items(), key=lambda one: (self._behind(one[1], tally), self._worth(one[1], tally)))
+        self._seen.add(key)
+        titles = self._titles()
+        tally.add(hand, self._groups, titles)
+        self._dealt[split].append(Play(hand, titles))
+
+    def _choice(self, split: Split | None) -> dict[str, Hand]:
+        """Some new hands of the split by their keys; none when it has no more."""
         found: dict[str, Hand] = {}
-        idle = 0
+        idle, short = 0, self._short()
         while len(found) < _CHOICE and idle < EXHAUSTED:
-            hand = self._deal(tally)
+            hand = self._deal(short)
             key = pattern_key(hand)
-            if key in seen or key in found or (self._split and split_of(hand) != self._split):
+            if key in self._seen or key in found or (split and split_of(hand) != split):
                 idle += 1
             else:
                 found[key], idle = hand, 0
         return found
 
-    def _deal(self, tally: Tally) -> Hand:
-        """Cards as the game deals them; of each a wording that has come least often, mostly."""
-        pairs = []
-        for card in deal_cards(self._deck, self._rng):
+    def _deal(self, short: Mapping[str, Sequence[Card]]) -> Hand:
+        """Cards as the game may deal them, those that are short first; of each a wording of the least seen, mostly."""
+        tally, pairs = self._tally, []
+        for card in _cards_of(self._deck, short, self._rng) if short else deal_cards(self._deck, self._rng):
             least = min(tally.wordings[wording.id] for wording in card.poems)
             rare = [wording for wording in card.poems if tally.wordings[wording.id] == least]
             pairs.append(Pair(card, self._rng.choice(rare if self._rng.random() < _RARE else card.poems)))
         return Hand(tuple(pairs))
+
+    def _short(self) -> dict[str, list[Card]]:
+        """By category the cards of which a wording has come less often than each must; once for each such wording."""
+        found = {
+            name: [card for card in cards for one in card.poems if self._tally.wordings[one.id] < self._quotas.least]
+            for name, cards in self._deck.categories.items()
+        }
+        return found if any(found.values()) else {}
 
     def _behind(self, hand: Hand, tally: Tally) -> float:
         """By how much the hand's kind is behind its quota."""
@@ -150,12 +189,20 @@ class Sampler:
         return tuple(self._rng.sample(drawn, CANDIDATES))
 
 
+def _cards_of(deck: Deck, short: Mapping[str, Sequence[Card]], rng: Random) -> list[Card]:
+    """Five cards of five categories, drawn the likelier the more cards of theirs are short."""
+    order = sorted(deck.categories, key=lambda name: rng.random() ** (1 / (1 + len(short[name]))), reverse=True)
+    return [rng.choice(short[name] or deck.categories[name]) for name in order[:PAIRS]]
+
+
 def check_quotas(deck: Deck, quotas: Quotas, hands: int) -> None:
     """Raises `DatasetError` if so few hands cannot show everything so often, naming what they can."""
-    wordings = sum(len(card.poems) for card in deck.cards)
-    needed = max(-(-quotas.least * wordings // PAIRS), -(-quotas.least * len(deck.catchphrases) // CANDIDATES))
+    each = [sum(len(card.poems) for card in cards) for cards in deck.categories.values()]
+    wordings = sum(each)
+    slots = [(wordings, PAIRS), (max(each), 1), (len(deck.catchphrases), CANDIDATES)]  # a hand has one of a category
+    needed = max(-(-quotas.least * count // room) for count, room in slots)
     if needed > hands:
-        nearest = min(hands * PAIRS // wordings, hands * CANDIDATES // len(deck.catchphrases))
+        nearest = min(hands * room // count for count, room in slots)
         raise DatasetError(
             f"teacher.quotas.least: {quotas.least} times each of {wordings} wordings takes {needed} hands, there are "
             f"{hands}; the nearest that can be met is least = {nearest}"
@@ -172,6 +219,11 @@ def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quo
         **{grade: (getattr(quotas, grade), tally.grades[grade] / max(1, tally.grades.total())) for grade in GRADES},
         **{group: (quotas.group, tally.groups[group] / max(1, tally.groups.total())) for group in GROUPS},
     }
+    each = {
+        "cards": [tally.cards[card.id] for card in deck.cards],
+        "wordings": [tally.wordings[wording.id] for card in deck.cards for wording in card.poems],
+        "catch-copies": [tally.titles[title] for title in deck.catchphrases],
+    }
     return {
         "hands": tally.hands,
         "impossible": _impossible(deck, groups),
@@ -181,9 +233,14 @@ def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quo
         },
         "least": {
             "asked": quotas.least,
-            "card": min(tally.cards[card.id] for card in deck.cards),
-            "wording": min(tally.wordings[wording.id] for card in deck.cards for wording in card.poems),
-            "catchphrase": min(tally.titles[title] for title in deck.catchphrases),
+            "card": min(each["cards"]),
+            "wording": min(each["wordings"]),
+            "catchphrase": min(each["catch-copies"]),
+        },
+        "seldom": {
+            name: f"{few} of {len(counts)}"
+            for name, counts in each.items()
+            if (few := sum(count < quotas.least for count in counts))
         },
     }
 
@@ -208,4 +265,5 @@ def told(found: Mapping[str, Any]) -> str:
         f"each at least {least['asked']} times: cards {least['card']}, wordings {least['wording']}, "
         f"catch-copies {least['catchphrase']}"
     )
+    lines += [f"less often: {many} {name}" for name, many in found["seldom"].items()]
     return "\n".join([*lines, *found["impossible"]])

@@ -12,6 +12,7 @@ from poem.game import builtin_game
 from poem.pattern import pattern_key
 from poem_build.data.groups import GROUPS, groups_of
 from poem_build.data.hands import SPLITS, split_of
+from poem_build.data.phases import sizes
 from poem_build.data.sampler import Sampler, check_quotas, coverage, kind_of
 from poem_build.errors import DatasetError
 from poem_build.recipe.teaching import Quotas
@@ -23,7 +24,7 @@ QUOTAS = Quotas()
 
 
 def _plays(count: int, split: str = "train", seed: int = 0) -> list[Play]:
-    return list(islice(Sampler(DECK, MAP, QUOTAS, split, seed).plays(), count))  # type: ignore[arg-type]
+    return list(islice(Sampler(DECK, MAP, QUOTAS, seed).plays(split), count))  # type: ignore[arg-type]
 
 
 def test_a_larger_phase_begins_with_the_smaller_one() -> None:
@@ -40,8 +41,30 @@ def test_every_hand_is_dealt_as_the_game_deals_of_its_split_and_new(split: str) 
     assert all(len(set(play.candidates)) == 20 for play in plays)
 
 
+@pytest.mark.parametrize(("hands", "least"), [(60, 1), (100, 1)])
+def test_every_wording_comes_as_often_as_it_must_in_all_splits_together(hands: int, least: int) -> None:
+    quotas = Quotas(least=least)
+    check_quotas(DECK, quotas, hands)
+    sampler = Sampler(DECK, MAP, quotas, 0)
+    plays = [play for split, size in sizes(hands).items() for play in islice(sampler.plays(split), size)]
+    told = coverage(plays, DECK, MAP, quotas)
+    assert (told["seldom"], told["least"]["wording"]) == ({}, least)
+    few = coverage(plays[:10], DECK, MAP, quotas)["seldom"]
+    assert few.keys() == {"cards", "wordings"}
+    assert few["wordings"].endswith(" of 267")
+
+
+def test_a_splits_hands_are_the_same_whichever_split_is_taken_first() -> None:
+    first, other = Sampler(DECK, MAP, QUOTAS, 0), Sampler(DECK, MAP, QUOTAS, 0)
+    train = list(islice(first.plays("train"), 20))
+    valid = list(islice(other.plays("valid"), 4))
+    assert list(islice(first.plays("valid"), 4)) == valid
+    assert list(islice(other.plays("train"), 20)) == train
+
+
 def test_the_quotas_are_met_as_nearly_as_the_deck_allows() -> None:
-    plays = _plays(300)
+    sampler = Sampler(DECK, MAP, QUOTAS, 0, [None])
+    plays = list(islice(sampler.plays(), 300))
     told = coverage(plays, DECK, MAP, QUOTAS)
     for name in ("concentrated", "balanced", "extreme", "mild", "middling", "severe"):
         assert abs(told["shares"][name]["difference"]) < 0.05, name
@@ -63,17 +86,17 @@ def test_what_the_deck_cannot_give_is_said() -> None:
 def test_a_deck_that_has_dealt_all_it_has_ends() -> None:
     cards = [replace(cards[0], poems=cards[0].poems[:2]) for cards in list(DECK.categories.values())[:5]]
     small = Deck(tuple(cards), DECK.catchphrases)
-    found = [pattern_key(p.hand) for p in Sampler(small, groups_of(small, None)[0], QUOTAS, None, 0).plays()]
+    found = [pattern_key(p.hand) for p in Sampler(small, groups_of(small, None)[0], QUOTAS, 0, [None]).plays()]
     assert len(found) == len(set(found)) == 2**5
 
 
 def test_a_deck_without_a_hand_for_a_split_is_refused() -> None:
     cards = [replace(cards[0], poems=cards[0].poems[:1]) for cards in list(DECK.categories.values())[:5]]
     small = Deck(tuple(cards), DECK.catchphrases)
-    only = next(Sampler(small, groups_of(small, None)[0], QUOTAS, None, 0).plays())
+    only = next(Sampler(small, groups_of(small, None)[0], QUOTAS, 0, [None]).plays())
     lacking = "test" if split_of(only.hand) == "train" else "train"
     with pytest.raises(DatasetError, match=f"the deck deals no hand that is for {lacking}"):
-        next(Sampler(small, groups_of(small, None)[0], QUOTAS, lacking, 0).plays())  # type: ignore[arg-type]
+        next(Sampler(small, groups_of(small, None)[0], QUOTAS, 0).plays(lacking))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +119,12 @@ def test_hands_too_few_to_show_everything_so_often_are_refused_with_the_nearest(
     with pytest.raises(DatasetError, match=r"quotas\.least: 4 times .* takes 214 hands, there are 100; .* = 1$"):
         check_quotas(DECK, Quotas(least=4), 100)
     check_quotas(DECK, Quotas(least=1), 100)
+    cards = [replace(card, category=card.category if n % 2 else "海") for n, card in enumerate(DECK.cards)]
+    alike = Deck(tuple(cards), DECK.catchphrases)
+    most = max(sum(len(card.poems) for card in cards) for cards in alike.categories.values())
+    assert most > 2 * 267 // 5
+    with pytest.raises(DatasetError, match=f"takes {most} hands, there are {most - 1}; .* = 0$"):
+        check_quotas(alike, Quotas(least=1), most - 1)
 
 
 def test_a_games_own_map_is_taken_and_the_rest_is_guessed(tmp_path: Path) -> None:
