@@ -5,11 +5,12 @@ that a base is pretrained on, say, can leave the held-out ones out.
 """
 
 from collections.abc import Iterator
+from itertools import combinations, product
 from random import Random
 from typing import Literal
 
 from poem.deck import CANDIDATES, Deck
-from poem.hand import Hand, deal, draw_candidates
+from poem.hand import PAIRS, Hand, Pair, deal, draw_candidates
 from poem.pattern import pattern_key
 from poem_build.errors import DatasetError
 
@@ -50,6 +51,23 @@ def hands(deck: Deck, split: Split, rng: Random) -> Iterator[Hand]:
                 raise no_hand(split)
             seen.clear()
             idle = 0
+
+
+def possible_hands(deck: Deck) -> int:
+    """Wordings of five different categories: the fifth elementary symmetric polynomial of the categories' sizes."""
+    ways = [1, *[0] * PAIRS]
+    for cards in deck.categories.values():
+        size = sum(len(card.poems) for card in cards)
+        for n in range(PAIRS, 0, -1):
+            ways[n] += ways[n - 1] * size
+    return ways[PAIRS]
+
+
+def every_hand(deck: Deck) -> Iterator[Hand]:
+    """All hands that the game may deal, each once."""
+    for categories in combinations(deck.categories.values(), PAIRS):
+        pairs = [[Pair(card, wording) for card in cards for wording in card.poems] for cards in categories]
+        yield from map(Hand, product(*pairs))
 
 
 def no_hand(split: Split | None) -> DatasetError:

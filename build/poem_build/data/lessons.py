@@ -69,7 +69,8 @@ async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Ta
             settled = await course.settle_groups(asking, splits)
         finally:
             paid = course.close(POEMS, journal)
-    return _leave(course, settled, asking.asked, paid, note)
+    fewer = {split: size - _written(settled[split]) for split, (_, size) in splits.items()}
+    return _leave(course, settled, fewer, asking.asked, paid, note)
 
 
 def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str]]:
@@ -78,7 +79,8 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
     Hands that the file leaves out keep what any teacher has answered. Raises `TeacherError` for a line that is no
     answer, one to what was not asked, or errors alone.
     """
-    asks = {split: list(islice(endless, size)) for split, (endless, size) in splits_of(course, hands).items()}
+    splits = splits_of(course, hands)
+    asks = {split: list(islice(endless, size)) for split, (endless, size) in splits.items()}
     answers, failed = read_answers(path, [ask for some in asks.values() for ask in some])
     if not answers:
         raise TeacherError(
@@ -93,12 +95,14 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
                 taken += 1
         settled = {split: [asking.standing(ask) for ask in some] for split, some in asks.items()}
         paid = course.close(POEMS, journal)
-    return _leave(course, settled, taken, paid, {}), failed
+    fewer = {split: size - len(asks[split]) for split, (_, size) in splits.items()}
+    return _leave(course, settled, fewer, taken, paid, {}), failed
 
 
 def _leave(
     course: Course,
     settled: Mapping[Split, list[Settled[Answer]]],
+    fewer: Mapping[Split, int],
     asked: int,
     paid: dict[str, Any],
     note: Mapping[str, Any],
@@ -107,7 +111,7 @@ def _leave(
     groups, _ = groups_of(game.deck, course.folder)
     splits = {split: _examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
-    reached = coverage(plays, game.deck, groups, course.spec.quotas)
+    reached = coverage(plays, game.deck, groups, course.spec.quotas, fewer)
     everything = [one for some in settled.values() for one in some]
     course.put_aside(POEMS, everything)
     aside = sum(one.answer is None for one in everything)
@@ -127,6 +131,10 @@ def _leave(
     course.poems.mkdir(parents=True, exist_ok=True)
     write_taught(course.poems, game, splits, told)
     return Taught(len(plays), aside, asked, reached, paid)
+
+
+def _written(settled: list[Settled[Answer]]) -> int:
+    return sum(one.answer is not None for one in settled)
 
 
 def _examples_of(settled: list[Settled[Answer]]) -> list[Example]:
@@ -154,5 +162,5 @@ async def teach_table(course: Course, hands: int) -> Taught:
     written = [(one.ask.play, one.answer) for one in settled if one.ask.play and one.answer]
     entries = [Entry(play.hand, answer, course.teacher.name).as_json() for play, answer in written]
     write_text(course.room / TABLE, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
-    reached = coverage([play for play, _ in written], game.deck, groups, quotas)
+    reached = coverage([play for play, _ in written], game.deck, groups, quotas, {"the table": hands - len(entries)})
     return Taught(len(entries), len(settled) - len(entries), asking.asked, reached, paid)

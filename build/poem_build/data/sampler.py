@@ -16,7 +16,7 @@ from poem.deck import CANDIDATES, Card, Deck
 from poem.hand import PAIRS, Hand, Pair, deal_cards
 from poem.pattern import pattern_key
 from poem_build.data.groups import GROUPS, Group
-from poem_build.data.hands import EXHAUSTED, Split, no_hand, split_of
+from poem_build.data.hands import EXHAUSTED, Split, every_hand, no_hand, possible_hands, split_of
 from poem_build.errors import DatasetError
 from poem_build.recipe.teaching import Quotas
 from poem_build.teacher.protocol import Play
@@ -102,6 +102,12 @@ class Sampler:
         self._turns = cycle(turns)
         self._dealt: dict[Split | None, deque[Play]] = {split: deque() for split in turns}
         self._spent: set[Split | None] = set()
+        self._few: dict[Split | None, dict[str, Hand]] = {}
+        """Every hand of a deck that has few."""
+        if possible_hands(deck) <= EXHAUSTED:
+            self._few = {split: {} for split in turns}
+            for hand in every_hand(deck):
+                self._few[None if None in turns else split_of(hand)][pattern_key(hand)] = hand
 
     def plays(self, split: Split | None = None) -> Iterator[Play]:
         """The split's hands with their title candidates, none twice. Raises `DatasetError` if there is none."""
@@ -131,6 +137,10 @@ class Sampler:
 
     def _choice(self, split: Split | None) -> dict[str, Hand]:
         """Some new hands of the split by their keys; none when it has no more."""
+        if self._few:
+            new = [(key, hand) for key, hand in self._few[split].items() if key not in self._seen]
+            some = self._rng.sample(new, min(_CHOICE, len(new)))
+            return {key: Hand(tuple(self._rng.sample(hand.pairs, PAIRS))) for key, hand in some}
         found: dict[str, Hand] = {}
         idle, short = 0, self._short()
         while len(found) < _CHOICE and idle < EXHAUSTED:
@@ -209,8 +219,14 @@ def check_quotas(deck: Deck, quotas: Quotas, hands: int) -> None:
         )
 
 
-def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quotas: Quotas) -> dict[str, Any]:
-    """What was asked for, what was reached and what is missing, in shares."""
+def coverage(
+    plays: Sequence[Play],
+    deck: Deck,
+    groups: Mapping[str, Group],
+    quotas: Quotas,
+    fewer: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """What was asked for, what was reached and what is missing, in shares; `fewer` hands a split than were wanted."""
     tally = Tally()
     for play in plays:
         tally.add(play.hand, groups, play.candidates)
@@ -226,6 +242,7 @@ def coverage(plays: Sequence[Play], deck: Deck, groups: Mapping[str, Group], quo
     }
     return {
         "hands": tally.hands,
+        "fewer": {what: many for what, many in (fewer or {}).items() if many},
         "impossible": _impossible(deck, groups),
         "shares": {
             name: {"asked": round(asked, 3), "reached": round(got, 3), "difference": round(got - asked, 3)}
@@ -265,5 +282,6 @@ def told(found: Mapping[str, Any]) -> str:
         f"each at least {least['asked']} times: cards {least['card']}, wordings {least['wording']}, "
         f"catch-copies {least['catchphrase']}"
     )
+    lines += [f"{many} hands fewer: the deck has no more for {what}" for what, many in found["fewer"].items()]
     lines += [f"less often: {many} {name}" for name, many in found["seldom"].items()]
     return "\n".join([*lines, *found["impossible"]])

@@ -15,6 +15,7 @@ from poem.game import Game
 from poem.hand import PAIRS, deal, draw_candidates
 from poem.pattern import pattern_key
 from poem.table import BY_HAND, Entry, Table, export_table, import_entries, write_table
+from poem_build.data.hands import possible_hands
 from poem_build.progress import progress
 
 
@@ -89,7 +90,7 @@ def _wordings(deck: Deck, cards: frozenset[str]) -> int:
 def _entries(game: Game, hands: int, seed: int, written: Path | None) -> Iterator[Entry]:
     """Every hand once, in the order in which they are wanted."""
     deck = game.deck
-    possible = _possible_hands(deck)
+    possible = possible_hands(deck)
     if hands > possible:
         raise TableError(f"--hands {hands}: the deck deals only {possible} different hands; give at most that")
     seen: set[str] = set()
@@ -115,13 +116,3 @@ def _given(game: Game, written: Path | None) -> list[Entry]:
     for entry in given:
         found.setdefault(pattern_key(entry.hand), entry)
     return list(found.values())
-
-
-def _possible_hands(deck: Deck) -> int:
-    """Wordings of five different categories: the fifth elementary symmetric polynomial of the categories' sizes."""
-    ways = [1, *[0] * PAIRS]
-    for cards in deck.categories.values():
-        size = sum(len(card.poems) for card in cards)
-        for n in range(PAIRS, 0, -1):
-            ways[n] += ways[n - 1] * size
-    return ways[PAIRS]

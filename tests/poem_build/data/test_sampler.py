@@ -1,15 +1,19 @@
+import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import ValidationError
 
 from poem.deck import Deck
 from poem.errors import GameError
 from poem.game import builtin_game
 from poem.pattern import pattern_key
+from poem_build.cli.main import cli
 from poem_build.data.groups import GROUPS, groups_of
 from poem_build.data.hands import SPLITS, split_of
 from poem_build.data.phases import sizes
@@ -18,6 +22,7 @@ from poem_build.errors import DatasetError
 from poem_build.recipe.teaching import Quotas
 from poem_build.teacher.protocol import Play
 
+BUILT_IN = Path(__file__).parents[3] / "game" / "poem" / "builtin"
 DECK = builtin_game().deck
 MAP, _ = groups_of(DECK, None)
 QUOTAS = Quotas()
@@ -82,12 +87,29 @@ def test_what_the_deck_cannot_give_is_said() -> None:
     assert len(coverage(_plays(5), DECK, together, QUOTAS)["impossible"]) == 4  # type: ignore[arg-type]
 
 
-@pytest.mark.long
 def test_a_deck_that_has_dealt_all_it_has_ends() -> None:
     cards = [replace(cards[0], poems=cards[0].poems[:2]) for cards in list(DECK.categories.values())[:5]]
     small = Deck(tuple(cards), DECK.catchphrases)
     found = [pattern_key(p.hand) for p in Sampler(small, groups_of(small, None)[0], QUOTAS, 0, [None]).plays()]
     assert len(found) == len(set(found)) == 2**5
+
+
+def test_a_deck_of_few_hands_is_dealt_to_its_last_one_and_what_it_lacks_is_told(tmp_path: Path) -> None:
+    first = {cards[0].id for cards in list(DECK.categories.values())[:5]}
+    folder = tmp_path / "few"
+    folder.mkdir()
+    cards = json.loads((BUILT_IN / "cards.json").read_text("utf-8"))
+    (folder / "cards.json").write_text(json.dumps([card for card in cards if card["id"] in first]), "utf-8")
+    shutil.copy(BUILT_IN / "catchphrases.json", folder)
+    command = ["teacher", "run", "--teacher", "composer", "--game", str(folder), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, [*command, "--hands", "260", "--force"])
+    assert done.exit_code == 0, done.output
+    told = json.loads((tmp_path / "out" / "teacher" / "poems" / "teacher.json").read_text("utf-8"))
+    fewer = told["coverage"]["fewer"]
+    assert told["coverage"]["hands"] + sum(fewer.values()) == 260
+    assert told["coverage"]["hands"] + told["unwritten"] <= 3**5
+    for split, many in fewer.items():
+        assert f"\n{many} hands fewer: the deck has no more for {split}\n" in done.output
 
 
 def test_a_deck_without_a_hand_for_a_split_is_refused() -> None:
