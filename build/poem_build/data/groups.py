@@ -4,7 +4,7 @@
 then from its cards' texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -71,6 +71,11 @@ def groups_of(deck: Deck, folder: Path | None) -> tuple[dict[str, Group], tuple[
             raise GameError(f"{path}: {category}: {group!r} is no group; groups are {', '.join(GROUPS)}")
     guessed = tuple(category for category in deck.categories if category not in said)
     return {**said, **{category: _guess(category, deck.categories[category]) for category in guessed}}, guessed
+
+
+def shown(groups: Mapping[str, Group], guessed: Container[str]) -> dict[str, str]:
+    """The group of each category, in words: `access (guessed)`."""
+    return {name: f"{group} (guessed)" if name in guessed else group for name, group in groups.items()}
 
 
 def _guess(category: str, cards: tuple[Card, ...]) -> Group:

@@ -13,14 +13,13 @@ from poem.table import Entry
 from poem_build.data.course import Course
 from poem_build.data.examples import Example
 from poem_build.data.exchange import Files, read_answers
-from poem_build.data.groups import groups_of
+from poem_build.data.groups import groups_of, shown
 from poem_build.data.hands import Split
 from poem_build.data.phases import sizes
 from poem_build.data.poems import instructions, poem_asks, read_poem, read_table_poem
 from poem_build.data.sampler import Sampler, check_quotas, coverage
 from poem_build.data.taught import write_taught
 from poem_build.errors import TeacherError
-from poem_build.recipe.teaching import Quotas
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
 from poem_build.teacher.protocol import Ask, Play
@@ -108,10 +107,10 @@ def _leave(
     note: Mapping[str, Any],
 ) -> Taught:
     game = course.game
-    groups, _ = groups_of(game.deck, course.folder)
+    groups, guessed = groups_of(game.deck, course.folder)
     splits = {split: _examples_of(some) for split, some in settled.items()}
     plays = [Play(one.hand, one.candidates) for some in splits.values() for one in some]
-    reached = coverage(plays, game.deck, groups, course.spec.quotas, fewer)
+    reached = coverage(plays, game.deck, groups, course.spec.quotas, fewer) | {"groups": shown(groups, guessed)}
     everything = [one for some in settled.values() for one in some]
     course.put_aside(POEMS, everything)
     aside = sum(one.answer is None for one in everything)
@@ -149,8 +148,8 @@ def _examples_of(settled: list[Settled[Answer]]) -> list[Example]:
 async def teach_table(course: Course, hands: int) -> Taught:
     """Have the poems of a table written and leave them as `precomputed_poems.json` has them."""
     game, spec = course.game, course.spec
-    quotas = Quotas.model_validate(spec.quotas.model_dump() | TABLE_KINDS)
-    groups, _ = groups_of(game.deck, course.folder)
+    quotas = spec.quotas.model_copy(update=TABLE_KINDS)
+    groups, guessed = groups_of(game.deck, course.folder)
     with closing(course.journal("table", instructions(game))) as journal:
         asking = course.asking(journal, read_table_poem)
         plays = Sampler(game.deck, groups, quotas, spec.seed, [None]).plays()
@@ -163,4 +162,5 @@ async def teach_table(course: Course, hands: int) -> Taught:
     entries = [Entry(play.hand, answer, course.teacher.name).as_json() for play, answer in written]
     write_text(course.room / TABLE, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
     reached = coverage([play for play, _ in written], game.deck, groups, quotas, {"the table": hands - len(entries)})
+    reached |= {"groups": shown(groups, guessed)}
     return Taught(len(entries), len(settled) - len(entries), asking.asked, reached, paid)

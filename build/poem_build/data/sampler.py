@@ -273,8 +273,9 @@ def _impossible(deck: Deck, groups: Mapping[str, Group]) -> list[str]:
 
 
 def told(found: Mapping[str, Any]) -> str:
-    """The coverage as a table for the terminal."""
-    lines = [f"{'':14}{'asked':>8}{'reached':>9}{'difference':>12}"]
+    """The coverage as a table for the terminal, under the group of each category."""
+    lines = [", ".join(f"{category}: {group}" for category, group in found["groups"].items())]
+    lines += [f"{'':14}{'asked':>8}{'reached':>9}{'difference':>12}"]
     for name, share in found["shares"].items():
         lines.append(f"{name:14}{share['asked']:>8.1%}{share['reached']:>9.1%}{share['difference']:>+12.1%}")
     least = found["least"]
