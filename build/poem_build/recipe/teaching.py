@@ -33,9 +33,16 @@ class Quotas(Section):
         for names in (("mild", "middling", "severe"), ("concentrated", "balanced", "extreme")):
             total = sum(getattr(self, name) for name in names)
             if abs(total - 1) > 1e-6:
-                nearest = ", ".join(f"{name} = {getattr(self, name) / total:.2f}" for name in names if total)
-                remedy = f"; the nearest that do are {nearest}" if nearest else ""
-                raise ValueError(f"{' + '.join(names)} must be 1, got {total:.2f}{remedy}")
+                first, second = (round(getattr(self, name) / total if total else 1 / 3, 2) for name in names[:2])
+                shares = zip(names, (first, second, max(0.0, 1 - first - second)), strict=True)
+                nearest = ", ".join(f"{name} = {share:.2f}" for name, share in shares)
+                raise ValueError(f"{' + '.join(names)} must be 1, got {total:.2f}; the nearest that do are {nearest}")
+        most = 1 - 0.8 * self.balanced
+        if self.severe > most + 1e-6:
+            raise ValueError(
+                f"severe: one of the five cards of a balanced hand may be, so with balanced = {self.balanced:.2f} it "
+                f"can be {most:.2f} at the most, got {self.severe:.2f}; lower one of the two"
+            )
         if abs(self.group - 0.2) > 1e-6:
             raise ValueError(f"group: five groups have a fifth of the cards each, got {self.group}; 0.2 can be met")
         return self

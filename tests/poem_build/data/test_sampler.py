@@ -105,6 +105,8 @@ def test_a_deck_of_few_hands_is_dealt_to_its_last_one_and_what_it_lacks_is_told(
     done = CliRunner().invoke(cli, [*command, "--hands", "260", "--force"])
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "out" / "teacher" / "poems" / "teacher.json").read_text("utf-8"))
+    assert told["coverage"]["groups"]["採光"] == "surroundings (guessed)"
+    assert "採光: surroundings (guessed), " in done.output
     fewer = told["coverage"]["fewer"]
     assert told["coverage"]["hands"] + sum(fewer.values()) == 260
     assert told["coverage"]["hands"] + told["unwritten"] <= 3**5
@@ -129,6 +131,18 @@ def test_a_deck_without_a_hand_for_a_split_is_refused() -> None:
             r"must be 1, got 1\.20; the nearest that do are mild = 0\.42, middling = 0\.33, severe = 0\.25",
         ),
         ({"concentrated": 0.0}, r"the nearest that do are concentrated = 0\.00, balanced = 0\.67, extreme = 0\.33"),
+        (
+            dict.fromkeys(("mild", "middling", "severe"), 0.5),
+            r"got 1\.50; the nearest that do are mild = 0\.33, middling = 0\.33, severe = 0\.34",
+        ),
+        (
+            dict.fromkeys(("concentrated", "balanced", "extreme"), 0.0),
+            r"the nearest that do are concentrated = 0\.33, balanced = 0\.33, extreme = 0\.34",
+        ),
+        (
+            {"mild": 0.0, "middling": 0.0, "severe": 1.0, "concentrated": 0.0, "balanced": 1.0, "extreme": 0.0},
+            r"severe: one of .* balanced = 1\.00 it can be 0\.20 at the most, got 1\.00; lower one of the two",
+        ),
         ({"group": 0.3}, r"a fifth of the cards each, got 0\.3; 0\.2 can be met"),
     ],
 )
