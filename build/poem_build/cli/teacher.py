@@ -210,15 +210,26 @@ def _print(done: Taught, where: Path, as_json: bool, problems: Mapping[str, int]
 @hands_options
 @click.option("--format", "form", type=click.Choice(get_args(Format)), default="gemini", show_default=True)
 @click.option("--model", help="As its maker calls it.  [the recipe's]")
+@click.option("--all", "everything", is_flag=True, help="The questions too that somebody has answered.")
 def export_command(
-    chosen: Chosen, as_json: bool, target: Path, phase: int | None, hands: int | None, form: Format, model: str | None
+    chosen: Chosen,
+    as_json: bool,
+    target: Path,
+    phase: int | None,
+    hands: int | None,
+    form: Format,
+    model: str | None,
+    everything: bool,
 ) -> None:
     """Write the questions to TARGET in a batch format, to be answered by whatever means there are."""
     course = _of_files(chosen, model)
     splits = lessons.splits_of(course, _number(phase, hands))
     asks = [ask for some, size in splits.values() for ask in islice(some, size)]
-    count = write_asks(target, asks, course.spec, course.prices.models.get(course.spec.model, FREE), form)
-    click.echo(json.dumps({"asks": count, "path": str(target)}) if as_json else f"{target}: {count} questions")
+    wanted = asks if everything else lessons.unanswered(course, asks)
+    price = course.prices.models.get(course.spec.model, FREE)
+    count, left_out = write_asks(target, wanted, course.spec, price, form), len(asks) - len(wanted)
+    told = f"{target}: {count} questions" + (f", {left_out} left out that are answered" if left_out else "")
+    click.echo(json.dumps({"asks": count, "answered": left_out, "path": str(target)}) if as_json else told)
 
 
 @teacher_group.command("import")

@@ -1,7 +1,7 @@
 """A course and a number of hands → poems in three splits for a model, or a table for a stand."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -22,6 +22,7 @@ from poem_build.data.taught import write_taught
 from poem_build.errors import TeacherError
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Settled
+from poem_build.teacher.composer import Composer
 from poem_build.teacher.protocol import Ask, Play
 
 POEMS = "poems"
@@ -96,6 +97,16 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
         paid = course.close(POEMS, journal)
     fewer = {split: size - len(asks[split]) for split, (_, size) in splits.items()}
     return _leave(course, settled, fewer, taken, paid, {}), failed
+
+
+def unanswered(course: Course, asks: Sequence[Ask]) -> list[Ask]:
+    """The questions that no journal in the room has a poem for; a composer's does not count."""
+    if not course.room.is_dir():
+        return list(asks)
+    with closing(course.journal(POEMS, instructions(course.game))) as journal:
+        others = [other for other in journal.others(POEMS) if other.about.teacher != Composer.name]
+        asking = course.asking(journal, read_poem, others)
+        return [ask for ask in asks if (known := asking.known(ask)) is None or known.answer is None]
 
 
 def _leave(

@@ -28,9 +28,9 @@ def _teacher(*options: Any) -> Result:
     return CliRunner().invoke(cli, ["teacher", *map(str, options), "--hands", HANDS, "--json"])
 
 
-def _export(tmp_path: Path, form: str) -> list[dict[str, Any]]:
+def _export(tmp_path: Path, form: str, *options: str) -> list[dict[str, Any]]:
     path = tmp_path / f"asks-{form}.jsonl"
-    done = _teacher("export", path, "--out", tmp_path, "--format", form)
+    done = _teacher("export", path, "--out", tmp_path, "--format", form, *options)
     assert done.exit_code == 0, done.output
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
@@ -76,9 +76,12 @@ def test_a_batch_goes_out_and_comes_back(tmp_path: Path, form: str, answer: Any)
     lines = [answer(ask) for ask in asks]
     first = _told(_import(tmp_path, lines[:20]))
     assert (first["poems"], first["aside"], first["asked"]) == (20, 40, 20)
+    assert _export(tmp_path, form) == asks[20:]
+    assert _export(tmp_path, form, "--all") == asks
     rest = _told(_import(tmp_path, lines))
     assert (rest["poems"], rest["asked"]) == (60, 40)
     assert _told(_import(tmp_path, lines))["asked"] == 0
+    assert _export(tmp_path, form) == []
     game = builtin_game()
     sizes = [len(read_examples(tmp_path / "teacher" / "poems" / f"{split}.jsonl", game)) for split in SPLITS]
     assert sizes == [48, 6, 6]
