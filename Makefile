@@ -10,7 +10,7 @@ EXTRAS := service,embedded,build,teacher,dev
 # Folders are quoted: their paths may hold blanks.
 GAME_ARGS = $(if $(GAME),--game "$(GAME)")
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_ARGS) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))
-TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
+TEACHER_ARGS = $(if $(TEACHER),--teacher $(TEACHER) $(if $(TEACHER_MODEL),--teacher-model "$(TEACHER_MODEL)") $(if $(BATCH),--batch) $(if $(PHASE),--phase $(PHASE)) $(if $(TABLE),--table $(TABLE)) $(if $(MAX_COST),--max-cost $(MAX_COST)))
 IMAGE_ARGS = $(STACK_ARGS) $(if $(BASE),--base "$(BASE)") $(if $(UNMERGED),--unmerged) $(if $(KEEP),--keep) $(TEACHER_ARGS)
 DOCKER_STACK := PYTHONPATH=build:game $(PYTHON) -m poem_build.ship.stack
 

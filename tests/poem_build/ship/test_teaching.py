@@ -19,6 +19,7 @@ from poem_build.ship.teaching import TABLE, TeacherChoice, add_options, asked, r
 from support.gemini_stand_in import KEY, gemini, poet
 from support.scribe import scribe
 
+ROOT = Path(__file__).parents[3]
 REAL = Path(__file__).parents[4] / "shared" / "data" / "game"
 CHOICE = ["--recipe", "tiny", "--game", "/a/game"]
 
@@ -118,3 +119,17 @@ def test_the_command_line_says_who_is_asked() -> None:
     assert asked(parser.parse_args([])) is None
     given = parser.parse_args(["--teacher", "gemini", "--phase", "2", "--max-cost", "99"])
     assert asked(given) == TeacherChoice("gemini", 2, 1000, 99.0)
+    given = parser.parse_args(["--teacher", "openai", "--teacher-model", "a model", "--batch"])
+    assert asked(given) == TeacherChoice("openai", 0, 1000, None, "a model", batch=True)
+
+
+def test_a_model_and_batches_reach_the_command(calls: Path) -> None:
+    teach(CHOICE, "tiny", TeacherChoice("openai", 0, 10, None, "a model", batch=True), own_game=False)
+    common = ["teacher", "run", *CHOICE, "--teacher", "openai", "--model", "a model", "--batch"]
+    assert [json.loads(line)[: len(common)] for line in calls.read_text("utf-8").splitlines()] == [common] * 2
+
+
+def test_make_hands_on_what_was_said_of_a_teacher() -> None:
+    said = ["TEACHER=openai", "TEACHER_MODEL=a model", "BATCH=1"]
+    told = subprocess.run(["make", "-n", "image", *said], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert '--teacher openai --teacher-model "a model" --batch' in told.stdout
