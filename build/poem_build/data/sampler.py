@@ -80,7 +80,8 @@ class Tally:
         self.titles.update(titles)
 
 
-ROUND: tuple[Split, ...] = (*["train"] * 8, "valid", "test")
+_TRAIN: Split = "train"
+ROUND: tuple[Split, ...] = (*[_TRAIN] * 8, "valid", "test")
 """In which order the splits get their hands, whatever becomes of these."""
 
 
@@ -224,7 +225,7 @@ def coverage(
     deck: Deck,
     groups: Mapping[str, Group],
     quotas: Quotas,
-    fewer: Mapping[str, int] | None = None,
+    fewer: Mapping[Any, int] | None = None,
 ) -> dict[str, Any]:
     """What was asked for, what was reached and what is missing, in shares; `fewer` hands a split than were wanted."""
     tally = Tally()
