@@ -1,6 +1,8 @@
 """Sampling settings to be tried → how a served model fares with each, so that a recipe can be given the best."""
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -29,13 +31,20 @@ def parse(serve: Serve, given: Iterable[str]) -> dict[str, list[float]]:
         if name in found:
             raise RecipeError(f"--try {text}: {name} is there already; give all its values in one, with commas")
         try:
-            checked = [Serve.model_validate(serve.model_dump() | {name: value}) for value in values.split(",")]
+            checked = [Serve.model_validate(serve.model_dump() | {name: _read(value)}) for value in values.split(",")]
         except ValidationError as error:
             raise RecipeError(
                 f"--try {text}: {error.errors()[0]['msg']}, got {error.errors()[0]['input']!r}"
             ) from error
         found[name] = [getattr(one, name) for one in checked]
     return found
+
+
+def _read(value: str) -> object:
+    """As it would be read in a recipe, or as it stands."""
+    with suppress(tomllib.TOMLDecodeError):
+        return tomllib.loads(f"value = {value}")["value"]
+    return value
 
 
 def examples_to_try(dataset: Path, game: Game, hands: int) -> list[Example]:
