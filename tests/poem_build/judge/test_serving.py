@@ -70,7 +70,7 @@ def test_the_prompts_figures_are_those_of_the_later_hands() -> None:
             "temperature=0.5,hot",
             "--try temperature=0.5,hot: Input should be a valid number, unable to parse string as a number, got 'hot'",
         ),
-        ("top_p=2", "--try top_p=2: Input should be less than or equal to 1, got '2'"),
+        ("top_p=2", "--try top_p=2: Input should be less than or equal to 1, got 2"),
     ],
 )
 def test_a_setting_that_no_recipe_can_have_is_refused(recipe: Recipe, given: str, message: str) -> None:
