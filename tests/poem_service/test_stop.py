@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -22,6 +23,14 @@ from support.served import a_hand, events, sent, serving, until
 
 Served = tuple[Service, httpx.AsyncClient]
 STREAM = {"accept": "text/event-stream"}
+
+
+@pytest.fixture(autouse=True)
+def _a_hangup_is_heard() -> Iterator[None]:
+    """Also where the tests run under `nohup`, whose children leave SIGHUP unheard as it does."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)  # what is handled here is not handed on to a child
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 async def slowly(call: Call) -> None:
