@@ -204,9 +204,9 @@ def test_a_deck_that_was_spoilt_is_named_and_a_good_one_is_taken(at: Stand) -> N
     cards.write_bytes(kept)
     assert spoilt.returncode == 1
     assert "△ files/cards.json が、はじめの内容と違います。" in spoilt.stdout
-    assert "× サービスが答えません（poem-service: /files/cards.json: line " in spoilt.stdout
+    assert "× サービスが答えません（poem-service: POEM_GAME: /files/cards.json: line " in spoilt.stdout
     assert seen.returncode == 1
-    assert "× service が動き出せません（poem-service: /files/cards.json: line " in seen.stdout
+    assert "× service が動き出せません（poem-service: POEM_GAME: /files/cards.json: line " in seen.stdout
     assert at.script("stop").returncode == 0
     assert at.script("start").returncode == 0
 
