@@ -125,15 +125,14 @@ class Sampler:
 
     def _deal_next(self, split: Split | None) -> None:
         """One hand more for the split, the best of a choice; or the split is spent."""
-        tally = self._tally
         choice = {} if split in self._spent else self._choice(split)
         if not choice:
             self._spent.add(split)
             return
-        key, hand = max(choice.items(), key=lambda one: (self._behind(one[1], tally), self._worth(one[1], tally)))
+        key, hand = max(choice.items(), key=lambda one: (self._behind(one[1]), self._worth(one[1])))
         self._seen.add(key)
         titles = self._titles()
-        tally.add(hand, self._groups, titles)
+        self._tally.add(hand, self._groups, titles)
         self._dealt[split].append(Play(hand, titles))
 
     def _choice(self, split: Split | None) -> dict[str, Hand]:
@@ -170,14 +169,14 @@ class Sampler:
         }
         return found if any(found.values()) else {}
 
-    def _behind(self, hand: Hand, tally: Tally) -> float:
+    def _behind(self, hand: Hand) -> float:
         """By how much the hand's kind is behind its quota."""
         kind = kind_of(hand, self._groups)
-        return float(getattr(self._quotas, kind)) - tally.kinds[kind] / (tally.hands + 1)
+        return float(getattr(self._quotas, kind)) - self._tally.kinds[kind] / (self._tally.hands + 1)
 
-    def _worth(self, hand: Hand, tally: Tally) -> float:
+    def _worth(self, hand: Hand) -> float:
         """By how much the hand brings cards and strengths nearer to their quotas."""
-        quotas, worth = self._quotas, 0.0
+        quotas, tally, worth = self._quotas, self._tally, 0.0
         drawbacks, cards = max(1, tally.grades.total()), max(1, tally.groups.total())
         for pair in hand.pairs:
             if grade := grade_of(pair.card):

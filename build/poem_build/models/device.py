@@ -25,8 +25,6 @@ _FP16 = (7, 0)
 _FULL = ("out of memory", "can't allocate memory", "not enough memory")
 """As PyTorch says it of a GPU, of the machine, and of the machine again."""
 _OLD_DRIVER = "driver on your system is too old"
-
-
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of a number."""
 ASIDE = 2_000_000_000

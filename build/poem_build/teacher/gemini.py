@@ -29,12 +29,10 @@ ENDED: Mapping[str, Ended] = {
 }
 _RENEW = 0.5
 """The kept prompt is renewed when so much of its time is over."""
-KEY = "GEMINI_API_KEY"
-ADDRESS = "GEMINI_BASE_URL"
-
-
 _GONE = (403, 404)
 """What Gemini answers for a kept prompt that is not there any more."""
+KEY = "GEMINI_API_KEY"
+ADDRESS = "GEMINI_BASE_URL"
 
 
 class _RefusedError(TeacherError):
