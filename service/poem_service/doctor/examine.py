@@ -131,7 +131,7 @@ async def _service(
                 report.add("service", State.NOTE, seen, "起動し直すと、新しい札になります。")
             return visit
     except KeyRefusedError as error:
-        seen = f"{settings.port} 番ポートで動いていますが、{error}"
+        seen = f"{settings.port} 番ポートで動いています。ただし、{error}"
         report.add("service", State.BAD, seen, f"起動したときと同じ値にするか、この値で{AGAIN}")
         return None
     except (EngineError, StrangerError) as error:

@@ -40,7 +40,7 @@ class KeyRefusedError(StrangerError):
     """The service answers, and to it we are the stranger."""
 
     def __init__(self) -> None:
-        super().__init__("POEM_API_KEY が、動いているサービスの鍵と違います")
+        super().__init__("POEM_API_KEY の値が、サービスの鍵と違います")
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ async def test_a_service_that_asks_for_a_key_is_asked_with_it() -> None:
         for other in ({}, {"POEM_API_KEY": "a-key-of-another"}):
             report = await examined(ENGINELESS | port | other)
             assert found(report)["service"] is State.BAD
-            seen_of = f"{port['POEM_PORT']} 番ポートで動いていますが、POEM_API_KEY が、動いているサービスの鍵と違います"
+            seen_of = f"{port['POEM_PORT']} 番ポートで動いています。ただし、POEM_API_KEY の値が、サービスの鍵と違います"
             assert seen(report, "service") == seen_of
             assert report.played is None
 
