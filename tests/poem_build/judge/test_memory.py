@@ -13,9 +13,11 @@ BLOB = f"sha256-{'7' * 64}"
 
 @pytest.fixture
 def server() -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that looks like Ollama's runner, and waits."""
-    command = [sys.executable, "-c", "input()", "/usr/lib/llama-server", "--model", f"/root/.ollama/blobs/{BLOB}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    """A process that looks like Ollama's runner, is up, and waits."""
+    code = "print('up', flush=True); input()"
+    command = [sys.executable, "-c", code, "/usr/lib/llama-server", "--model", f"/root/.ollama/blobs/{BLOB}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"up\n"
         yield process
         process.kill()
 
