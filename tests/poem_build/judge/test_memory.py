@@ -17,7 +17,8 @@ def server() -> Iterator["subprocess.Popen[bytes]"]:
     code = "print('up', flush=True); input()"
     command = [sys.executable, "-c", code, "/usr/lib/llama-server", "--model", f"/root/.ollama/blobs/{BLOB}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout and process.stdout.readline() == b"up\n"
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
         yield process
         process.kill()
 
