@@ -9,7 +9,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -78,15 +78,17 @@ class Workshop:
             stage.gate(Finished(self.recipe, look.artifact, self._known_inputs(stage)))
         return look.artifact
 
-    def make(self, name: str) -> Artifact:
+    def make(self, name: str, before: Callable[[Path], None] | None = None) -> Artifact:
         """The stage's artifact: the one that is there if all holds, else made now from what earlier stages left.
 
-        If the work raises, nothing of it stays but its room. Raises `ArtifactError` for an input that the recipe has
-        left behind or if another process works in the folder, and `GateError` if the stage refuses the result.
+        Where there is work to do, `before` is called with its room: it may refuse the work, or leave in the room what
+        that will find. If either raises, nothing stays but the room. Raises `ArtifactError` for an input that the
+        recipe has left behind or if another process works in the folder, and `GateError` if the stage refuses the
+        result.
         """
         stage = self.stages[name]
         inputs = {role: self.load(role) for role in stage.inputs}
-        made = self.look(name).artifact or self._make(stage, inputs)
+        made = self.look(name).artifact or self._make(stage, inputs, before)
         if made.manifest:
             stage.gate(Finished(self.recipe, made, inputs))
         return made
@@ -193,7 +195,9 @@ class Workshop:
             code={name: digest for module in modules for name, digest in code_digests(module).items()},
         )
 
-    def _make(self, stage: Stage, inputs: Mapping[str, Artifact]) -> Artifact:
+    def _make(
+        self, stage: Stage, inputs: Mapping[str, Artifact], before: Callable[[Path], None] | None = None
+    ) -> Artifact:
         self.out.mkdir(parents=True, exist_ok=True)
         with self._alone(stage.name):
             look = self.look(stage.name)  # the process that was here before may have made it
@@ -202,7 +206,11 @@ class Workshop:
             if look.key is None:
                 raise self._refusal(stage, look)
             write_text(self.out / GAME, json.dumps({"game": self.game.name}, ensure_ascii=False) + "\n")
-            return self._former(stage, look.key) or self._work(stage, inputs, look.key, look.reason)
+            if former := self._former(stage, look.key):
+                return former
+            if before:
+                before(self.out / _room(stage.makes, look.key))
+            return self._work(stage, inputs, look.key, look.reason)
 
     def _former(self, stage: Stage, key: Key) -> Artifact | None:
         """The result of the same work that stands aside, put back."""

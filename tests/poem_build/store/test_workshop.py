@@ -198,6 +198,33 @@ def test_a_long_work_s_result_stays_until_its_successor_is_whole_and_is_found_ag
     assert (tmp_path / "first" / "sub" / "file.txt").read_text("utf-8") == "r 32"
 
 
+def test_what_comes_before_the_work_comes_where_there_is_work_alone(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def before(room: Path) -> None:
+        asked.append(room)
+        room.mkdir()
+        (room / "found").write_text("before", "utf-8")
+
+    def finds(job: Job) -> Length:
+        return Length(length=len((job.room / "found").read_text("utf-8")))
+
+    def refuses(room: Path) -> None:
+        raise ValueError("too small")
+
+    stage = replace(FIRST, work=finds)
+    assert _workshop(tmp_path, stage).make("one", before).report(Length).length == 6
+    assert _workshop(tmp_path, stage).make("one", refuses).reused
+    with pytest.raises(ValueError, match="too small"):
+        _workshop(tmp_path, stage, recipe=_with("train", r=16)).make("one", refuses)
+    assert _workshop(tmp_path, stage).make("one", refuses).reused
+    _edit(tmp_path / "first" / "artifact.json", seconds=61.0)
+    _workshop(tmp_path, stage, recipe=_with("train", r=16)).make("one", before)
+    assert _workshop(tmp_path, stage).make("one", refuses).reason == "a former result fits again"
+    assert len(asked) == 2
+    assert not any(room.exists() for room in asked)
+
+
 def test_gc_removes_former_results_and_rooms_that_nobody_finds(tmp_path: Path) -> None:
     def killed(job: Job) -> Length:
         job.room.mkdir(parents=True)
