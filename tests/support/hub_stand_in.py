@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.local_server import JsonHandler, listening
 
-_INFO = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)")
+_INFO = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)(?P<sizes>\?blobs=true)?")
 _FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<commit>[0-9a-f]{40})/(?P<file>[^?]+)")
 
 
@@ -20,7 +20,10 @@ def commit_of(revision: str) -> str:
 
 @dataclass
 class Hub:
-    """One model with its commits, each a folder, and what is asked of it. A model `gated/…` asks for a login first."""
+    """One model with its commits, each a folder, and what is asked of it.
+
+    A model `gated/…` tells what it consists of, and asks for a login before it gives any of it.
+    """
 
     model: str
     commits: dict[str, Path]
@@ -55,14 +58,18 @@ def serving(there: Hub) -> Iterator[Hub]:
             asked = _INFO.match(self.path) or _FILE.match(self.path)
             if there.down:
                 self.answer(503, b"")
-            elif asked and asked["id"].startswith("gated/"):
+            elif asked and asked["id"].startswith("gated/") and (asked.re is _FILE or asked["id"] != there.model):
                 self.answer(401, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"})
             elif asked and asked["id"] != there.model:
                 self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
             elif asked and asked.re is _INFO and (folder := there.folder(asked["revision"])):
-                names = (str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file())
                 sha = there.revisions.get(asked["revision"], asked["revision"])
-                siblings = [{"rfilename": name} for name in names]
+                siblings = [
+                    {"rfilename": str(path.relative_to(folder))}
+                    | ({"size": path.stat().st_size} if asked["sizes"] else {})
+                    for path in sorted(folder.rglob("*"))
+                    if path.is_file()
+                ]
                 self.tell(200, {"id": there.model, "sha": sha, "siblings": siblings})
             elif asked and asked.re is _FILE and (folder := there.folder(asked["commit"])):
                 self._file(asked["commit"], folder, asked["file"])

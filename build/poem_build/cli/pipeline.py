@@ -3,10 +3,12 @@
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from poem.model_keys import Verdict
-from poem_build.cli import reports
+from poem_build.cli import ahead, reports
 from poem_build.data import dataset
 from poem_build.errors import ArtifactError, GateError
 from poem_build.evaluation import stage
@@ -16,6 +18,7 @@ from poem_build.export.modelfile import MODELFILE
 from poem_build.export.quantized import QuantizeReport
 from poem_build.judge import fidelity, serving, verify
 from poem_build.models import source
+from poem_build.models.hub import Announced
 from poem_build.models.origin import read_origin
 from poem_build.models.standing import Standing, read_standing, write_standing
 from poem_build.plan.check import check_stage
@@ -31,6 +34,7 @@ from poem_build.train import adapter
 
 MADE = (
     dataset.STAGE,
+    source.STAGE,
     preflight.STAGE,
     adapter.STAGE,
     merge.STAGE,
@@ -40,17 +44,17 @@ MADE = (
     modelfile.STAGE,
     verify.STAGE,
 )
-"""How a model is made; a base that has to be brought comes first, and `register` follows where an Ollama is."""
+"""How a model is made, its base with the data set beside it to be tried on; `register` follows where an Ollama is."""
 JUDGING = ("fidelity", "verify", "eval")
 """Stages that say whether a finished model is good enough, and make nothing that others read."""
-STAGES = (source.STAGE, *MADE, stage.STAGE)
+STAGES = (*MADE, stage.STAGE)
 """All that need no Ollama."""
 _OF_A_BASE = {"merge": take.STAGE}
 _OF_A_GGUF = {"merge": take.TERMS, "quantize": adopt.STAGE}
 _UNMERGED = {"quantize": beside.STAGE}
 """The merged model is then what the adapter is held against."""
-_WITHOUT_TRAINING = ("train", "fidelity")
-_WITHOUT_WEIGHTS = (*_WITHOUT_TRAINING, "base", "preflight", "convert")
+_WITHOUT_TRAINING = {"train", "fidelity"}
+_WITHOUT_WEIGHTS = {*_WITHOUT_TRAINING, "base", "preflight", "convert"}
 
 
 def stages(recipe: Recipe) -> Sequence[Stage]:
@@ -81,14 +85,13 @@ def run_all(workshop: Workshop) -> Iterator[Artifact]:
 def names(workshop: Workshop) -> list[str]:
     """The stages that make the recipe's model, in order."""
     recipe = workshop.recipe
-    base = [source.STAGE.name] if recipe.base.brought else []
     registered = ["register"] if "register" in workshop.stages else []
-    left_out: tuple[str, ...] = ()
+    left_out = set() if recipe.base.brought else {source.STAGE.name}
     if recipe.train is None:
-        left_out = _WITHOUT_WEIGHTS if recipe.base.gguf else _WITHOUT_TRAINING
+        left_out |= _WITHOUT_WEIGHTS if recipe.base.gguf else _WITHOUT_TRAINING
     if recipe.adapter:
-        left_out = ("train",)
-    return [name for name in (*base, *(one.name for one in MADE), *registered) if name not in left_out]
+        left_out |= {"train"}
+    return [name for name in (*(one.name for one in MADE), *registered) if name not in left_out]
 
 
 def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
@@ -99,10 +102,9 @@ def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
     if name == "register":
         settle(workshop, force=force)
         register.forget_if_gone(workshop)
-    if not workshop.as_it_lies and not workshop.look(name).artifact:
-        check_stage(workshop.recipe, workshop.game, name, workshop.out)
+    before = None if workshop.as_it_lies else partial(_look_before, workshop, name)
     try:
-        made = workshop.make(name)
+        made = workshop.make(name, before)
     except GateError:
         refused = workshop.look(name).artifact
         if refused:
@@ -116,6 +118,22 @@ def make(workshop: Workshop, name: str, *, force: bool = False) -> Artifact:
     if name == "eval" and not force and (fallen := reports.fallen(workshop, workshop.load("gguf"))):
         raise fallen[0]
     return made
+
+
+def look_ahead(workshop: Workshop) -> Announced | None:
+    """What the base consists of if it has yet to come from the hub, after all that its small files tell was said."""
+    if not workshop.recipe.base.hub or workshop.look(source.STAGE.name).artifact:
+        return None
+    with TemporaryDirectory() as room:
+        return ahead.look(workshop, names(workshop), Path(room))
+
+
+def _look_before(workshop: Workshop, name: str, room: Path) -> None:
+    """Raise what can be said of a stage before its work: what it lacks here, or what a base of the hub tells itself."""
+    if name == source.STAGE.name and workshop.recipe.base.hub:
+        ahead.look(workshop, names(workshop), room)
+    else:
+        check_stage(workshop.recipe, workshop.game, name, workshop.out)
 
 
 def settle(workshop: Workshop, *, force: bool) -> None:

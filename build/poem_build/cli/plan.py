@@ -7,14 +7,18 @@ from pathlib import Path
 
 import click
 
+from poem.game import Game
+from poem_build.cli import ahead
 from poem_build.cli.options import PATH, Amount, Chosen, all_of, work_options
 from poem_build.errors import PlanError
+from poem_build.models import source
 from poem_build.models.shapes import shape_of
 from poem_build.plan.lengths import lengths_of
 from poem_build.plan.machine import GIGA, Machine, machine_here
 from poem_build.plan.machines import MACHINES, Machines, load_machines
 from poem_build.plan.plan import Plan, plan, settings_that_fit
-from poem_build.recipe.schema import load_recipe, recipe_names
+from poem_build.recipe.schema import Recipe, load_recipe, recipe_names
+from poem_build.recipe.shape import Shape
 from poem_build.report import plan_table
 from poem_build.teacher.money import PRICES, load_prices
 
@@ -50,9 +54,10 @@ def plan_command(
         here.gpus if gpus is None else gpus,
     )
     machines, prices = load_machines(machines_path), load_prices(prices_path)
-    made = _plan(chosen, machine, machines)
+    recipe, shape, announced = _told(chosen)
+    made = plan(recipe, shape, lengths_of(recipe, chosen.game), machine, machines, announced)
     lacks = made.lacks(machine)
-    nearest = _nearest(chosen, made, machine, machines) if lacks else ""
+    nearest = _nearest(recipe, chosen.game, made, machine, machines) if lacks else ""
     if as_json:
         told = plan_table.as_json(chosen.recipe.name, made, prices, lacks, nearest)
         click.echo(json.dumps(told, ensure_ascii=False))
@@ -65,27 +70,30 @@ def plan_command(
 COMMANDS = (plan_command,)
 
 
-def _plan(chosen: Chosen, machine: Machine, machines: Machines) -> Plan:
+def _told(chosen: Chosen) -> tuple[Recipe, Shape, int]:
+    """The recipe, its base's shape, and the base's bytes if nothing here tells the shape and the hub was asked."""
     recipe = chosen.recipe
-    shape = shape_of(recipe)
-    if shape is None:
-        raise PlanError(f"recipe {recipe.name}: shape: nothing at hand tells it; give [shape], or --base with a model")
-    return plan(recipe, shape, lengths_of(recipe, chosen.game), machine, machines)
+    if shape := shape_of(recipe, source.fetched(recipe.base, chosen.out / source.STAGE.makes)):
+        return recipe, shape, 0
+    if recipe.base.hub:
+        return ahead.of_hub(recipe)
+    raise PlanError(f"recipe {recipe.name}: shape: nothing at hand tells it; give [shape], or --base with a model")
 
 
-def _nearest(chosen: Chosen, made: Plan, machine: Machine, machines: Machines) -> str:
+def _nearest(asked: Recipe, game: Game, made: Plan, machine: Machine, machines: Machines) -> str:
     """What would fit: other settings, else the largest other recipe, else a GPU of the list."""
     if text := settings_that_fit(made, machine):
-        return f"Nearest that fits: {chosen.recipe.name} with [train] {text}."
+        return f"Nearest that fits: {asked.name} with [train] {text}."
     smaller: list[tuple[int, str]] = []
     for name in recipe_names():
         recipe = load_recipe(name)
         if (shape := shape_of(recipe)) and shape.parameters < made.shape.parameters:
-            other = plan(recipe, shape, lengths_of(recipe, chosen.game), machine, machines)
+            other = plan(recipe, shape, lengths_of(recipe, game), machine, machines)
             if not other.lacks(machine):
                 smaller.append((shape.parameters, name))
     if smaller:
         return f"Nearest that fits: {max(smaller)[1]}."
     roomy = replace(machine, vram=float("inf"))
-    short = [] if _plan(chosen, roomy, machines).lacks(roomy) else [run.gpu for run in made.runs if run.fits]
+    with_room = plan(asked, made.shape, lengths_of(asked, game), roomy, machines, made.download)
+    short = [] if with_room.lacks(roomy) else [run.gpu for run in made.runs if run.fits]
     return f"No recipe fits; a {short[0]} would do for this one." if short else "No recipe fits."

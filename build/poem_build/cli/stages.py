@@ -10,6 +10,7 @@ from poem_build.cli.options import Chosen, host_option, work_options
 from poem_build.engine import ollama
 from poem_build.engine.ollama import Ollama
 from poem_build.errors import OllamaError
+from poem_build.export import preflight
 from poem_build.judge import sampling
 from poem_build.models import source
 from poem_build.recipe.names import artifacts_folder
@@ -53,6 +54,20 @@ def base_command(chosen: Chosen, as_json: bool) -> None:
     else:
         out = artifacts_folder(chosen.recipe.name, "") if chosen.folder else chosen.out
         _print(pretrain.run(chosen.recipe, out), as_json)
+
+
+@click.command("preflight", help=preflight.STAGE.summary)
+@work_options
+def preflight_command(chosen: Chosen, as_json: bool) -> None:
+    """Try the base; of one that has yet to come from the hub, its small files: nothing is left of them here."""
+    workshop = chosen.workshop()
+    if (announced := pipeline.look_ahead(workshop)) is None:
+        _print(pipeline.make(workshop, "preflight"), as_json)
+        return
+    base, size = chosen.recipe.base.name, announced.size
+    told = {"stage": "preflight", "base": base, "commit": announced.commit, "bytes": size}
+    text = f"preflight: {base}: nothing speaks against commit {announced.commit}; `poem-build run` fetches "
+    click.echo(json.dumps(told) if as_json else f"{text}its {size / 1e9:.3g} GB")
 
 
 @click.command("register")
@@ -149,8 +164,9 @@ def gc_command(chosen: Chosen, as_json: bool) -> None:
 
 
 COMMANDS = (
-    *(alone(stage) for stage in pipeline.STAGES if stage.name not in ("base", "dataset", "eval")),
+    *(alone(stage) for stage in pipeline.STAGES if stage.name not in ("base", "dataset", "eval", "preflight")),
     base_command,
+    preflight_command,
     register_command,
     serving_command,
     run_command,

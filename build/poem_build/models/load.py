@@ -22,7 +22,7 @@ def load_model(folder: Path, dtype: str, device: str = "cpu", quantization: Any 
     """
     from transformers import AutoModelForCausalLM
 
-    _refuse_quantized(folder)
+    refuse_quantized(folder)
     with translated(folder):
         if device == "cpu" and quantization is None:
             return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
@@ -47,7 +47,7 @@ def skeleton(folder: Path) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
-    _refuse_quantized(folder)
+    refuse_quantized(folder)
     with translated(folder):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         with torch.device("meta"):
@@ -95,7 +95,8 @@ def _first_float(folder: Path) -> Any:
     return getattr(torch, tensors.FLOATS[kinds[0]]) if kinds else None
 
 
-def _refuse_quantized(folder: Path) -> None:
+def refuse_quantized(folder: Path) -> None:
+    """Raises `ModelFileError` if the folder's config says that its weights are quantized."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):

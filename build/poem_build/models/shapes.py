@@ -40,16 +40,17 @@ _GGUF = {
 }
 
 
-def shape_of(recipe: Recipe) -> Shape | None:
-    """The shape of the recipe's base; None where nothing at hand tells it.
+def shape_of(recipe: Recipe, fetched: Path | None = None) -> Shape | None:
+    """The shape of the recipe's base, which lies in `fetched` if it has come from the hub; None where nothing tells it.
 
     Raises `ModelFileError` for a folder or file that is there and tells none.
     """
     base = recipe.base
     if base.gguf and base.gguf.is_file():
         return of_gguf(base.gguf)
-    if base.path and (base.path / "config.json").is_file():
-        return of_folder(base.path)
+    folder = fetched or base.path
+    if folder and (folder / "config.json").is_file():
+        return of_folder(folder)
     return recipe.shape or (recipe.pretrain.shape if recipe.pretrain else None)
 
 

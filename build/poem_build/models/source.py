@@ -7,7 +7,8 @@ artifact `base`. A folder is taken as it stands.
 import errno
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,24 @@ class SourceReport(Report):
 
 def bring(job: Job) -> SourceReport:
     """Fetch the model from the hub, or dequantize the GGUF file."""
-    given, shape = job.recipe.base, job.recipe.shape
-    if shape:
-        architectures.refuse_unfit(shape.architecture, f"base {given.name}")
-    return _dequantize(given.gguf, job.folder) if given.gguf else _fetch(given, job.folder, job.room)
+    _refuse_unfit(job.recipe)
+    given = job.recipe.base
+    if given.gguf:
+        return _dequantize(given.gguf, job.folder)
+    with _of_hub(given):
+        commit = hub.fetch(str(given.hub), str(given.revision), job.folder, job.room)
+    return SourceReport(source=given.name, commit=commit)
+
+
+def announce(recipe: Recipe, room: Path) -> hub.Announced:
+    """What the recipe's model of the hub consists of; all but its weights lies in the room then.
+
+    Raises `ModelFileError` for one that cannot be had, or is known to be no good before the hub is asked.
+    """
+    _refuse_unfit(recipe)
+    given = recipe.base
+    with _of_hub(given):
+        return hub.announce(str(given.hub), str(given.revision), room)
 
 
 def _place(recipe: Recipe) -> Mapping[str, Path]:
@@ -91,24 +106,40 @@ def override(recipe: Recipe, given: str) -> Recipe:
 
 def licensed(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe under the terms that its base tells, if that has been fetched from the hub into the folder by now."""
-    base, (manifest, _) = recipe.base, read_manifest(folder)
-    fetched = base.hub and manifest and manifest.report.get("source") == base.name
-    if not fetched or recipe.licence != licence.name_of(base):
+    return told(recipe, folder) if fetched(recipe.base, folder) else recipe
+
+
+def fetched(base: Base, folder: Path) -> Path | None:
+    """The folder, if the base has been fetched from the hub into it by now."""
+    manifest, _ = read_manifest(folder)
+    return folder if base.hub and manifest and manifest.report.get("source") == base.name else None
+
+
+def told(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe under the terms that the small files of its base tell, where none were known."""
+    if recipe.licence != licence.name_of(recipe.base):
         return recipe
-    return recipe.model_copy(update=_terms(licence.name_of(base, folder)))
+    return recipe.model_copy(update=_terms(licence.name_of(recipe.base, folder)))
 
 
 def _terms(name: str) -> dict[str, str]:
     return {"licence": name, "notice": NOTICES.get(name, "")}
 
 
-def _fetch(given: Base, folder: Path, room: Path) -> SourceReport:
+def _refuse_unfit(recipe: Recipe) -> None:
+    if recipe.shape:
+        architectures.refuse_unfit(recipe.shape.architecture, f"base {recipe.base.name}")
+
+
+@contextmanager
+def _of_hub(given: Base) -> Iterator[None]:
+    """What the hub's client raises of the base, as one line."""
     import httpx2
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        commit = hub.fetch(str(given.hub), str(given.revision), folder, room)
+        yield
     except (OSError, httpx2.HTTPError, HfHubHTTPError, HFValidationError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES):
             raise  # the disk's fault, not the hub's
@@ -118,7 +149,6 @@ def _fetch(given: Base, folder: Path, room: Path) -> SourceReport:
             "stopped; where a licence is asked for, accept the licence there and log in with `hf auth login`, or give "
             "--base FOLDER or --base FILE.gguf"
         ) from error
-    return SourceReport(source=given.name, commit=commit)
 
 
 def _dequantize(path: Path, folder: Path) -> SourceReport:

@@ -48,8 +48,10 @@ class Plan:
         return [*self.refused, *machine.lacks(self.needs, self.disk)]
 
 
-def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machines: Machines) -> Plan:
-    """The recipe's plan for the machine."""
+def plan(
+    recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machines: Machines, announced: int = 0
+) -> Plan:
+    """The recipe's plan for the machine; `announced` are the bytes of its base, where the hub has told them."""
     how = training_of(recipe, lengths, gpu=machine.vram is not None)
     needs = tuple(needs_of(recipe, shape, how, lengths, machine))
     on_gpu = training_of(recipe, lengths, gpu=True)
@@ -63,8 +65,8 @@ def plan(recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machi
         shape=shape,
         how=how,
         needs=needs,
-        download=0 if recipe.base.path or recipe.base.gguf else 2 * shape.parameters,
-        disk=disk_of(recipe, shape, how),
+        download=0 if recipe.base.path or recipe.base.gguf else announced or 2 * shape.parameters,
+        disk=disk_of(recipe, shape, how, announced or None),
         sizes=tuple(table(shape)),
         runs=tuple(runs(machines, largest, float(passes) * tokens * shape.active, read)),
         trained_tokens=tokens,
@@ -112,8 +114,10 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
     yield memory.serve_need(shape, recipe.serve.num_ctx, place, SERVED_MIXTURE)
 
 
-def disk_of(recipe: Recipe, shape: Shape, how: Training | None) -> int:
+def disk_of(recipe: Recipe, shape: Shape, how: Training | None, base: int | None = None) -> int:
     """Bytes of base, merged model, f16 and the quantized files, and of two checkpoints of what is trained.
+
+    The base is reckoned with 16 bits a weight unless its bytes are given.
 
     Of a GGUF of which nothing is trained: of the one file that is served, and of a copy that is rounded to it.
     """
@@ -123,7 +127,8 @@ def disk_of(recipe: Recipe, shape: Shape, how: Training | None) -> int:
     whole = 2 * shape.parameters
     trained = shape.adapter_parameters(how.r) if how and how.method != "full" else shape.parameters
     quantized = sum(size(shape, kind) for kind in recipe.quantize.made)
-    return whole * (3 if how else 2) + quantized + (2 * 12 * trained if how else 0)
+    brought = whole if base is None else base
+    return brought + whole * (2 if how else 1) + quantized + (2 * 12 * trained if how else 0)
 
 
 def _is_served_as_it_is(gguf: Path) -> bool:

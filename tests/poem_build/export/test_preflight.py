@@ -47,6 +47,11 @@ def test_a_recipe_of_such_a_one_fetches_nothing(tmp_path: Path) -> None:
         pipeline.make(workshop_of(load_recipe("phi-3.5-moe"), tmp_path), "base")
 
 
+def test_a_base_is_brought_once_there_is_a_data_set_to_try_it_on(tmp_path: Path) -> None:
+    names = pipeline.names(workshop_of(load_recipe("qwen2.5-0.5b"), tmp_path))
+    assert names[:4] == ["dataset", "base", "preflight", "train"]
+
+
 def test_a_base_of_another_family_is_refused(out: Path, recipe: Recipe, tmp_path: Path) -> None:
     shutil.copytree(out / "dataset", tmp_path / "dataset")
     with pytest.raises(

@@ -15,7 +15,23 @@ from poem_build.recipe.schema import load_recipe
 from support.chain import workshop_of
 from support.hub_stand_in import Hub, commit_of, serving
 
-COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()", "base", "--recipe", "gemma-3-270m"]
+SCRIPT = """
+import sys
+from pathlib import Path
+from poem_build.cli.options import set_up_process
+from poem_build.errors import BuildError
+from poem_build.models import source
+from poem_build.recipe.schema import load_recipe
+from support.chain import workshop_of
+set_up_process()
+model, out = sys.argv[1:]
+try:
+    made = workshop_of(source.override(load_recipe("gemma-3-270m"), model), Path(out)).make("base")
+except BuildError as error:
+    sys.exit(f"Error: {error}")
+print(f"base: {'kept' if made.reused else 'made'}")
+"""
+"""The stage alone; what is looked at before it: cli/test_ahead.py."""
 MODEL = "somebody/small"
 CHUNK = 10 * 2**20
 """What the hub's client writes at once."""
@@ -74,7 +90,7 @@ def _model(folder: Path, weights: bytes) -> Path:
 def _fetch(out: Path, endpoint: str, home: Path) -> "subprocess.CompletedProcess[str]":
     """In a process of its own: the hub's client reads its address when it is imported."""
     environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_TOKEN": ""}
-    command = [*COMMAND, "--base", MODEL, "--out", str(out)]
+    command = [sys.executable, "-c", SCRIPT, MODEL, str(out)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
@@ -144,5 +160,6 @@ def test_a_repository_without_weights_is_refused(tmp_path: Path) -> None:
     commit = commit_of("main")
     with serving(Hub(MODEL, {commit: folder}, {"main": commit})) as there:
         refused = _fetch(tmp_path / "out", there.url, tmp_path / "home")
-    told = f"Error: base {MODEL}@main: there are no weights in it; give a model in safetensors\n"
+    told = "of weights it has adapter_model.safetensors alone, which transformers takes for no model"
+    told = f"Error: base {MODEL}@main: {told}; give a model in safetensors\n"
     assert (refused.returncode, refused.stderr) == (1, told)

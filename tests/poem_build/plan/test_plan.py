@@ -1,6 +1,7 @@
 """What a plan reckons, beside what files and runs here are; and what it says of what does not fit."""
 
 import json
+import shutil
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,11 @@ from poem.game import builtin_game
 from poem_build.cli.main import cli
 from poem_build.errors import PlanError
 from poem_build.export.quantization import quantize_file
+from poem_build.models import source
 from poem_build.models.architectures import UNFAITHFUL
 from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, plan, sizes
-from poem_build.plan.check import check_stage
+from poem_build.plan.check import check_fetch, check_stage
 from poem_build.plan.lengths import lengths_of
 from poem_build.plan.machine import Machine, machine_here
 from poem_build.plan.machines import MACHINES, load_machines, runs
@@ -248,6 +250,38 @@ def test_a_stage_is_checked_before_it_runs(tmp_path: Path) -> None:
         ):
             check_stage(vast, GAME, stage, tmp_path)
     check_stage(vast, GAME, "merge", tmp_path)  # which streams
+
+
+def test_a_stage_on_a_base_that_was_fetched_is_checked_by_its_own_shape(tmp_path: Path) -> None:
+    recipe = source.override(load_recipe("qwen2.5-0.5b"), "somebody/vast")
+    check_stage(recipe, GAME, "train", tmp_path)  # nothing tells how large it is
+    base = shutil.copytree(RECIPES / "tiny-base", tmp_path / "base")
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    vast = config | {"num_hidden_layers": 100_000, "layer_types": None}
+    (base / "config.json").write_text(json.dumps(vast), "utf-8")
+    check_stage(recipe, GAME, "train", tmp_path)  # it is another's
+    manifest = json.loads((base / "artifact.json").read_text("utf-8"))
+    manifest["report"] = {"source": "somebody/vast@main"}
+    (base / "artifact.json").write_text(json.dumps(manifest), "utf-8")
+    with pytest.raises(PlanError, match=r"recipe qwen2\.5-0\.5b: train takes \S+ GB of memory"):
+        check_stage(recipe, GAME, "train", tmp_path)
+
+
+def test_before_a_fetch_all_that_follows_it_is_checked(tmp_path: Path) -> None:
+    recipe = load_recipe("tiny")
+    shape = shape_of(recipe)
+    assert shape is not None
+    check_fetch(recipe, GAME, shape, ["train", "convert"], tmp_path, 10**6)
+    with pytest.raises(PlanError, match=r"recipe tiny: its files take 1e\+06 GB of disk, \S+ are there; `poem-build"):
+        check_fetch(recipe, GAME, shape, ["train"], tmp_path, 10**15)
+    vast = shape.model_copy(update={"layers": 100_000})
+    with pytest.raises(PlanError, match="recipe tiny: train takes"):
+        check_fetch(recipe, GAME, vast, ["train", "convert"], tmp_path, 0)
+    unsloth = changed(recipe, "train", method="unsloth")
+    check_fetch(unsloth, GAME, shape, ["convert"], tmp_path, 0)  # where an adapter is given nothing is trained
+    if machine_here(tmp_path).vram is None:
+        with pytest.raises(PlanError, match=r"recipe tiny: train\.method: unsloth needs an NVIDIA GPU"):
+            check_fetch(unsloth, GAME, shape, ["train"], tmp_path, 0)
 
 
 def test_time_and_money_follow_from_the_list() -> None:

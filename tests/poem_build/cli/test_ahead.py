@@ -1,0 +1,243 @@
+"""What a model of the hub is refused for before a byte of its weights is fetched, and what its small files plan."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from poem_build.recipe.schema import RECIPES
+from support.hub_stand_in import Hub, commit_of, serving
+
+MODEL = "somebody/small"
+SCRIPT = """
+import json, sys
+from click.testing import CliRunner
+from poem_build.cli.main import cli
+for arguments in json.load(sys.stdin):
+    done = CliRunner().invoke(cli, arguments)
+    print(json.dumps([done.exit_code, done.stdout, done.stderr]))
+"""
+"""In a process of its own, since the hub's client reads its address when it is imported, and one for many commands."""
+ROOMY = ["--vram", "1000", "--ram", "2000", "--disk", "500"]
+
+
+def _config(folder: Path, **change: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
+
+
+def _own_code(folder: Path) -> None:
+    _config(folder, model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"})
+
+
+def _large(folder: Path) -> None:
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(2 * 10**12)  # of which the disk holds no more than before
+
+
+def _renamed(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "model.safetensors").rename(folder / name)
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
+    "own-code": (
+        _own_code,
+        [],
+        "Error: base {}/config.json: auto_map: its architecture lives in code of its own; not ",
+    ),
+    "unknown": (
+        lambda folder: _config(folder, architectures=["BertModel"]),
+        [],
+        "Error: base {}: BertModel: is no causal language model that transformers knows; give a base that writes on",
+    ),
+    "quantized": (
+        lambda folder: _config(folder, quantization_config={"quant_method": "awq"}),
+        [],
+        "Error: base {}/config.json: quantization_config: the weights are quantized (awq); give the base as it was ",
+    ),
+    "no-config": (
+        lambda folder: (folder / "config.json").unlink(),
+        [],
+        "Error: base {}/config.json: does not tell the model's shape: ",
+    ),
+    "no-tokenizer": (
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        [],
+        "Error: base {}: cannot be loaded: ",
+    ),
+    "another-family": (
+        lambda folder: None,
+        ["--recipe", "gemma-3-270m"],
+        "Error: base {}: base.family: gemma ends a turn with <end_of_turn>, which is no token here; families whose ",
+    ),
+    "vast": (
+        lambda folder: _config(folder, num_hidden_layers=100_000, layer_types=None),
+        [],
+        "Error: recipe tiny: train takes ",
+    ),
+    "large": (_large, [], "Error: recipe tiny: its files take 2e+03 GB of disk, "),
+    "gguf": (
+        _renamed("model-Q4_K_M.gguf"),
+        [],
+        "Error: base {}: its weights are GGUF alone; fetch one, `hf download somebody/small model-Q4_K_M.gguf` say, ",
+    ),
+    "pickle": (
+        _renamed("consolidated.00.pth"),
+        [],
+        "Error: base {}: of weights it has consolidated.00.pth alone, which transformers takes for no model; give a ",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Asked:
+    """The hub, and what commands said of it."""
+
+    hub: Hub
+    out: Path
+
+    def all(self, *commands: list[str]) -> list[Done]:
+        """The commands one after another, in one process."""
+        told = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.out / "home"), "HF_TOKEN": ""}
+        wanted = json.dumps([[*one, "--out", str(self.out / "out")] for one in commands])
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], input=wanted, capture_output=True, text=True, env=os.environ | told
+        )
+        assert done.returncode == 0, done.stderr
+        return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
+
+    @property
+    def main(self) -> tuple[str, Path]:
+        """The branch's commit and its files."""
+        commit = self.hub.revisions["main"]
+        return commit, self.hub.commits[commit]
+
+    @property
+    def files(self) -> list[str]:
+        """What the hub was asked for, each file as often as it was sent."""
+        return [name for name, _ in self.hub.asked]
+
+
+def _model(folder: Path, spoil: Callable[[Path], object] = lambda _: None) -> Path:
+    shutil.copytree(RECIPES / "tiny-base", folder, ignore=shutil.ignore_patterns("artifact.json"))
+    spoil(folder)
+    return folder
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[Asked]:
+    """A hub with one good model on `main`, whose card names its licence."""
+    folder, commit = _model(tmp_path / "there"), commit_of("main")
+    (folder / "README.md").write_text("---\nlicense: llama3.1\n---\n", "utf-8")
+    with serving(Hub(MODEL, {commit: folder}, {"main": commit})) as hub:
+        yield Asked(hub, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+    """What `base` says of each spoilt model, each a revision of one; no weights of any were asked for."""
+    home = tmp_path_factory.mktemp("spoilt")
+    folders = {commit_of(name): _model(home / name, spoil) for name, (spoil, *_) in REFUSED.items()}
+    with serving(Hub(MODEL, folders, {name: commit_of(name) for name in REFUSED})) as hub:
+        asked = Asked(hub, home)
+        commands = [["base", "--base", f"{MODEL}@{name}", *more] for name, (_, more, _) in REFUSED.items()]
+        found = dict(zip(REFUSED, asked.all(*commands), strict=True))
+        assert "config.json" in asked.files
+        assert [name for name in asked.files if name.endswith((".safetensors", ".gguf", ".pth"))] == []
+    assert list((home / "out").glob(".base*")) == []  # it may be mended tomorrow
+    return found
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_the_chain_cannot_take_is_refused_before_its_weights(name: str, refused: dict[str, Done]) -> None:
+    done = refused[name]
+    assert (done.code, done.err.count("\n")) == (1, 1), done
+    assert done.err.startswith(REFUSED[name][2].format(f"{MODEL}@{name}"))
+    if name in ("vast", "large"):
+        assert done.err.endswith(" are there; `poem-build plan` names the nearest that fits\n")
+
+
+def test_a_model_is_tried_and_planned_by_its_small_files(asked: Asked) -> None:
+    base, plan = ["--base", MODEL], ["plan", "--base", MODEL, *ROOMY]
+    tried, as_json, planned, plan_as_json = asked.all(
+        ["preflight", *base], ["preflight", *base, "--json"], plan, [*plan, "--json"]
+    )
+    commit, folder = asked.main
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    told = f"nothing speaks against commit {commit}; `poem-build run` fetches its {size / 1e9:.3g} GB"
+    assert (tried.out, tried.err) == (f"preflight: {MODEL}@main: {told}\n", "")
+    assert json.loads(as_json.out) == {"stage": "preflight", "base": f"{MODEL}@main", "commit": commit, "bytes": size}
+    assert (planned.code, "; download 0.00994 GB, disk 0.0469 GB. " in planned.out) == (0, True)
+    found = json.loads(plan_as_json.out)
+    assert (found["parameters"], found["download_bytes"]) == (4_718_592, size)
+    assert found["licences"][0]["terms"] == "Llama 3.1 Community License"
+    assert "model.safetensors" not in asked.files
+    assert not (asked.out / "out").exists()
+
+
+def test_what_has_come_is_not_asked_for_again(asked: Asked) -> None:
+    fetched, planned, kept = asked.all(
+        ["base", "--base", MODEL, "--json"], ["plan", "--base", MODEL, *ROOMY, "--json"], ["base", "--base", MODEL]
+    )
+    assert json.loads(fetched.out)["report"]["commit"] == asked.main[0]
+    assert json.loads(planned.out)["parameters"] == 4_718_592
+    assert kept.out.startswith("base: kept: ")
+    assert sorted(asked.files) == sorted(path.name for path in asked.main[1].iterdir())
+
+
+def test_a_fetch_that_broke_is_looked_at_again_and_goes_on_at_its_commit(asked: Asked) -> None:
+    """Though the branch has moved on, to what is refused."""
+    (old, folder), new = asked.main, commit_of("new")
+    asked.hub.commits[new] = _model(asked.out / "new", _own_code)
+    asked.hub.breaks_after = (folder / "tokenizer.json").stat().st_size + 1
+    (broken,) = asked.all(["base", "--base", MODEL])
+    assert "run it again, it goes on where it stopped" in broken.err
+    asked.hub.down, asked.hub.breaks_after, asked.hub.revisions["main"] = False, None, new
+    asked.hub.asked.clear()
+    (whole,) = asked.all(["base", "--base", MODEL, "--json"])
+    assert json.loads(whole.out)["report"]["commit"] == old
+    assert asked.files == ["model.safetensors"]
+
+
+def test_texts_that_llama_cpp_splits_otherwise_are_told_before_the_weights(asked: Asked, tmp_path: Path) -> None:
+    recipe = tmp_path / "split.toml"
+    text = (RECIPES / "tiny.toml").read_text("utf-8")
+    recipe.write_text(text.replace("[base]\n", '[base]\npre_tokenizer = "gpt-2"\n'), "utf-8")
+    (done,) = asked.all(["base", "--recipe", str(recipe), "--base", MODEL])
+    assert done.code == 1
+    assert done.err.startswith("Error: base.pre_tokenizer: ")
+    assert "model.safetensors" not in asked.files
+
+
+def test_weights_that_are_pickled_are_taken_and_it_is_said(asked: Asked) -> None:
+    _renamed("pytorch_model.bin")(asked.main[1])
+    (done,) = asked.all(["base", "--base", MODEL])
+    told = "pytorch_model.bin is no safetensors: it is taken, but a merge has the whole model in memory"
+    assert (done.code, done.err) == (0, f"Warning: base {MODEL}@main: {told}\n")
+
+
+def test_a_licence_that_is_to_be_accepted_is_told_before_anything_comes(tmp_path: Path) -> None:
+    commit = commit_of("main")
+    with serving(Hub("gated/model", {commit: _model(tmp_path / "there")}, {"main": commit})) as hub:
+        asked = Asked(hub, tmp_path)
+        done = asked.all(*([name, "--base", "gated/model"] for name in ("preflight", "plan", "base")))
+    for one in done:
+        assert (one.code, one.err.count("\n")) == (1, 1)
+        assert one.err.startswith("Error: base gated/model@main: cannot be fetched from ")
+        assert "accept the licence there and log in with `hf auth login`" in one.err
+    assert asked.files == []
