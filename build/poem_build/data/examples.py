@@ -98,19 +98,20 @@ def example_of(chats: Sequence[Placed], game: Game, pairs: Mapping[str, Pair]) -
     stages: Stages = 2 if _outlines(first) else 1
     if len(chats) != stages:
         raise DatasetError(f"{where}: messages: an outline without its poem on the next line; drop it")
-    hand, candidates = _hand(first[1]["content"], pairs, where)
+    hand, candidates = _hand(first, pairs, where)
+    answered = f"{last_where}: messages.{len(last) - 1}.content"
     try:
-        answer = decode(last[2]["content"])
+        answer = decode(last[-1]["content"])
     except ValueError as error:
-        raise DatasetError(f"{last_where}: messages.2.content: {error}; it must be the answer's JSON") from error
+        raise DatasetError(f"{answered}: {error}; it must be the answer's JSON") from error
     if broken := check(answer, hand, candidates):
-        raise DatasetError(f"{last_where}: messages.2.content: {broken[0]}; correct the answer or drop the line")
+        raise DatasetError(f"{answered}: {broken[0]}; correct the answer or drop the line")
     example = Example(hand, candidates, answer, stages)
     asked = [example.prompt(game)]
     if stages == 2:
         asked.append(replace(example, outline=_outline(first, answer, where)).prompt(game))
     for (place, chat), prompt in zip(chats, asked, strict=True):
-        if chat[:2] != prompt.messages():
+        if chat[:-1] != prompt.messages()[-len(chat[:-1]) :]:
             version = game.prompt_in(stages)
             raise DatasetError(f"{place}: messages: not the prompt of version {version}; make the data set again")
     return example
@@ -123,27 +124,30 @@ def _chat(prompt: Prompt, answer: str) -> Messages:
 def _outlines(chat: Messages) -> bool:
     """Whether the chat ends with an outline."""
     try:
-        decode_outline(chat[2]["content"])
+        decode_outline(chat[-1]["content"])
     except ValueError:
         return False
     return True
 
 
 def _outline(chat: Messages, answer: Answer, where: str) -> Outline:
-    outline = decode_outline(chat[2]["content"])
+    outline = decode_outline(chat[-1]["content"])
     if outline.title != answer.title:
-        raise DatasetError(f"{where}: messages.2.content: {outline.title!r} is not its poem's title; drop both lines")
+        raise DatasetError(
+            f"{where}: messages.{len(chat) - 1}.content: {outline.title!r} is not its poem's title; drop both lines"
+        )
     return outline
 
 
-def _hand(user: str, known: Mapping[str, Pair], where: str) -> tuple[Hand, tuple[str, ...]]:
-    entries = [text.split(". ", 1)[-1] for text in user.partition(_ANSWER)[0].split("\n")]
+def _hand(chat: Messages, known: Mapping[str, Pair], where: str) -> tuple[Hand, tuple[str, ...]]:
+    asked = f"{where}: messages.{len(chat) - 2}.content"
+    entries = [text.split(". ", 1)[-1] for text in chat[-2]["content"].partition(_ANSWER)[0].split("\n")]
     pairs = entries[1 : PAIRS + 1]
     unknown = [text for text in pairs if text not in known]
     if unknown or len(entries) != PAIRS + CANDIDATES + 2:
         told = f"{unknown[0]!r} is no pair of the deck" if unknown else f"{len(entries)} lines"
-        raise DatasetError(f"{where}: messages.1.content: {told}; make the data set again with this deck")
+        raise DatasetError(f"{asked}: {told}; make the data set again with this deck")
     try:
         return Hand(tuple(known[text] for text in pairs)), tuple(entries[PAIRS + 2 :])
     except HandError as error:
-        raise DatasetError(f"{where}: messages.1.content: {error}; drop the line") from error
+        raise DatasetError(f"{asked}: {error}; drop the line") from error

@@ -1,6 +1,7 @@
 """Chats ⇄ the five shapes in which trainers and tuning services want them.
 
-Each shape says the same three things, so what is written in one and read again is the same chat.
+Each shape says the same things, so what is written in one and read again is the same chat. What the system says may be
+missing in any of them; an Alpaca instruction without an input is then the user's.
 """
 
 import json
@@ -46,7 +47,7 @@ def read_any(path: Path) -> Chats:
         try:
             chats.append((n, _checked(_READ[shape](entry))))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            broken.append((n, f"no {shape} chat of {', '.join(ROLES)}: {error!r}"))
+            broken.append((n, f"no {shape} chat of [system,] user, assistant: {error!r}"))
     return Chats(shape, chats, sorted(broken))
 
 
@@ -92,7 +93,7 @@ def _shape(entry: Any) -> Shape | None:
 
 def _checked(messages: Iterable[tuple[str, Any]]) -> Messages:
     found = list(messages)
-    if [role for role, _ in found] != ROLES:
+    if [role for role, _ in found] not in (ROLES, ROLES[1:]):
         raise ValueError(f"roles are {', '.join(role for role, _ in found)}")
     if empty := [role for role, text in found if not isinstance(text, str) or not text.strip()]:
         raise ValueError(f"{empty[0]} is empty")
@@ -109,22 +110,32 @@ def _gemini_text(content: Mapping[str, Any]) -> str:
 
 def _from_gemini(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
     turns = [(_of(_PARTIES)[one["role"]], _gemini_text(one)) for one in entry["contents"]]
-    return [("system", _gemini_text(entry["systemInstruction"])), *turns]
+    told = entry.get("systemInstruction")
+    return [("system", _gemini_text(told)), *turns] if told else turns
 
 
 def _to_gemini(messages: Messages) -> dict[str, Any]:
-    system, *turns = messages
-    return {
-        "systemInstruction": {"role": "system", "parts": [{"text": system["content"]}]},
-        "contents": [{"role": _PARTIES[one["role"]], "parts": [{"text": one["content"]}]} for one in turns],
-    }
+    *system, user, assistant = messages
+    told = [{"role": "system", "parts": [{"text": one["content"]}]} for one in system]
+    turns = [{"role": _PARTIES[one["role"]], "parts": [{"text": one["content"]}]} for one in (user, assistant)]
+    return ({"systemInstruction": told[0]} if told else {}) | {"contents": turns}
+
+
+def _from_alpaca(entry: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    asked = [text for text in (entry["instruction"], entry.get("input")) if text]
+    return list(zip(ROLES[-1 - len(asked) :], (*asked, entry["output"]), strict=True))
+
+
+def _to_alpaca(messages: Messages) -> dict[str, Any]:
+    *asked, answer = (one["content"] for one in messages)
+    return dict(zip(("instruction", "input"), [*asked, ""], strict=False)) | {"output": answer}
 
 
 _READ: Mapping[Shape, Callable[[Any], list[tuple[str, Any]]]] = {
     "chatml": lambda entry: [(one["role"], one["content"]) for one in entry["messages"]],
     "openai": lambda entry: [(one["role"], one["content"]) for one in entry["messages"]],
     "sharegpt": lambda entry: [(_of(_SPEAKERS)[one["from"]], one["value"]) for one in entry["conversations"]],
-    "alpaca": lambda entry: list(zip(ROLES, (entry["instruction"], entry["input"], entry["output"]), strict=True)),
+    "alpaca": _from_alpaca,
     "gemini": _from_gemini,
 }
 _WRITE: Mapping[Shape, Callable[[Messages], dict[str, Any]]] = {
@@ -133,8 +144,6 @@ _WRITE: Mapping[Shape, Callable[[Messages], dict[str, Any]]] = {
     "sharegpt": lambda messages: {
         "conversations": [{"from": _SPEAKERS[one["role"]], "value": one["content"]} for one in messages]
     },
-    "alpaca": lambda messages: dict(
-        zip(("instruction", "input", "output"), (one["content"] for one in messages), strict=True)
-    ),
+    "alpaca": _to_alpaca,
     "gemini": _to_gemini,
 }

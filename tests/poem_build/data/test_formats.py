@@ -14,6 +14,12 @@ from poem_build.errors import DatasetError
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1).filter(lambda text: text.strip())
 CHATS = [[{"role": role, "content": f'{role} {n} 「引用」 "\\ \n二行目'} for role in ROLES] for n in range(12)]
+BARE = [chat[1:] for chat in CHATS]
+"""Without a system message."""
+
+
+def _turns(*texts: str) -> list[dict[str, Any]]:
+    return [{"role": role, "parts": [{"text": text}]} for role, text in zip(("user", "model"), texts, strict=True)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -24,6 +30,33 @@ def test_what_is_written_is_read_again(tmp_path: Path, shape: Shape) -> None:
     assert [chat for _, chat in read.chats] == CHATS
     assert read.broken == []
     assert read.shape == {"openai": "chatml"}.get(shape, shape)  # OpenAI's is the same shape
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_system_message_may_be_missing_in_any_shape(tmp_path: Path, shape: Shape) -> None:
+    path = tmp_path / "file"
+    write_as(path, BARE, shape)
+    read = read_any(path)
+    assert ([chat for _, chat in read.chats], read.broken) == (BARE, [])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"instruction": "u", "output": "a"},  # as Alpaca's own set has a task without an input
+        {"instruction": "u", "input": "", "output": "a"},
+        {"instruction": "", "input": "u", "output": "a"},
+        {"systemInstruction": None, "contents": _turns("u", "a")},
+        {"contents": _turns("u", "a")},
+        {"conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]},
+    ],
+)
+def test_others_leave_the_system_message_out_like_this(tmp_path: Path, entry: dict[str, Any]) -> None:
+    path = tmp_path / "file.jsonl"
+    path.write_text(json.dumps(entry) + "\n", "utf-8")
+    read = read_any(path)
+    assert read.broken == []
+    assert read.chats == [(1, [{"role": role, "content": role[0]} for role in ROLES[1:]])]
 
 
 @given(st.lists(TEXT, min_size=3, max_size=3), st.sampled_from(SHAPES))
