@@ -50,7 +50,7 @@ def check_command(
         if report:
             write_report(report, found)
         _print_check(told, report, as_json)
-    if found.problems:
+    if any(one.fails for one in found.problems):
         raise click.exceptions.Exit(1)
 
 
@@ -58,8 +58,8 @@ def _print_check(told: dict[str, Any], report: Path | None, as_json: bool) -> No
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
         return
-    for one in told["problems"][:_SHOWN]:
-        click.echo(f"{one['where']}: {one['kind']}: {one['what']}")
+    for one in sorted(told["problems"], key=lambda one: not one["fails"])[:_SHOWN]:
+        click.echo(f"{'' if one['fails'] else 'Warning: '}{one['where']}: {one['kind']}: {one['what']}")
     for path, one in told["files"].items():
         click.echo(f"{path}: {one['shape']}, {one['chats']} chats, about {one['tokens_about']:,} tokens")
     variety = told["variety"]

@@ -25,6 +25,8 @@ from poem_build.store.digest import sha256
 from poem_build.store.stage import Job, Stage, sections
 from poem_build.teacher.composer import READS, Composer
 
+FILE = "dataset.json"
+"""What is told of the splits, beside them."""
 _HANDS_PER_EXAMPLE = 20
 """As many hands are tried for an example on average before the teacher is taken to have nothing to say."""
 
@@ -90,7 +92,7 @@ def run(job: Job) -> DatasetReport:
     files = {split: sha256(job.folder / f"{split}.jsonl") for split in SPLITS}
     content = origin.model_dump(include={"game", "game_digest", "prompt_version"}) | report.model_dump()
     text = json.dumps(content | {"files": files}, ensure_ascii=False, indent=1)
-    (job.folder / "dataset.json").write_text(text + "\n", "utf-8")
+    (job.folder / FILE).write_text(text + "\n", "utf-8")
     return report
 
 

@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -11,9 +12,10 @@ from click.testing import CliRunner, Result
 from poem.game import builtin_game
 from poem.hand import Answer, draw_candidates
 from poem_build.cli.main import cli
+from poem_build.data.chats import ROLES, read_chats, write_chats
 from poem_build.data.checks import check_files
 from poem_build.data.examples import Example, write_examples
-from poem_build.data.hands import hands
+from poem_build.data.hands import candidates_with, hands, split_of
 from poem_build.data.near import Near
 from poem_build.data.personal import personal
 from poem_build.report.dataset_page import write_report
@@ -112,13 +114,71 @@ def test_a_data_set_without_a_line_that_can_be_read_has_a_page_too(tmp_path: Pat
     assert page.count("<svg") == 1  # the problems
 
 
-def test_personal_data_in_an_answer_is_found(files: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(("place", "role"), list(enumerate(ROLES)))
+def test_personal_data_in_any_message_is_found(files: tuple[Path, Path], place: int, role: str) -> None:
     train, _ = files
     lines = train.read_text("utf-8").splitlines()
     chat = json.loads(lines[0])
-    chat["messages"][2]["content"] = chat["messages"][2]["content"].replace("。", "。電話は03-1234-5678。", 1)
+    chat["messages"][place]["content"] = chat["messages"][place]["content"].replace("。", "。電話は03-1234-5678。", 1)
     train.write_text("\n".join([json.dumps(chat, ensure_ascii=False), *lines[1:]]) + "\n", "utf-8")
+    found = [(one.where, one.what) for one in check_files([train], GAME).problems if one.kind == "personal data"]
+    assert found == [(f"{train}: line 1", f"telephone number 03-1234-5678 ({role})")]
     assert _kinds(train) == {"personal data": 1, "rules": 1}
+
+
+def test_a_system_message_may_be_missing(files: tuple[Path, Path]) -> None:
+    train, _ = files
+    chats = [chat[1:] for chat in read_chats(train)]
+    write_chats(train, chats)
+    assert _kinds(train) == {}
+    chats[3][1]["content"] = chats[3][1]["content"].replace("。", "です。", 1)
+    chats[4][0]["content"] += "\n急いで。"
+    write_chats(train, chats)
+    assert [(one.kind, one.where, one.what.split(": ")[0]) for one in check_files([train], GAME).problems] == [
+        ("rules", f"{train}: line 4", "messages.1.content"),
+        ("rules", f"{train}: line 5", "messages.0.content"),
+    ]
+
+
+def test_what_stands_twice_in_a_stranger_s_file_is_a_warning_with_its_lines(files: tuple[Path, Path]) -> None:
+    train, _ = files
+    one, two, *others = _examples(6)
+    again = replace(two, candidates=two.candidates[::-1])
+    write_examples(train, GAME, [one, two, *others, one, again, *[one] * 5])
+    done = CliRunner().invoke(cli, ["dataset", "check", str(train)])
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[:2] == [
+        f"Warning: {train}: line 1: duplicate: the same conversation 7 times, on lines 1, 7, 9, 10, 11 and 2 more",
+        f"Warning: {train}: line 2: duplicate: the same answer 2 times, on lines 2, 8",
+    ]
+    assert done.output.splitlines()[-1] == "2 duplicate"
+
+
+def test_poems_by_hand_come_as_often_as_the_data_set_says(tmp_path: Path) -> None:
+    by_hand = [poem for poem in GAME.poems if not poem.held_out and split_of(poem.hand) == "train"][:3]
+    rng = Random(1)
+    twice = [
+        Example(one.hand, candidates_with(one.answer.title, GAME.deck, rng), one.answer) for one in [*by_hand, *by_hand]
+    ]
+    composed = _examples(4)
+    train, about = tmp_path / "train.jsonl", tmp_path / "dataset.json"
+    write_examples(train, GAME, [*composed, *twice])
+    about.write_text('{"handwritten": 6}', "utf-8")
+    assert _kinds(train) == {}
+    write_examples(train, GAME, [*composed, *twice, twice[0]])  # once more than is told
+    assert _kinds(train) == {"duplicate": 1}
+    write_examples(train, GAME, [*composed, composed[0], *twice])
+    assert _kinds(train) == {"duplicate": 1}
+    done = CliRunner().invoke(cli, ["dataset", "check", str(train)])
+    assert (done.exit_code, done.output.splitlines()[0]) == (
+        1,
+        f"{train}: line 1: duplicate: the same conversation 2 times, on lines 1, 5",
+    )
+    about.unlink()
+    assert {(one.kind, one.fails) for one in check_files([train], GAME).problems} == {("duplicate", False)}
+    assert _kinds(train) == {"duplicate": 4}
+    (tmp_path / "teacher.json").write_text("{}", "utf-8")  # a teacher repeats nothing
+    assert {one.fails for one in check_files([train], GAME).problems} == {True}
 
 
 @pytest.mark.parametrize(
