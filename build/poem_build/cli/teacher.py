@@ -21,7 +21,7 @@ from poem_build.cli.options import (
     one_line_errors,
     recipe_options,
 )
-from poem_build.data import lessons
+from poem_build.data import lessons, wordbook
 from poem_build.data.checks import check_files, counted
 from poem_build.data.course import Course, together
 from poem_build.data.exchange import Files, Format, write_asks
@@ -29,16 +29,17 @@ from poem_build.data.hands import SPLITS
 from poem_build.data.lessons import Taught
 from poem_build.data.phases import PHASES, Estimate, check_gate, estimate, phase_of, sample_usage, table_of
 from poem_build.data.sampler import check_quotas, told
-from poem_build.data.wordbook import Laid, teach_words
-from poem_build.data.words import MAX_TOKENS, Words, expected_words
+from poem_build.data.wordbook import Laid
+from poem_build.data.words import MAX_TOKENS, expected_words
 from poem_build.engine.ollama import address
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import TeacherName, Teaching
 from poem_build.report import costs_table
 from poem_build.report.dataset_page import PAGE, write_report
+from poem_build.teacher.asking import Ahead
 from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.money import FREE, PRICES, Price, Prices, load_prices, price_of
-from poem_build.teacher.protocol import Teacher
+from poem_build.teacher.protocol import Teacher, Usage
 
 ROOM = "teacher"
 """Among the artifacts."""
@@ -77,20 +78,32 @@ class _Work:
     batch: bool = False
 
     def plan(self) -> str:
-        """What it would take: all phases for poems, one line otherwise."""
+        """What it would take, less what is answered, and all phases of poems. Raises what journals and deck refuse."""
         spec, prices, price = self.terms
-        who = f"{spec.name}{' ' + spec.model if spec.name != 'composer' else ''}, if nothing is asked twice"
+        lines = [f"{spec.name}{' ' + spec.model if spec.name != 'composer' else ''}, if nothing is asked twice"]
+        if self.what == "poems":
+            lines.append(table_of(self._one(), price, prices, spec.per_minute, batch=self.batch))
+        row, ahead = self._ahead()
+        now = [
+            row.told(prices.yen_per_dollar, batch=self.batch, free=price is FREE) if row.hands else "nothing is asked"
+        ]
+        now += [f"{ahead.out:,} are out in a batch"] if ahead.out else []
+        now += [f"{ahead.taken:,} are answered and taken over"] if ahead.taken else []
+        return "\n".join([*lines, f"now: {'; '.join(now)}"])
+
+    def _ahead(self) -> tuple[Estimate, Ahead]:
+        spec, _, price = self.terms
+        course = self.course(Files(spec.name, spec.model), None)
         if self.what == "words":
-            asks = Words(self.chosen.game).asks()
-            usage = expected_words(asks, spec, price, batch=self.batch)
-            row = Estimate(len(asks), usage, price.of(usage, batch=self.batch), len(asks) * 60 / spec.per_minute)
-            return f"{who}\n{row.told(prices.yen_per_dollar, batch=self.batch, free=price is FREE)}"
-        one = sample_usage(self.chosen.game, spec, price, batch=self.batch)
-        row = estimate(self.hands, one, price, spec.per_minute, batch=self.batch)
-        now = f"now: {row.told(prices.yen_per_dollar, batch=self.batch, free=price is FREE)}"
-        if self.what == "table":
-            return f"{who}\n{now}"
-        return f"{who}\n{table_of(one, price, prices, spec.per_minute, batch=self.batch)}\n{now}"
+            asks, ahead = wordbook.ahead(course)
+            usage, seconds = expected_words(asks, spec, price, batch=self.batch), len(asks) * 60 / spec.per_minute
+            return Estimate(len(asks), usage, price.of(usage, batch=self.batch), seconds), ahead
+        ahead = lessons.ahead(course, self.what, self.hands)
+        return estimate(ahead.asks, self._one(), price, spec.per_minute, batch=self.batch), ahead
+
+    def _one(self) -> Usage:
+        spec, _, price = self.terms
+        return sample_usage(self.chosen.game, spec, price, batch=self.batch)
 
     def gate(self, *, force: bool) -> dict[str, Any]:
         """What is to be recorded of the gate before the phase. Raises `GateError`."""
@@ -129,7 +142,7 @@ def run_command(
     teacher = teacher_of(work.terms[0], work.terms[2], chosen.game, address(host), os.environ)
     course = work.course(teacher, max_cost)
     if work.what == "words":
-        _print_words(_done(teach_words(course), teacher), course, as_json)
+        _print_words(_done(wordbook.teach_words(course), teacher), course, as_json)
     elif work.what == "poems":
         _print_poems(_done(lessons.teach_poems(course, work.hands, note), teacher), course, as_json)
     else:

@@ -20,7 +20,7 @@ from poem_build.recipe.teaching import Teaching
 from poem_build.store.digest import digest_of
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Asking, Settled, Terms, settle_all
-from poem_build.teacher.batch import settle_in_batches
+from poem_build.teacher.batch import settle_in_batches, still_out
 from poem_build.teacher.composer import Composer
 from poem_build.teacher.ending import orderly
 from poem_build.teacher.gemini import Gemini
@@ -65,9 +65,21 @@ class Course:
 
         The composer's begins anew each time: its answers cost nothing, and follow words that a person may have mended.
         """
+        return Journal.open(*self._named(what, prompt), anew=self._anew)
+
+    def look(self, what: str, prompt: str) -> Journal:
+        """The same as it stands, or as it would begin: nothing is made, and nothing can be written to it."""
+        path, about = self._named(what, prompt)
+        return Journal(path, about) if self._anew else Journal.look(path, about)
+
+    @property
+    def _anew(self) -> bool:
+        return self.teacher.name == Composer.name
+
+    def _named(self, what: str, prompt: str) -> tuple[Path, About]:
         name = re.sub(r"[^a-z0-9.]+", "-", f"{what}-{self.teacher.name}-{self.teacher.model}".lower()).strip("-")
         about = About(self.game.deck.digest, digest_of(prompt)[:12], self.teacher.name, self.teacher.model)
-        return Journal.open(self.room / f"{name}.jsonl", about, anew=isinstance(self.teacher, Composer))
+        return self.room / f"{name}.jsonl", about
 
     def asking(self, journal: Journal, read: Callable[[Ask, str], T], beside: Sequence[Journal] = ()) -> Asking[T]:
         """The teacher, to be asked with this journal.
@@ -83,6 +95,10 @@ class Course:
         pace = Pace(spec.per_minute if not isinstance(self.teacher, Composer) else 1e9)
         purse = Purse(self.most_usd, journal.spent_usd, self.prices.yen_per_dollar)
         return Asking(self.teacher, journal, purse, pace, terms, read, beside)
+
+    def still_out(self, journal: Journal) -> set[str]:
+        """The keys of the questions whose answers only have to be fetched."""
+        return still_out(journal) if self.batch else set()
 
     async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
         """As many answers as are wanted, or all, with a bar on a terminal."""

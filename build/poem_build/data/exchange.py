@@ -6,6 +6,7 @@ So a teacher is asked by whatever means somebody has, people with pencils among 
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +25,12 @@ from poem_build.teacher.protocol import Ask, FailedError, Said, Turn
 Format = Literal["gemini", "openai"]
 
 
+@dataclass(frozen=True)
 class Files:
-    """Answers that come as files: nobody is there to be asked."""
+    """Answers that come as files, or that only lie in somebody's journal: nobody is there to be asked."""
 
-    name, model = "files", ""
+    name: str = "files"
+    model: str = ""
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """Raises `TeacherError`."""

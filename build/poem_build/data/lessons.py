@@ -20,13 +20,17 @@ from poem_build.data.poems import instructions, poem_asks, read_poem, read_table
 from poem_build.data.sampler import Sampler, check_quotas, coverage
 from poem_build.data.taught import write_taught
 from poem_build.errors import TeacherError
+from poem_build.recipe.teaching import Quotas, Teaching
 from poem_build.store.folder import write_text
-from poem_build.teacher.asking import Settled
+from poem_build.teacher.asking import Ahead, Asking, Settled
 from poem_build.teacher.composer import Composer
+from poem_build.teacher.journal import Journal
 from poem_build.teacher.protocol import Ask, Play
 
 POEMS = "poems"
 """What questions for poems are called in the names of journals."""
+FOR_TABLE = "table"
+"""The same for a table's."""
 TABLE = "table.json"
 TABLE_KINDS = {"concentrated": 0.3, "balanced": 0.5, "extreme": 0.2}
 """Of the hands of a table made beforehand: 300, 500 and 200 of a thousand."""
@@ -53,6 +57,25 @@ def splits_of(course: Course, hands: int) -> dict[Split, tuple[Iterator[Ask], in
     return {split: (poem_asks(game, sampler.plays(split), spec.seed), size) for split, size in sizes(hands).items()}
 
 
+def ahead(course: Course, what: str, hands: int) -> Ahead:
+    """What would be asked now for so many poems, or for a table of them; nothing is asked or made.
+
+    Raises what the journals and the deck refuse.
+    """
+    journal = course.look(what, instructions(course.game))
+    if what == POEMS:
+        return _asking(course, journal).ahead(list(splits_of(course, hands).values()), course.still_out(journal))
+    asking = course.asking(journal, read_table_poem)
+    return asking.ahead([(_table_asks(course), hands)], course.still_out(journal))
+
+
+def _asking(course: Course, journal: Journal) -> Asking[Answer]:
+    """The teacher, to be asked for what neither it nor a file has answered."""
+    by_file = f"{POEMS}-{Files.name}"
+    imported = [other for other in journal.others(POEMS) if other.name == by_file]
+    return course.asking(journal, read_poem, [*imported, *journal.elsewhere(by_file)])
+
+
 async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Taught:
     """Have the poems of so many hands written, 8:1:1, and leave them as splits.
 
@@ -62,9 +85,7 @@ async def teach_poems(course: Course, hands: int, note: Mapping[str, Any]) -> Ta
     splits = splits_of(course, hands)
     with closing(course.journal(POEMS, instructions(course.game))) as journal:
         journal.note("begins", hands=hands, **note)
-        by_file = f"{POEMS}-{Files.name}"
-        imported = [other for other in journal.others(POEMS) if other.name == by_file]
-        asking = course.asking(journal, read_poem, [*imported, *journal.elsewhere(by_file)])
+        asking = _asking(course, journal)
         try:
             settled = await course.settle_groups(asking, splits)
         finally:
@@ -101,12 +122,10 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
 
 def unanswered(course: Course, asks: Sequence[Ask]) -> list[Ask]:
     """The questions that no journal in the room has a poem for; a composer's does not count."""
-    if not course.room.is_dir():
-        return list(asks)
-    with closing(course.journal(POEMS, instructions(course.game))) as journal:
-        others = [other for other in journal.others(POEMS) if other.about.teacher != Composer.name]
-        asking = course.asking(journal, read_poem, others)
-        return [ask for ask in asks if (known := asking.known(ask)) is None or known.answer is None]
+    journal = course.look(POEMS, instructions(course.game))
+    others = [other for other in journal.others(POEMS) if other.about.teacher != Composer.name]
+    asking = course.asking(journal, read_poem, others)
+    return [ask for ask in asks if (known := asking.known(ask)) is None or known.answer is None]
 
 
 def _leave(
@@ -156,19 +175,27 @@ def _examples_of(settled: list[Settled[Answer]]) -> list[Example]:
     ]
 
 
+def _table_asks(course: Course) -> Iterator[Ask]:
+    spec, deck = course.spec, course.game.deck
+    groups, _ = groups_of(deck, course.folder)
+    return poem_asks(course.game, Sampler(deck, groups, _table_quotas(spec), spec.seed, [None]).plays(), spec.seed)
+
+
+def _table_quotas(spec: Teaching) -> Quotas:
+    return spec.quotas.model_copy(update=TABLE_KINDS)
+
+
 async def teach_table(course: Course, hands: int) -> Taught:
     """Have the poems of a table written and leave them as `precomputed_poems.json` has them."""
-    game, spec = course.game, course.spec
-    quotas = spec.quotas.model_copy(update=TABLE_KINDS)
+    game, quotas = course.game, _table_quotas(course.spec)
     groups, guessed = groups_of(game.deck, course.folder)
-    with closing(course.journal("table", instructions(game))) as journal:
+    with closing(course.journal(FOR_TABLE, instructions(game))) as journal:
         asking = course.asking(journal, read_table_poem)
-        plays = Sampler(game.deck, groups, quotas, spec.seed, [None]).plays()
         try:
-            settled = await course.settle(asking, poem_asks(game, plays, spec.seed), hands, "table")
+            settled = await course.settle(asking, _table_asks(course), hands, FOR_TABLE)
         finally:
-            paid = course.close("table", journal)
-    course.put_aside("table", settled)
+            paid = course.close(FOR_TABLE, journal)
+    course.put_aside(FOR_TABLE, settled)
     written = [(one.ask.play, one.answer) for one in settled if one.ask.play and one.answer]
     entries = [Entry(play.hand, answer, course.teacher.name).as_json() for play, answer in written]
     write_text(course.room / TABLE, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")

@@ -56,7 +56,7 @@ def phase_of(hands: int) -> int:
 def estimate(hands: int, one: Usage, price: Price, per_minute: float, *, batch: bool = False) -> Estimate:
     """What the hands take if each is like that one and none is asked twice; what is cached is kept all the while."""
     seconds = hands * 60 / per_minute
-    stored = max(one.stored, one.cached * seconds / HOUR)
+    stored = max(one.stored, one.cached * seconds / HOUR) if hands else 0
     usage = Usage(one.prompt * hands, one.cached * hands, one.output * hands, stored)
     return Estimate(hands, usage, price.of(usage, batch=batch), seconds)
 

@@ -11,7 +11,10 @@ from poem_build.data.entries import add_entries
 from poem_build.data.values import VALUES
 from poem_build.data.words import Words, Written
 from poem_build.errors import TeacherError
+from poem_build.teacher.asking import Ahead, Asking
+from poem_build.teacher.journal import Journal
 from poem_build.teacher.money import ledger
+from poem_build.teacher.protocol import Ask
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,39 @@ class Laid:
     aside: int
     asked: int
     ledger: dict[str, Any]
+
+
+_WHAT = "words"
+"""What the questions are called in the names of journals."""
+
+
+def ahead(course: Course) -> tuple[list[Ask], Ahead]:
+    """The questions that would be asked now, and what becomes of all; nothing is asked or made.
+
+    Raises what the journals refuse.
+    """
+    words = Words(course.game)
+    asks = words.asks()
+    if not asks:
+        return [], Ahead(0, 0, 0)
+    journal = course.look(_WHAT, Words.prompts())
+    asking, out = _asking(course, journal, words, asks), course.still_out(journal)
+    known = [(ask, asking.known(ask)) for ask in asks]
+    unknown = [ask for ask, one in known if one is None]
+    new = [ask for ask in unknown if ask.key not in out]
+    return new, Ahead(
+        len(new), sum(one is not None and one.answer is not None for _, one in known), len(unknown) - len(new)
+    )
+
+
+def _asking(course: Course, journal: Journal, words: Words, asks: list[Ask]) -> Asking[Written]:
+    """The teacher, to be asked for what is unlike all that was taken before."""
+    for ask in asks:
+        story = journal.story(ask.key)
+        for said, verdict in zip(story.answers, story.verdicts, strict=True):
+            if not verdict:
+                words.accept(ask, said.text)
+    return course.asking(journal, words.read)
 
 
 async def teach_words(course: Course) -> Laid:
@@ -37,21 +73,16 @@ async def teach_words(course: Course) -> Laid:
     if not asks:  # whatever the journal was written for
         return Laid(wordings=0, titles=0, aside=0, asked=0, ledger=ledger((), 0.0, course.prices))
     taken: dict[str, Written] = {}
-    with closing(course.journal("words", Words.prompts())) as journal:
-        for ask in asks:
-            story = journal.story(ask.key)
-            for said, verdict in zip(story.answers, story.verdicts, strict=True):
-                if not verdict:
-                    words.accept(ask, said.text)
-        asking = course.asking(journal, words.read)
+    with closing(course.journal(_WHAT, Words.prompts())) as journal:
+        asking = _asking(course, journal, words, asks)
         try:
-            course.put_aside("words", await course.settle(asking, iter(asks), None, "words"))
+            course.put_aside(_WHAT, await course.settle(asking, iter(asks), None, _WHAT))
         finally:
             for ask in asks:
                 if (known := asking.known(ask)) and known.answer:
                     taken[ask.key] = known.answer
             lay_down(course.folder, course.game, list(taken.values()))
-            paid = course.close("words", journal)
+            paid = course.close(_WHAT, journal)
     return Laid(
         wordings=sum(len(one.wordings) for one in taken.values()),
         titles=sum(len(one.titles) for one in taken.values()),

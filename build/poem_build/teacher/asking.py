@@ -4,10 +4,10 @@ import asyncio
 import math
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from poem_build.errors import TeacherError
 from poem_build.teacher.journal import Journal
@@ -39,6 +39,14 @@ class Settled(Generic[T]):
     teacher: str = ""
     model: str = ""
     usd: float = 0.0
+
+
+class Ahead(NamedTuple):
+    """What becomes of questions: how many would be asked now, are answered, and are out in a batch."""
+
+    asks: int
+    taken: int
+    out: int
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,29 @@ class Asking(Generic[T]):
     def standing(self, ask: Ask) -> Settled[T]:
         """How the question stands, whether or not it is settled."""
         return self.known(ask) or self._unanswered(ask)
+
+    def ahead(self, groups: Sequence[tuple[Iterator[Ask], int]], out: Set[str] = frozenset()) -> Ahead:
+        """What would be asked for so many answers of each group, if none is asked twice; `out` are keys in a batch.
+
+        The groups are looked through side by side, and no further than there is something in the journals: to deal
+        5,000 hands takes a minute.
+        """
+        left = {*out, *(key for one in (self.journal, *self._beside) for key in one.with_answers)}
+        missing = [wanted for _, wanted in groups]
+        going, found = list(range(len(groups))), Counter[str]()
+        while left and (going := [n for n in going if missing[n]]):
+            n = max(going, key=lambda n: missing[n] / groups[n][1])
+            ask = next(groups[n][0], None)
+            if ask is None:
+                going.remove(n)
+                continue
+            left.discard(ask.key)
+            known = self.known(ask)
+            if known is not None and known.answer is None:
+                continue  # put aside, and replaced by the next
+            missing[n] -= 1
+            found["taken" if known else "out" if ask.key in out else "asks"] += 1
+        return Ahead(found["asks"] + sum(missing), found["taken"], found["out"])
 
     def _unanswered(self, ask: Ask) -> Settled[T]:
         turns = self.turns(ask)

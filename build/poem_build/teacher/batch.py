@@ -13,6 +13,7 @@ from poem_build.errors import TeacherError
 from poem_build.store.digest import digest_of
 from poem_build.teacher.asking import Asking, Settled
 from poem_build.teacher.gemini import Gemini
+from poem_build.teacher.journal import Journal
 from poem_build.teacher.protocol import Ask, LostError
 
 T = TypeVar("T")
@@ -52,6 +53,17 @@ async def settle_in_batches(
                 seen(one)
 
 
+def still_out(journal: Journal) -> set[str]:
+    """The keys of the questions that a batch has which was not fetched yet."""
+    keys = (key for note in _unfetched(journal) for key in note["keys"])
+    return {key for key in keys if journal.story(key).waiting_usd is not None}
+
+
+def _unfetched(journal: Journal) -> list[Mapping[str, Any]]:
+    fetched = {note["name"] for note in journal.notes if note["note"] == "fetched"}
+    return [note for note in journal.notes if note["note"] == "batch" and note["name"] not in fetched]
+
+
 async def _answer(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> None:
     """Have every question answered, or put aside."""
     by_key = {ask.key: ask for ask in asks}
@@ -80,9 +92,7 @@ async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> Non
 
 async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) -> None:
     """Follow and fetch every batch that the journal has and whose answers it has not."""
-    notes = asking.journal.notes
-    fetched = {note["name"] for note in notes if note["note"] == "fetched"}
-    for note in [note for note in notes if note["note"] == "batch" and note["name"] not in fetched]:
+    for note in _unfetched(asking.journal):
         if all(asking.journal.story(key).waiting_usd is None for key in note["keys"]):  # a death came before this
             asking.journal.note("fetched", name=note["name"], answers=0)
             continue

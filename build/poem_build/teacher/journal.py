@@ -89,6 +89,19 @@ class Journal:
             raise
         return journal
 
+    @classmethod
+    def look(cls, path: Path, about: About) -> Self:
+        """The journal at that path as it stands, empty where none is; nothing can be written to it.
+
+        Raises `TeacherError` for a journal of something else, or a damaged one.
+        """
+        journal = cls(path, about)
+        if not path.is_file():
+            return journal
+        there = journal._standing(path)
+        journal._refuse_other(there.about.as_json())
+        return there
+
     def others(self, what: str) -> Iterator[Self]:
         """The journals of that kind beside this one, other teachers', as they stand; nothing can be written to them.
 
@@ -124,6 +137,11 @@ class Journal:
     def name(self) -> str:
         """The file's, without its end: what is asked for, and who is asked."""
         return self._path.stem
+
+    @property
+    def with_answers(self) -> set[str]:
+        """The keys of the questions that have answers, good ones or not."""
+        return {key for key, story in self._stories.items() if story.answers}
 
     @property
     def in_doubt_usd(self) -> float:
@@ -205,14 +223,19 @@ class Journal:
         first = next(lines, None)
         if first is None:
             self._append(self.about.as_json())
-        elif first != self.about.as_json():
-            other = next(key for key, value in self.about.as_json().items() if first.get(key) != value)
+        else:
+            self._refuse_other(first)
+        for entry in lines:
+            self._take(entry)
+
+    def _refuse_other(self, first: Mapping[str, Any]) -> None:
+        """Raises `TeacherError` for the first line of a journal of something else."""
+        other = next((key for key, value in self.about.as_json().items() if first.get(key) != value), None)
+        if other:
             raise TeacherError(
                 f"{self._path}: was written for another {other} ({first.get(other)!r}); "
                 "give another --out, or move it away"
             )
-        for entry in lines:
-            self._take(entry)
 
     def _lines(self, content: bytes) -> Iterator[dict[str, Any]]:
         for n, line in enumerate(content.splitlines(), 1):

@@ -57,6 +57,32 @@ def test_a_dry_run_says_what_it_takes_and_asks_nothing(gemini: GeminiStandIn, fa
     assert gemini.asked == []
 
 
+def test_what_is_answered_already_is_taken_over_and_not_reckoned_again(
+    gemini: GeminiStandIn, fast: Path, tmp_path: Path
+) -> None:
+    def now(room: Path, *options: Any) -> str:
+        done = _run("--recipe", fast, "--out", room, "--dry-run", *options)
+        assert done.exit_code == 0, done.output
+        return done.output.splitlines()[-1]
+
+    out, other = tmp_path / "artifacts" / "one", tmp_path / "artifacts" / "other"
+    fresh = now(out, "--hands", 10)
+    assert fresh.startswith("now:      10 asks ")
+    assert "taken over" not in fresh
+    for what in ("poems", "table"):
+        done = _run("--recipe", fast, "--out", out, "--what", what, "--hands", 10, **_environ(gemini))
+        assert done.exit_code == 0, done.output
+        assert fresh in done.stderr.splitlines()
+        before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        told = now(out, "--what", what, "--hands", 20)
+        assert told == f"{fresh}; 10 are answered and taken over"  # the ten that are missing take what ten take
+        assert now(other, "--what", what, "--hands", 20) == told
+        assert now(out, "--what", what, "--hands", 10) == "now: nothing is asked; 10 are answered and taken over"
+        assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert not other.exists()
+    assert now(out, "--hands", 10, "--teacher", "composer").endswith("out  $   0.0000  ¥      0.0")  # it begins anew
+
+
 def test_a_data_set_is_written_with_its_report_and_ledger_and_a_model_is_taught_by_it(
     gemini: GeminiStandIn, fast: Path, tmp_path: Path, recipe: Recipe
 ) -> None:

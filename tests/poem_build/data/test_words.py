@@ -138,6 +138,9 @@ def test_answers_are_taken_again_in_whatever_order_they_were_taken_first(folder:
         assert _run(folder, tmp_path / "out", server)["aside"] == 0
         assert len(server.asked) == len(set(server.asked)) + 1
         shutil.rmtree(folder / "sentences")
+        command = ["teacher", "run", "--what", "words", "--teacher", "gemini", "--game", str(folder), "--dry-run"]
+        told = CliRunner().invoke(cli, [*command, "--out", str(tmp_path / "out")]).output
+        assert told.splitlines()[-1] == f"now: nothing is asked; {len(set(server.asked))} are answered and taken over"
         assert _run(folder, tmp_path / "out", server)["asked"] == 0
 
 

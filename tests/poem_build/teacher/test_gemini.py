@@ -14,7 +14,8 @@ from poem.shape import encode
 from poem_build.data.course import Course
 from poem_build.data.poems import instructions, read_poem
 from poem_build.errors import TeacherError
-from poem_build.teacher.asking import Settled
+from poem_build.teacher.asking import Ahead, Settled
+from poem_build.teacher.batch import still_out
 from poem_build.teacher.protocol import Ask
 from support.course import course_of, some_asks
 from support.gemini_stand_in import KEY, Fault, GeminiStandIn
@@ -463,9 +464,39 @@ async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
     await asyncio.gather(dying, return_exceptions=True)
     assert len(gemini.batches) == 1
     gemini.batch_polls = 0
-    settled, asked = await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(5))
+    course = course_of(gemini.url, tmp_path, batch=True)
+    assert _ahead(course, some_asks(7)) == Ahead(asks=2, taken=0, out=5)
+    settled, asked = await _settle(course, some_asks(5))
     assert all(one.answer for one in settled)
     assert (asked, len(gemini.batches)) == (0, 1)
+    assert _ahead(course, some_asks(7)) == Ahead(asks=2, taken=5, out=0)
+
+
+def _ahead(course: Course, asks: list[Ask]) -> Ahead:
+    journal = course.look("poems", instructions(GAME))
+    return course.asking(journal, read_poem).ahead([(iter(asks), len(asks))], still_out(journal))
+
+
+async def test_what_is_put_aside_is_neither_asked_nor_taken_over(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    poet, asks = gemini.write, some_asks(6)
+    bad = {ask.user for ask in asks[:2]}
+    gemini.write = lambda system, question, turns: "{}" if question in bad else poet(system, question, turns)
+    await _settle(course_of(gemini.url, tmp_path), asks[:4])
+    journal = (course := course_of(gemini.url, tmp_path)).look("poems", instructions(GAME))
+    found = course.asking(journal, read_poem).ahead([(iter(asks), 3)])
+    assert found == Ahead(asks=1, taken=2, out=0)
+    await course.teacher.close()
+
+
+async def test_no_more_is_looked_through_than_the_journals_have(gemini: GeminiStandIn, tmp_path: Path) -> None:
+    asks = some_asks(60)
+    await _settle(course_of(gemini.url, tmp_path), [*asks[:4], asks[50]])
+    course = course_of(gemini.url, tmp_path)
+    asking = course.asking(course.look("poems", instructions(GAME)), read_poem)
+    large, small = iter(asks[:50]), iter(asks[50:])
+    assert asking.ahead([(large, 40), (small, 5)]) == Ahead(asks=40, taken=5, out=0)
+    assert (next(large).key, next(small).key) == (asks[4].key, asks[51].key)
+    await course.teacher.close()
 
 
 @pytest.mark.parametrize("lines", range(1, 4))

@@ -59,7 +59,19 @@ def test_the_journal_of_something_else_is_refused(tmp_path: Path, other: str) ->
     about = replace(ABOUT, **{other: "another"})
     with pytest.raises(TeacherError, match=f"was written for another {other}.*give another --out, or move it away"):
         Journal.open(path, about)
+    with pytest.raises(TeacherError, match=f"was written for another {other}"):
+        Journal.look(path, about)
     Journal.open(path, ABOUT).close()  # and the lock is free again
+
+
+def test_a_journal_is_looked_at_while_another_writes_and_nothing_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "room" / "journal.jsonl"
+    assert Journal.look(path, ABOUT).with_answers == set()
+    assert not path.parent.exists()
+    _written(path)
+    writing = Journal.open(path, ABOUT)
+    assert Journal.look(path, ABOUT).with_answers == {"one"}
+    writing.close()
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
