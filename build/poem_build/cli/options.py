@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce, wraps
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -205,6 +206,13 @@ def choose_work(
     if taught:
         loaded = loaded.model_copy(update={"dataset": loaded.dataset.model_copy(update={"taught": taught.resolve()})})
     return Chosen(loaded, game, folder, out)
+
+
+def as_given(*names: str) -> str:
+    """Those options of the command that runs, as they would be given to another."""
+    context = click.get_current_context()
+    given = {one.opts[0]: context.params[one.name] for one in context.command.params if one.name in names}
+    return "".join(f" {option} {quote(str(value))}" for option, value in given.items() if value is not None)
 
 
 def load_game_option(folder: Path | None) -> Game:

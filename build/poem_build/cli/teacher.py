@@ -16,6 +16,7 @@ from poem_build.cli.options import (
     YEN,
     Chosen,
     all_of,
+    as_given,
     folder_options,
     host_option,
     one_line_errors,
@@ -111,7 +112,8 @@ class _Work:
             return {}
         if force:
             return {"phase": self.phase, "forced": True}
-        return {"phase": self.phase, "gate": check_gate(self.phase, self.chosen.out / "eval" / "report.json")}
+        work, teacher = as_given("recipe", "base", "folder", "out"), as_given("name", "model")
+        return {"phase": self.phase, "gate": check_gate(self.phase, self.chosen.out, self.chosen.game, work, teacher)}
 
     def course(self, teacher: Teacher, max_cost: float | None) -> Course:
         """The course with that teacher, for so many yen at the most."""

@@ -15,7 +15,7 @@ from poem_build.data.examples import Example
 from poem_build.data.exchange import Files, read_answers
 from poem_build.data.groups import groups_of, shown
 from poem_build.data.hands import Split
-from poem_build.data.phases import sizes
+from poem_build.data.phases import phase_of, sizes
 from poem_build.data.poems import instructions, poem_asks, read_poem, read_table_poem
 from poem_build.data.sampler import Sampler, check_quotas, coverage
 from poem_build.data.taught import write_taught
@@ -117,7 +117,8 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
         settled = {split: [asking.standing(ask) for ask in some] for split, some in asks.items()}
         paid = course.close(POEMS, journal)
     fewer = {split: size - len(asks[split]) for split, (_, size) in splits.items()}
-    return _leave(course, settled, fewer, taken, paid, {}), failed
+    phase = phase_of(sum(map(_written, settled.values())))
+    return _leave(course, settled, fewer, taken, paid, {"phase": phase}), failed
 
 
 def unanswered(course: Course, asks: Sequence[Ask]) -> list[Ask]:

@@ -1,18 +1,24 @@
 """Phases of teaching, 100 hands to 50,000 → whether the next may begin, and what it costs and takes."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from random import Random
+from shlex import quote
 from typing import Any
 
 from poem.game import Game
 from poem.hand import deal, draw_candidates
 from poem_build.data.hands import Split
 from poem_build.data.poems import CHARACTERS, poem_asks
-from poem_build.errors import GateError
+from poem_build.data.taught import FOLDER, told_of
+from poem_build.errors import DatasetError, GateError
+from poem_build.models.files import model_digest
 from poem_build.recipe.teaching import Teaching
+from poem_build.store.artifact import made_from
+from poem_build.store.digest import CACHE, Digests
 from poem_build.teacher.money import FREE, Price, Prices, expected
 from poem_build.teacher.protocol import HOUR, Play, Usage
 
@@ -75,27 +81,64 @@ def table_of(one: Usage, price: Price, prices: Prices, per_minute: float, *, bat
     return "\n".join(f"phase {n}  {line}" for n, line in enumerate(told))
 
 
-def check_gate(phase: int, report: Path) -> dict[str, Any] | None:
-    """What the report says of the phase before; None for the first, which needs none.
+def check_gate(phase: int, out: Path, game: Game, work: str, teacher: str) -> dict[str, Any] | None:
+    """What the report in `out` says of a student of the phase before; None for the first, which needs none.
 
-    Raises `GateError` if there is no report, or the student is not far enough.
+    A phase that was let through once is so again. `work` and `teacher` are options for the commands of a remedy. Raises
+    `GateError` if there is no report on such a student, or it is not far enough.
     """
     if phase == 0:
         return None
-    least = GATES[phase - 1]
-    remedy = "`poem-build eval` makes it; --force goes on without, and is recorded"
+    told, poems, report = _told(out, game), out / FOLDER, out / "eval" / "report.json"
+    if told.get("phase") == phase and told.get("gate"):
+        return dict(told["gate"])
+    before, least, written = phase - 1, GATES[phase - 1], told.get("phase") == phase - 1
+    student = _student(out) if written else ""
+    commands = [
+        *([] if written else [f"poem-build teacher run{work}{teacher} --phase {before}"]),
+        *([] if student else [f"poem-build run{work} --taught {quote(str(poems))}"]),
+        f"poem-build eval{work} --taught {quote(str(poems))}",
+    ]
+    remedy = f"`{' && '.join(commands)}` makes it; --force goes on without, and is recorded"
+    judged, ratio = _said(report)
+    if not student or judged != student:
+        wrong = f"is on no student of the poems in {poems}"
+        wrong = wrong if written else f"{poems} has no poems of phase {before} for this deck"
+        wrong = wrong if report.is_file() else "is not there"
+        raise GateError(f"{report}: {wrong}; phase {phase} needs the report on phase {before}: {remedy}")
     try:
-        ratio = json.loads(report.read_text("utf-8"))["teacher_ratio"]
         mean = float(ratio["mean"])
         if isnan(mean):  # it is below nothing, and would pass
             raise ValueError("not a number")
-    except OSError as error:
-        raise GateError(f"{report}: phase {phase} needs the report on phase {phase - 1}; {remedy}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise GateError(f"{report}: teacher_ratio: has no mean; {remedy}") from error
     if mean < least:
         raise GateError(
-            f"{report}: teacher_ratio.mean: {mean:.0%} of the teacher's score after phase {phase - 1}, {least:.0%} are "
+            f"{report}: teacher_ratio.mean: {mean:.0%} of the teacher's score after phase {before}, {least:.0%} are "
             f"needed for phase {phase}; improve the training first, or --force, which is recorded"
         )
     return {"teacher_ratio": ratio, "needed": least}
+
+
+def _told(out: Path, game: Game) -> dict[str, Any]:
+    """What is said of the teacher's poems in `out`; nothing if there are none for this deck."""
+    with suppress(DatasetError):
+        told = told_of(out / FOLDER)
+        return told if told.get("game_digest") == game.deck.digest else {}
+    return {}
+
+
+def _student(out: Path) -> str:
+    """The digest of the model in `out` if it was trained there on the teacher's poems as they lie there; or nothing."""
+    model, learnt = made_from(out, "gguf"), made_from(out, "adapter").get("dataset")
+    if learnt is None or learnt.key.inputs.get("taught") != Digests(out / CACHE).place(out / FOLDER):
+        return ""
+    return model_digest(model["gguf"].files) if "adapter" in model else ""
+
+
+def _said(report: Path) -> tuple[str, Any]:
+    """The digest of the model that a report is on, and the ratio of its score to the teacher's, as they stand there."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(report.read_text("utf-8"))
+        return str(content["provenance"]["gguf"]), content.get("teacher_ratio")
+    return "", None

@@ -31,7 +31,7 @@ def read_taught(folder: Path, game: Game) -> tuple[dict[Split, list[Example]], d
 
     Raises `DatasetError` for a folder that is unfinished or of another game.
     """
-    told = _told(folder)
+    told = told_of(folder)
     if told.get("game_digest") != game.deck.digest:
         raise DatasetError(f"{folder / FILE}: game_digest: written for another deck; run the teacher for this one")
     files = {split: folder / f"{split}.jsonl" for split in SPLITS}
@@ -41,10 +41,11 @@ def read_taught(folder: Path, game: Game) -> tuple[dict[Split, list[Example]], d
 
 def teachers_of(folder: Path) -> list[str]:
     """Whoever wrote the poems; `files` for what was imported. Raises `DatasetError` for a folder that is unfinished."""
-    return str(_told(folder)["teacher"]).split("+")
+    return str(told_of(folder)["teacher"]).split("+")
 
 
-def _told(folder: Path) -> dict[str, Any]:
+def told_of(folder: Path) -> dict[str, Any]:
+    """What is said of the poems. Raises `DatasetError` for a folder that is unfinished."""
     try:
         told = dict(json.loads((folder / FILE).read_text("utf-8")))
         told["teacher"] = str(told["teacher"])

@@ -110,6 +110,22 @@ def read_manifest(folder: Path) -> tuple[Manifest | None, str]:
         return None, f"{MANIFEST} is of another version or damaged ({where}: {first['msg']})"
 
 
+def made_from(out: Path, role: str) -> dict[str, Manifest]:
+    """What the artifact of that role in `out` says of itself, and those beside it that it was made from, by role.
+
+    What came from elsewhere, or was made anew since, is not among them.
+    """
+    manifest, _ = read_manifest(out / role)
+    if manifest is None:
+        return {}
+    found = {role: manifest}
+    for name, patterns in manifest.reads.items():
+        there = made_from(out, name)
+        if there and digest_of_files(there[name].files, patterns) == manifest.key.inputs.get(name):
+            found |= there
+    return found
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `artifact.json`, whole or not at all."""
     text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1)

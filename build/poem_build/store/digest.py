@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+CACHE = ".digests.json"
+"""Where digests are kept, among the artifacts."""
 _CACHED_FROM = 1 << 16
 """Bytes from which on a file's digest is worth keeping."""
 

@@ -22,7 +22,7 @@ from poem_build.errors import ArtifactError
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Adoption, Artifact, Key, Manifest, read_manifest, write_manifest
 from poem_build.store.code import code_digests
-from poem_build.store.digest import Digests
+from poem_build.store.digest import CACHE, Digests
 from poem_build.store.folder import MANIFEST, changed_file, write_text
 from poem_build.store.reasons import can_be_vouched_for, difference
 from poem_build.store.stage import Finished, Job, Stage
@@ -57,7 +57,7 @@ class Workshop:
         self.recipe, self.game, self.out, self.as_it_lies = recipe, game, out, as_it_lies
         self.stages = {stage.name: stage for stage in stages}
         self._makers = {stage.makes: stage for stage in stages}
-        self._digests = Digests(out / ".digests.json")
+        self._digests = Digests(out / CACHE)
         self._refuse_other_game()
 
     def look(self, name: str) -> Look:

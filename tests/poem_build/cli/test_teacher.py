@@ -141,7 +141,13 @@ def test_a_phase_waits_for_its_gate_and_force_is_recorded(fast: Path, tmp_path: 
     out = tmp_path / "out"
     done = _run("--recipe", fast, "--out", out, "--phase", 1, "--teacher", "composer")
     assert done.exit_code == 1
-    assert "phase 1 needs the report on phase 0" in done.output
+    work = f"--recipe {fast} --out {out}"
+    assert done.output.splitlines()[-1] == (
+        f"Error: {out / 'eval' / 'report.json'}: is not there; phase 1 needs the report on phase 0: "
+        f"`poem-build teacher run {work} --teacher composer --phase 0 && poem-build run {work} --taught "
+        f"{out / 'teacher' / 'poems'} && poem-build eval {work} --taught {out / 'teacher' / 'poems'}` makes it; "
+        "--force goes on without, and is recorded"
+    )
     assert not (out / "teacher").exists()
     forced = _run("--recipe", fast, "--out", out, "--phase", 1, "--teacher", "composer", "--force")
     assert forced.exit_code == 0, forced.output

@@ -75,6 +75,7 @@ def test_a_batch_goes_out_and_comes_back(tmp_path: Path, form: str, answer: Any)
     assert len(asks) == 60
     lines = [answer(ask) for ask in asks]
     first = _told(_import(tmp_path, lines[:20]))
+    assert json.loads((tmp_path / "teacher" / "poems" / "teacher.json").read_text("utf-8"))["phase"] == 0
     assert (first["poems"], first["aside"], first["asked"]) == (20, 40, 20)
     assert _export(tmp_path, form) == asks[20:]
     assert _export(tmp_path, form, "--all") == asks
