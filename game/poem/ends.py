@@ -17,7 +17,7 @@ from poem.store import Motif, store
 
 # Of the frames so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
 # most, and what it is worth that a title calls for the thread, where 1 is that all it names is shown again.
-_KEPT = 20
+_KEPT, _KEPT_OF_A_TITLE = 20, 10
 _CHANCE = 0.4
 _CALLED = 0.5
 
@@ -50,8 +50,8 @@ class _Candidate:
 def most_answering(titles: Sequence[str], thread: str, rng: Random) -> list[tuple[str, Frame]]:
     """Titles, each with a frame on the thread: some of those that answer best."""
     found = [one for title in titles for one in _answering(title, thread)]
-    best = nlargest(_KEPT, found, key=lambda one: one.answer + _CHANCE * rng.random())
-    return [(one.title, one.frame) for one in best]
+    best = sorted(((one.answer + _CHANCE * rng.random(), n) for n, one in enumerate(found)), reverse=True)[:_KEPT]
+    return [(found[n].title, found[n].frame) for _, n in best]
 
 
 @lru_cache(maxsize=_TITLES_KEPT)
@@ -68,7 +68,7 @@ def _answering(title: str, thread: str) -> tuple[_Candidate, ...]:
         plain = Motif(known.words, False, {})
         pairs = (Frame(o, (), c) for o, c in product(known.openings, known.closings))
         found = [_Candidate(title, frame, called + answer(title, named, plain, frame)) for frame in pairs]
-    return tuple(nlargest(_KEPT, found, key=lambda one: one.answer))
+    return tuple(nlargest(_KEPT_OF_A_TITLE, found, key=lambda one: one.answer))
 
 
 def answer(title: str, named: Sequence[str], motif: Motif, frame: Frame) -> float:

@@ -2,12 +2,13 @@
 
 A thread is the order that a poem is told in; each has five stations, and `at` says at which of them a sentence
 stands. A game's folder `sentences/` holds `titles.json` (a catch-copy's thread and frames),
-`wordings/*.json` (a wording's sentences by thread) and `fused.json` (sentences that speak for two cards at once).
+`wordings/*.json` (a wording's sentences by thread), `fused.json` (sentences that speak for two cards at once) and
+`calls.json` (which of them the lines of a frame call for).
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from poem.files import read_json
 STATIONS = range(5)
 
 _SUBJECT = re.compile("(?:邸|住まい|館|この[地丘家街]|高台)[はがも]")
+_SEASONS = tuple(
+    map(re.compile, ("[春桜蕾芽]|花の盛り|東風", "[夏蝉]|若葉|緑陰|七月", "秋|紅葉|落葉|木犀", "[冬雪霜氷]"))
+)
 _SIMILE = re.compile("ように|さながら|にならい|に似|心地|思わせ|ごとく|の趣")
 _NOUNS = re.compile(r"[一-鿿々〆]{2,}|[ァ-ヶー]{3,}|[窓灯朝夜雨風空月星花庭鍵壁石葉枝海川橋舟頁鏡鳥影光音香門道]")
 
@@ -31,6 +35,8 @@ class Sentence:
     at: int = 0
     subject: bool = field(init=False, compare=False)
     """Whether the residence or its site does what the sentence says."""
+    season: int | None = field(init=False, compare=False)
+    """The one that it names, spring being 0; none if it names several."""
     simile: bool = field(init=False, compare=False)
     """Whether it says that something is like something else: a poem bears few of these."""
     nouns: frozenset[str] = field(init=False, compare=False)
@@ -40,10 +46,15 @@ class Sentence:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", bool(_SUBJECT.search(self.text)))
+        named = [n for n, words in enumerate(_SEASONS) if words.search(self.text)]
+        object.__setattr__(self, "season", named[0] if len(named) == 1 else None)
         object.__setattr__(self, "simile", bool(_SIMILE.search(self.text)))
         object.__setattr__(self, "nouns", frozenset(_NOUNS.findall(self.text)))
         object.__setattr__(self, "claims", claims_of(self.text))
 
+
+LINES, BELONGS, BREAKS = 0b111, 1 << 3, 1 << 4
+_CALLS = {"opening": 1, "first": 2, "second": 4, "belongs": BELONGS, "breaks": BREAKS}
 
 T = TypeVar("T")
 Voices = Mapping[str, tuple[Sentence, ...]]
@@ -60,6 +71,15 @@ class Frame:
     opening: Sentence
     turns: tuple[Sentence, ...]
     closing: Sentence
+    calls: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """What a reader said of a sentence in this frame, by its text: bit n that right after line n it seems written for
+    that line; `BELONGS`, that it is of the frame's image wherever it stands; `BREAKS`, that it is not.
+    """
+    subjects: int = field(init=False, compare=False)
+    """In how many lines the residence does what they say."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subjects", sum(line.subject for line in self.lines))
 
     @property
     def lines(self) -> tuple[Sentence, ...]:
@@ -102,11 +122,38 @@ def load_sentences(folder: Path) -> Sentences:
     wordings: dict[str, Voices] = {}
     for path in sorted((folder / "wordings").glob("*.json")):
         wordings |= _entries(path, voices)
-    return Sentences(
-        titles=_entries(folder / "titles.json", frames),
-        wordings=wordings,
-        fused=_fused(folder / "fused.json"),
-    )
+    titles = _entries(folder / "titles.json", frames)
+    fused = _fused(folder / "fused.json")
+    for title, calls in _entries(folder / "calls.json", list).items():
+        try:
+            thread = titles[title].thread
+
+            def said(key: str, thread: str | None = thread) -> Sequence[Sentence]:
+                return (fused[frozenset(key.split("+"))] if "+" in key else wordings[key])[str(thread)]
+
+            titles[title] = with_calls(titles[title], calls, said)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"there is no {error}" if isinstance(error, KeyError) else error
+            raise GameError(f"{folder / 'calls.json'}: {title}: {reason}; correct or remove the entry") from error
+    return Sentences(titles, wordings, fused)
+
+
+def with_calls(frames: Frames, calls: Sequence[Any], said: Callable[[str], Sequence[Sentence]]) -> Frames:
+    """The frames, each with its calls: `{"opening", "first", "second", "belongs", "breaks"}`, lists of keys.
+
+    `said` gives a key's sentences on the frames' thread or raises `KeyError`. Raises besides `AttributeError`,
+    `TypeError` or `ValueError` for another shape.
+    """
+    if len(calls) != len(frames.each):
+        raise ValueError(f"calls for {len(calls)} frames, and there are {len(frames.each)}")
+    each = []
+    for frame, called in zip(frames.each, calls, strict=True):
+        marks: dict[str, int] = {}
+        for how, keys in called.items():
+            for sentence in (sentence for key in keys for sentence in said(key)):
+                marks[sentence.text] = marks.get(sentence.text, 0) | _CALLS[how]
+        each.append(replace(frame, calls=marks))
+    return replace(frames, each=tuple(each))
 
 
 def voices(entry: Any) -> Voices:

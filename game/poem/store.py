@@ -5,7 +5,7 @@ by words of the card; a *value* is what a wording is worth (quiet, patience …)
 both have sentences by thread. A *motif* is a kind of title, recognised by words of it, with frames by thread.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -14,7 +14,7 @@ from typing import Any
 
 from poem.deck import Card, Wording
 from poem.files import read_json
-from poem.sentences import STATIONS, Frames, Sentence, Voices, frames, sentence, voices
+from poem.sentences import STATIONS, Frames, Sentence, Voices, frames, sentence, voices, with_calls
 
 _VALUES_MAX = 2
 """As many values are taken from a wording's words."""
@@ -110,18 +110,33 @@ class Store:
 def store() -> Store:
     """The store that the package carries, read once."""
     folder = Path(str(resources.files("poem") / "store"))
+    threads = {path.stem: _thread(read_json(path)) for path in sorted((folder / "threads").glob("*.json"))}
+    themes = {
+        name: Theme(name, tuple(entry["words"]), voices(entry["sentences"]))
+        for path in sorted((folder / "themes").glob("*.json"))
+        for name, entry in read_json(path).items()
+    }
+    calls = read_json(folder / "calls.json")
+
+    def called(name: str, thread: str, some: Frames) -> Frames:
+        def said(key: str) -> Sequence[Sentence]:
+            kind, _, n = key.partition(":")
+            told = themes[kind].voices if kind in themes else threads[thread].values
+            return (told[thread if kind in themes else kind][int(n)],)
+
+        return with_calls(some, calls[name][thread], said) if thread in calls.get(name, {}) else some
+
     return Store(
-        threads={path.stem: _thread(read_json(path)) for path in sorted((folder / "threads").glob("*.json"))},
-        themes={
-            name: Theme(name, tuple(entry["words"]), voices(entry["sentences"]))
-            for path in sorted((folder / "themes").glob("*.json"))
-            for name, entry in read_json(path).items()
-        },
+        threads=threads,
+        themes=themes,
         motifs={
             name: Motif(
                 tuple(entry["words"]),
                 entry.get("apart", False),
-                {thread: frames({"thread": thread, "frames": some}) for thread, some in entry["frames"].items()},
+                {
+                    thread: called(name, thread, frames({"thread": thread, "frames": some}))
+                    for thread, some in entry["frames"].items()
+                },
             )
             for name, entry in read_json(folder / "motifs.json").items()
         },

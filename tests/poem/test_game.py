@@ -142,6 +142,11 @@ def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> N
             r"x\.json: access-01-a: a sentence must end with 「。」",
         ),
         ("sentences/fused.json", '[{"cards": ["a", "b"]}]', r"fused\.json: entry 1: .*give cards, at"),
+        (
+            "sentences/calls.json",
+            '{"題": []}',
+            r"calls\.json: 題: there is no '題'; correct or remove the entry",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_name_and_entry(folder: Path, name: str, content: str, message: str) -> None:
@@ -149,6 +154,33 @@ def test_a_bad_file_is_refused_by_name_and_entry(folder: Path, name: str, conten
     (folder / name).write_text(content, "utf-8")
     with pytest.raises(GameError, match=message):
         load_game(folder)
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ([], r"calls\.json: 題: calls for 0 frames, and there are 1; correct or remove the entry"),
+        ([{"opening": ["w"]}], None),
+        ([{"opening": ["other"]}], r"calls\.json: 題: there is no 'other'; correct"),
+        ([{"second": ["a+b"]}], r"calls\.json: 題: there is no .*; correct"),
+        ([{"closing": ["w"]}], r"calls\.json: 題: there is no 'closing'; correct"),
+        ([["w"]], r"calls\.json: 題: .*; correct"),
+    ],
+)
+def test_what_lines_call_for_is_read_by_the_ids_of_wordings(folder: Path, calls: object, message: str | None) -> None:
+    written = {
+        "titles.json": {"題": {"thread": "dusk", "frames": [["丘。", "門。", "庭。", "灯。"]]}},
+        "wordings/x.json": {"w": {"dusk": [{"at": 1, "text": "道がひらく。"}]}},
+        "calls.json": {"題": calls},
+    }
+    for name, content in written.items():
+        (folder / "sentences" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "sentences" / name).write_text(json.dumps(content), "utf-8")
+    if message:
+        with pytest.raises(GameError, match=message):
+            load_game(folder)
+    else:
+        assert load_game(folder).sentences.titles["題"].each[0].calls == {"道がひらく。": 1}
 
 
 def test_ids_that_the_deck_does_not_have_are_left_out(folder: Path) -> None:

@@ -31,6 +31,14 @@ def test_each_catch_copy_has_a_thread_and_two_frames_with_turns() -> None:
     assert all(len(frame.turns) == 2 for frames in titles.values() for frame in frames.each)
 
 
+def test_every_line_that_others_follow_calls_for_sentences() -> None:
+    ours = [frame for frames in GAME.sentences.titles.values() for frame in frames.each]
+    anybodys = [f for motif in store().motifs.values() for frames in motif.frames.values() for f in frames.each]
+    for frame in (*ours, *(frame for frame in anybodys if frame.turns)):
+        for line in range(3):
+            assert sum(call >> line & 1 for call in frame.calls.values()) >= 4, frame.lines[line].text
+
+
 def test_each_wording_has_a_sentence_on_every_thread() -> None:
     wordings = GAME.sentences.wordings
     assert set(wordings) == {w.id for card in DECK.cards for w in card.poems}
