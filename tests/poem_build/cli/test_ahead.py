@@ -19,11 +19,11 @@ SCRIPT = """
 import json, sys
 from click.testing import CliRunner
 from poem_build.cli.main import cli
-for arguments in json.load(sys.stdin):
-    done = CliRunner().invoke(cli, arguments)
-    print(json.dumps([done.exit_code, done.stdout, done.stderr]))
+for line in sys.stdin:
+    done = CliRunner().invoke(cli, json.loads(line))
+    print(json.dumps([done.exit_code, done.stdout, done.stderr]), flush=True)
 """
-"""In a process of its own, since the hub's client reads its address when it is imported, and one for many commands."""
+"""In a process of its own, since the hub's client reads its address when it is imported."""
 ROOMY = ["--vram", "1000", "--ram", "2000", "--disk", "500"]
 
 
@@ -109,17 +109,20 @@ class Asked:
     """The hub, and what commands said of it."""
 
     hub: Hub
+    process: "subprocess.Popen[str]"
     out: Path
 
     def all(self, *commands: list[str]) -> list[Done]:
-        """The commands one after another, in one process."""
-        told = {"HF_ENDPOINT": self.hub.url, "HF_HOME": str(self.out / "home"), "HF_TOKEN": ""}
-        wanted = json.dumps([[*one, "--out", str(self.out / "out")] for one in commands])
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT], input=wanted, capture_output=True, text=True, env=os.environ | told
-        )
-        assert done.returncode == 0, done.stderr
-        return [Done(*json.loads(line)) for line in done.stdout.splitlines()]
+        """The commands one after another."""
+        return [self._one([*command, "--out", str(self.out / "out")]) for command in commands]
+
+    def _one(self, command: list[str]) -> Done:
+        told, said = self.process.stdin, self.process.stdout
+        assert told is not None
+        assert said is not None
+        told.write(json.dumps(command) + "\n")
+        told.flush()
+        return Done(*json.loads(said.readline()))
 
     @property
     def main(self) -> tuple[str, Path]:
@@ -139,26 +142,51 @@ def _model(folder: Path, spoil: Callable[[Path], object] = lambda _: None) -> Pa
     return folder
 
 
+@pytest.fixture(scope="module")
+def at_the_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, "subprocess.Popen[str]"]]:
+    """A hub that holds nothing yet, and a process that runs commands on it."""
+    with serving(Hub("", {}, {})) as hub:
+        told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path_factory.mktemp("home")), "HF_TOKEN": ""}
+        with subprocess.Popen(
+            [sys.executable, "-c", SCRIPT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | told,
+        ) as process:
+            yield hub, process
+
+
+def _holding(
+    at_the_hub: tuple[Hub, "subprocess.Popen[str]"], out: Path, model: str, commits: dict[str, Path], *names: str
+) -> Asked:
+    hub, process = at_the_hub
+    hub.model, hub.commits, hub.revisions = model, commits, {name: commit_of(name) for name in names}
+    hub.down, hub.breaks_after = False, None
+    hub.asked.clear()
+    return Asked(hub, process, out)
+
+
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[Asked]:
+def asked(at_the_hub: tuple[Hub, "subprocess.Popen[str]"], tmp_path: Path) -> Asked:
     """A hub with one good model on `main`, whose card names its licence."""
-    folder, commit = _model(tmp_path / "there"), commit_of("main")
+    folder = _model(tmp_path / "there")
     (folder / "README.md").write_text("---\nlicense: llama3.1\n---\n", "utf-8")
-    with serving(Hub(MODEL, {commit: folder}, {"main": commit})) as hub:
-        yield Asked(hub, tmp_path)
+    return _holding(at_the_hub, tmp_path, MODEL, {commit_of("main"): folder}, "main")
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Done]:
+def refused(
+    at_the_hub: tuple[Hub, "subprocess.Popen[str]"], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Done]:
     """What `base` says of each spoilt model, each a revision of one; no weights of any were asked for."""
     home = tmp_path_factory.mktemp("spoilt")
     folders = {commit_of(name): _model(home / name, spoil) for name, (spoil, *_) in REFUSED.items()}
-    with serving(Hub(MODEL, folders, {name: commit_of(name) for name in REFUSED})) as hub:
-        asked = Asked(hub, home)
-        commands = [["base", "--base", f"{MODEL}@{name}", *more] for name, (_, more, _) in REFUSED.items()]
-        found = dict(zip(REFUSED, asked.all(*commands), strict=True))
-        assert "config.json" in asked.files
-        assert [name for name in asked.files if name.endswith((".safetensors", ".gguf", ".pth"))] == []
+    asked = _holding(at_the_hub, home, MODEL, folders, *REFUSED)
+    commands = [["base", "--base", f"{MODEL}@{name}", *more] for name, (_, more, _) in REFUSED.items()]
+    found = dict(zip(REFUSED, asked.all(*commands), strict=True))
+    assert "config.json" in asked.files
+    assert [name for name in asked.files if name.endswith((".safetensors", ".gguf", ".pth"))] == []
     assert list((home / "out").glob(".base*")) == []  # it may be mended tomorrow
     return found
 
@@ -231,11 +259,11 @@ def test_weights_that_are_pickled_are_taken_and_it_is_said(asked: Asked) -> None
     assert (done.code, done.err) == (0, f"Warning: base {MODEL}@main: {told}\n")
 
 
-def test_a_licence_that_is_to_be_accepted_is_told_before_anything_comes(tmp_path: Path) -> None:
-    commit = commit_of("main")
-    with serving(Hub("gated/model", {commit: _model(tmp_path / "there")}, {"main": commit})) as hub:
-        asked = Asked(hub, tmp_path)
-        done = asked.all(*([name, "--base", "gated/model"] for name in ("preflight", "plan", "base")))
+def test_a_licence_that_is_to_be_accepted_is_told_before_anything_comes(
+    at_the_hub: tuple[Hub, "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    asked = _holding(at_the_hub, tmp_path, "gated/model", {commit_of("main"): _model(tmp_path / "there")}, "main")
+    done = asked.all(*([name, "--base", "gated/model"] for name in ("preflight", "plan", "base")))
     for one in done:
         assert (one.code, one.err.count("\n")) == (1, 1)
         assert one.err.startswith("Error: base gated/model@main: cannot be fetched from ")
