@@ -27,7 +27,12 @@ def name_of(base: Base, fetched: Path | None = None) -> str:
         told = _of_card(folder / CARD)
     elif base.gguf:
         told = _of_gguf(base.gguf) or _of_card(base.gguf.parent / CARD)
-    return _NAMED.get(told, told) or f"that of its base, {base.name}"
+    return _NAMED.get(told, told) or untold(base)
+
+
+def untold(base: Base) -> str:
+    """What the terms of a base that tells none are called."""
+    return f"that of its base, {base.name}"
 
 
 def texts_in(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from poem_build.data.taught import teachers_of
+from poem_build.models.licence import untold
 from poem_build.recipe.schema import Recipe
 
 TERMS = Path(__file__).resolve().parents[2] / "licences.toml"
@@ -33,13 +34,27 @@ def verdicts(recipe: Recipe) -> list[Verdict]:
     Raises `DatasetError` for a folder of poems that does not tell who wrote them.
     """
     content: Mapping[str, Any] = tomllib.loads(TERMS.read_text("utf-8"))
-    found = [_verdict("base and adapter", recipe.licence, content.get(recipe.licence))]
+    found = [_of_base(recipe, content)]
     if recipe.dataset.taught:
         teachers = teachers_of(recipe.dataset.taught)
         found += [_verdict("teacher", name, content["teachers"].get(name)) for name in teachers]
     return found
 
 
+def _of_base(recipe: Recipe, content: Mapping[str, Any]) -> Verdict:
+    of, base = "base and adapter", recipe.base
+    if recipe.licence != untold(base):
+        return _verdict(of, recipe.licence, content.get(recipe.licence))
+    ask = "ask its maker, then write `license` at the head of its README.md"
+    remedy = "`poem-build base` fetches the model, and its card tells" if base.hub else ask
+    return _unknown(of, recipe.licence, "the base tells none", remedy)
+
+
 def _verdict(of: str, terms: str, entry: Mapping[str, str] | None) -> Verdict:
-    unknown = {"ship": "unknown", "sell": "unknown", "name": f"read {terms}; add it to {TERMS.name}"}
-    return Verdict(of, terms, **(entry or unknown))
+    if entry is None:
+        return _unknown(of, terms, f"{TERMS.name} has no {terms}", f"read its text, then add it to {TERMS.name}")
+    return Verdict(of, terms, **entry)
+
+
+def _unknown(of: str, terms: str, why: str, remedy: str) -> Verdict:
+    return Verdict(of, terms, f"unknown: {why}", f"unknown: {why}", remedy)

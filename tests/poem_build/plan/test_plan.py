@@ -22,6 +22,7 @@ from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, plan, sizes
 from poem_build.plan.check import check_fetch, check_stage
 from poem_build.plan.lengths import lengths_of
+from poem_build.plan.licence import verdicts
 from poem_build.plan.machine import Machine, machine_here
 from poem_build.plan.machines import MACHINES, load_machines, runs
 from poem_build.plan.plan import nearer, training_of
@@ -185,12 +186,28 @@ def test_each_teacher_that_wrote_the_poems_has_its_own_terms(tmp_path: Path) -> 
     found = {one["terms"]: one["ship"] for one in json.loads(done.output)["licences"] if one["of"] == "teacher"}
     assert found == {
         "composer": "yes",
-        "files": "unknown: that of whoever wrote the answers",
+        "files": "unknown: ask whoever wrote the answers",
         "gemini": "unknown: its terms forbid models that compete with the service; read them",
     }
     (tmp_path / "teacher.json").write_text("{}", "utf-8")
     done = _plan("--recipe", "tiny", "--taught", str(tmp_path), *ROOMY)
     assert done.output.endswith("/teacher.json: not there or damaged; `poem-build teacher run` makes it\n")
+
+
+def test_terms_that_nobody_wrote_down_come_with_what_would_make_them_known(tmp_path: Path) -> None:
+    for given, ship, name in (
+        ("MIT-0", "unknown: licences.toml has no MIT-0", "read its text, then add it to licences.toml"),
+        (None, "unknown: the base tells none", "ask its maker, then write `license` at the head of its README.md"),
+    ):
+        if given:
+            (tmp_path / "README.md").write_text(f"---\nlicense: {given}\n---\n", "utf-8")
+        else:
+            (tmp_path / "README.md").unlink()
+        recipe = source.override(load_recipe("tiny"), str(tmp_path))
+        (verdict,) = verdicts(recipe)
+        assert (verdict.ship, verdict.sell, verdict.name) == (ship, ship, name)
+    (verdict,) = verdicts(source.override(load_recipe("tiny"), "somebody/model@main"))
+    assert verdict.name == "`poem-build base` fetches the model, and its card tells"
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
