@@ -84,7 +84,7 @@ def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
         if spec.method == "unsloth":
             yield "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"
         if spec.launch.startswith("zero"):
-            yield f"train.launch: {spec.launch} needs GPUs; leave it out"
+            yield f'train.launch: {spec.launch} needs GPUs; give launch = "single"'
 
 
 def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool) -> Training | None:

@@ -84,7 +84,7 @@ def command(spec: Train, device: Device, count: int, told: Path) -> list[str]:
     found += ["--num_processes", str(count), "--main_process_port", "0"]
     if spec.launch != "ddp":
         if device.kind == "cpu":
-            raise DeviceError(f"train.launch: {spec.launch} needs GPUs, this is cpu; leave it out")
+            raise DeviceError(f'train.launch: {spec.launch} needs GPUs, this is cpu; give launch = "single"')
         offload = "" if spec.offload == "none" else f"-{spec.offload}"
         found += ["--deepspeed_config_file", str(CONFIGS / f"{spec.launch}{offload}.json")]
     return [*found, "-m", "poem_build.train.worker", str(told)]

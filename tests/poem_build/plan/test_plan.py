@@ -125,7 +125,7 @@ def test_what_the_chain_refuses_is_no_nearest() -> None:
     ("change", "told"),
     [
         ('method = "unsloth"', "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"),
-        ('launch = "zero3"', "train.launch: zero3 needs GPUs; leave it out"),
+        ('launch = "zero3"', 'train.launch: zero3 needs GPUs; give launch = "single"'),
     ],
 )
 def test_what_is_a_gpu_s_alone_is_refused_without_one(change: str, told: str, tmp_path: Path) -> None:

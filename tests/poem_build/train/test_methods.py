@@ -246,7 +246,9 @@ def test_deepspeeds_settings_are_whole(launched: str, offload: str) -> None:
     config = HfDeepSpeedConfig(str(_settings_of(spec)))
     assert (config.is_zero3(), config.is_offload()) == (launched == "zero3", offload != "none")
     assert bool(config.get_value("zero_optimization.offload_param.device")) == (offload == "layers")
-    with pytest.raises(DeviceError, match=rf"train\.launch: {launched} needs GPUs, this is cpu; leave it out"):
+    with pytest.raises(
+        DeviceError, match=rf'train\.launch: {launched} needs GPUs, this is cpu; give launch = "single"'
+    ):
         launch.command(spec, CPU, 2, Path("work.json"))
 
 
