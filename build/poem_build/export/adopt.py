@@ -11,14 +11,12 @@ from poem_build.export.quantization import quantize_file, tensor_types
 from poem_build.models import family
 from poem_build.models.converter import gguf, quiet
 from poem_build.models.files import SERVED
-from poem_build.models.mixture import file_type, readable
+from poem_build.models.mixture import file_type, readable, unfit
 from poem_build.models.origin import Origin, read_origin, write_origin
 from poem_build.recipe.quantize import SERVED_MIXTURE
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, sections
-
-_WHOLE = ("F32", "F16", "BF16")
 
 
 class AdoptReport(Report):
@@ -37,19 +35,19 @@ def run(job: Job) -> AdoptReport:
     """
     given, target = job.recipe.base.gguf, job.folder / SERVED
     assert given is not None
+    if reason := unfit(given):
+        raise ModelFileError(f"{given}: {reason}")
     kind = file_type(given)
     llama = Llama(given, vocab_only=True)
     family.check_end(family.family(job.recipe.base.family), lambda text: llama.tokenize(text, bos=False), given)
     origin = write_origin(job.folder, read_origin(job.path("merged")))
     if kind == SERVED_MIXTURE:
         rewrite(given, target, job.recipe, origin)
-    elif kind in _WHOLE:
+    else:
         whole = job.folder / "whole.gguf"
         rewrite(given, whole, job.recipe, origin)
         quantize_file(whole, target, SERVED_MIXTURE)
         whole.unlink()
-    else:
-        raise ModelFileError(f"{given}: is {kind}; give one in {SERVED_MIXTURE}, which is taken as it is, or in F16")
     return AdoptReport(kind=kind, tensors=dict(tensor_types(target)), bytes=target.stat().st_size)
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from poem_build.errors import ModelFileError
 from poem_build.models.converter import gguf
+from poem_build.recipe.quantize import SERVED_MIXTURE
+
+_WHOLE = ("F32", "F16", "BF16")
 
 
 def file_type(path: Path) -> str:
@@ -25,6 +28,13 @@ def file_type(path: Path) -> str:
             raise ValueError("general.file_type is not there")
         kind: str = gguf().LlamaFileType(field.contents()).name
     return kind.removeprefix("MOSTLY_").removeprefix("ALL_")
+
+
+def unfit(path: Path) -> str:
+    """Why the GGUF, as it comes, cannot become the one that is served; empty if it can. Raises as `file_type` does."""
+    if (kind := file_type(path)) in (SERVED_MIXTURE, *_WHOLE):
+        return ""
+    return f"is {kind}; give one in {SERVED_MIXTURE}, which is taken as it is, or in F16"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from poem_build.models import architectures
+from poem_build.models import architectures, mixture
 from poem_build.models.device import PLAINLY, Device, asked_on, device_of
 from poem_build.models.mixture import file_type
 from poem_build.plan import memory
@@ -79,7 +79,9 @@ def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
     """What a stage would refuse, whatever the machine has besides a GPU. What a GGUF calls its shape is llama.cpp's."""
     if not recipe.base.gguf and (reason := architectures.unfit(shape.architecture)):
         yield f"{shape.architecture}: {reason}"
-    spec = recipe.train
+    spec, given = recipe.train, recipe.base.gguf
+    if given and spec is None and (reason := mixture.unfit(given)):
+        yield f"{given}: {reason}"
     if spec and not gpu:
         if spec.method == "unsloth":
             yield "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"

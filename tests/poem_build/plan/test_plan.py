@@ -236,6 +236,13 @@ def test_a_model_is_asked_where_it_has_room(vram: int, place: str, part: str, si
         assert vram == 12 or needed[stage]["bytes"] < vram * 1e9 or place == "ram"
 
 
+def test_a_gguf_in_a_mixture_that_the_chain_refuses_is_refused(tmp_path: Path) -> None:
+    whole, given = write_tiny_gguf(tmp_path / "whole.gguf", width=256, feed=512, layers=11), tmp_path / "given.gguf"
+    quantize_file(whole, given, "Q8_0")
+    told = json.loads(_plan("--recipe", "llama-3.1-70b", "--base", str(given), *ROOMY, "--json").output)
+    assert told["lacks"] == [f"{given}: is Q8_0; give one in Q4_K_M, which is taken as it is, or in F16"]
+
+
 @pytest.mark.parametrize("mixture", ["Q4_K_M", "F16"])
 def test_a_gguf_that_is_served_as_it_is_takes_no_more_than_its_copy(tmp_path: Path, mixture: str) -> None:
     whole, given = write_tiny_gguf(tmp_path / "whole.gguf", width=256, feed=512, layers=11), tmp_path / "given.gguf"
