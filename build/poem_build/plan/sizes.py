@@ -20,7 +20,7 @@ _NARROW = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "Q3_K": "IQ4_NL", "Q2
 _BLOCK, _SMALL_BLOCK = 256, 32
 _LOSSES = {
     **{"Q8_0": 0.0026, "Q6_K": 0.0217, "Q5_K_M": 0.0569, "Q4_K_M": 0.1754, "Q3_K_M": 0.6569, "Q2_K": 3.5199},
-    **{"F16": 0.0},
+    **{"F32": 0.0, "F16": 0.0},
 }
 LOSS_SOURCE = "llama.cpp, tools/quantize/quantize.cpp: perplexity added to Llama 3 8B, which has 6.2 or so"
 

@@ -110,8 +110,10 @@ def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def count(parameters: int) -> str:
-    """`494M`, `7.6B`: as models are named."""
-    return f"{parameters / 1e9:.1f}B" if parameters >= 0.95e9 else f"{parameters / 1e6:.0f}M"
+    """`4.7M`, `494M`, `7.6B`: as models are named."""
+    if parameters >= 0.95e9:
+        return f"{parameters / 1e9:.1f}B"
+    return f"{parameters / 1e6:.{1 if parameters < 10e6 else 0}f}M"
 
 
 def _of(table: Sequence[tuple[int, T]], size: float) -> T:
