@@ -25,6 +25,7 @@ from poem_build.teacher.money import PRICES, load_prices
 sizes_options = all_of(
     click.option("--vram", type=Amount("GB"), metavar="GB", help="Memory of the GPU.  [this machine's]"),
     click.option("--gpus", type=click.IntRange(1), metavar="N", help="How many such GPUs.  [this machine's, or 1]"),
+    click.option("--cores", type=click.IntRange(1), metavar="N", help="How many of its processor.  [this machine's]"),
     click.option("--ram", type=Amount("GB"), metavar="GB", help="Memory of the machine.  [this one's, free]"),
     click.option("--disk", type=Amount("GB"), metavar="GB", help="Room for the artifacts.  [here, free]"),
     click.option("--prices", "prices_path", type=PATH, default=PRICES, help="Another price list."),
@@ -40,18 +41,21 @@ def plan_command(
     as_json: bool,
     vram: float | None,
     gpus: int | None,
+    cores: int | None,
     ram: float | None,
     disk: float | None,
     prices_path: Path,
     machines_path: Path,
 ) -> None:
     """Tell what a recipe takes: memory, disk, time, money, licences. Ends with 1 where it does not fit."""
-    here = machine_here(chosen.out)
+    device = chosen.recipe.device
+    here = machine_here(chosen.out, device)
     machine = Machine(
-        here.vram if vram is None else (vram * GIGA or None),
+        here.vram if vram is None or device == "cpu" else (vram * GIGA or None),
         here.ram if ram is None else ram * GIGA,
         here.disk if disk is None else disk * GIGA,
         here.gpus if gpus is None else gpus,
+        here.cores if cores is None else cores,
     )
     machines, prices = load_machines(machines_path), load_prices(prices_path)
     recipe, shape, announced = _told(chosen)
@@ -59,10 +63,10 @@ def plan_command(
     lacks = made.lacks(machine)
     nearest = _nearest(recipe, chosen.game, made, machine, machines) if lacks else ""
     if as_json:
-        told = plan_table.as_json(chosen.recipe.name, made, prices, lacks, nearest)
+        told = plan_table.as_json(recipe, made, machine, prices, lacks, nearest)
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
-        click.echo(plan_table.render(chosen.recipe.name, made, prices, lacks, nearest))
+        click.echo(plan_table.render(recipe, made, machine, machines, prices, lacks, nearest))
     if lacks:
         sys.exit(1)
 
@@ -81,9 +85,13 @@ def _told(chosen: Chosen) -> tuple[Recipe, Shape, int]:
 
 
 def _nearest(asked: Recipe, game: Game, made: Plan, machine: Machine, machines: Machines) -> str:
-    """What would fit: other settings, else the largest other recipe, else a GPU of the list."""
-    if text := settings_that_fit(made, machine):
-        return f"Nearest that fits: {asked.name} with [train] {text}."
+    """What would fit: other settings, else the largest other recipe, else this one on the processor or another GPU."""
+
+    def planned(on: Machine) -> Plan:
+        return plan(asked, made.shape, lengths_of(asked, game), on, machines, made.download)
+
+    if text := settings_that_fit(asked, made, machine):
+        return f"Nearest that fits: {asked.name} with {text}."
     smaller: list[tuple[int, str]] = []
     for name in recipe_names():
         recipe = load_recipe(name)
@@ -93,7 +101,9 @@ def _nearest(asked: Recipe, game: Game, made: Plan, machine: Machine, machines: 
                 smaller.append((shape.parameters, name))
     if smaller:
         return f"Nearest that fits: {max(smaller)[1]}."
+    alone = replace(machine, vram=None)
+    if machine.vram is not None and not planned(alone).lacks(alone):
+        return f"Nearest that fits: {asked.name} with --device cpu."
     roomy = replace(machine, vram=float("inf"))
-    with_room = plan(asked, made.shape, lengths_of(asked, game), roomy, machines, made.download)
-    short = [] if with_room.lacks(roomy) else [run.gpu for run in made.runs if run.fits]
-    return f"No recipe fits; a {short[0]} would do for this one." if short else "No recipe fits."
+    short = [] if planned(roomy).lacks(roomy) else [run.gpu for run in made.runs if run.fits]
+    return f"No recipe fits; for this one the {short[0]} would do." if short else "No recipe fits."

@@ -1,5 +1,6 @@
 """This machine → the memory and disk that are free on it, and one line for work that they are too small for."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ class Machine:
     disk: float
     gpus: int = 1
     """As large as the first."""
+    cores: int = 1
 
     def lacks(self, needs: Sequence[Need], disk: int) -> list[str]:
         """What does not fit, each in a few words."""
@@ -36,9 +38,11 @@ class Machine:
         return found
 
 
-def machine_here(out: Path) -> Machine:
-    """What is free on this machine, and where the artifacts are put."""
-    return Machine(free_vram(), free_memory(), free_disk(out), gpu_count())
+def machine_here(out: Path, device: str = "auto") -> Machine:
+    """What is free on this machine, its GPU left out where the device is its processor, and where artifacts are put."""
+    return Machine(
+        None if device == "cpu" else free_vram(), free_memory(), free_disk(out), gpu_count(), os.cpu_count() or 1
+    )
 
 
 def free_memory() -> int:

@@ -1,4 +1,4 @@
-"""A list of GPUs with dated prices, and the work of a training → hours and dollars on each."""
+"""A list of GPUs with dated prices, and of what a processor does in a second, and work → what it takes on each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,24 +24,61 @@ class Gpu(BaseModel):
     dated: str
 
 
+class Processor(BaseModel):
+    """What one of its cores does in a second, and how much its memory gives."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    gflops: float = Field(gt=0)
+    squares: float = Field(gt=0)
+    rounding: float = Field(gt=0)
+    bandwidth: float = Field(gt=0)
+    source: str
+    dated: str
+
+
 class Machines(BaseModel):
-    """The list."""
+    """The list; without a processor nothing is told of what is done on one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     efficiency: float = Field(gt=0, le=1)
     efficiency_source: str
+    pass_s: float = Field(default=0, ge=0)
+    processor: Processor | None = None
     gpus: Mapping[str, Gpu]
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a model asks of whoever makes and serves it."""
+
+    train: float = 0.0
+    """Operations of the training."""
+    passes: float = 0.0
+    """How often it goes forward and back."""
+    weigh: float = 0.0
+    """Operations of the model's run over the texts of the importance matrix."""
+    squares: float = 0.0
+    """Numbers that are squared meanwhile, on the processor wherever the model runs."""
+    rounded: float = 0.0
+    """Weights that are quantized."""
+    read: float = 0.0
+    """Bytes of weights for a poem."""
+
+
+@dataclass(frozen=True)
 class Run:
-    """A training and a served poem on one GPU; None where the list does not tell what it follows from."""
+    """A training, an importance matrix and a served poem on one GPU.
+
+    None where there is nothing to do or no room, or the list does not tell what it follows from.
+    """
 
     gpu: str
     memory: float
     fits: bool
     hours: float | None
     usd: float | None
+    """Of the training."""
+    weigh_s: float | None
     poem_s: float | None
     dated: str
 
@@ -51,12 +88,33 @@ def load_machines(path: Path = MACHINES) -> Machines:
     return read_list(path, Machines, PlanError, "give a list by --machines")
 
 
-def runs(machines: Machines, needed: int, operations: float, bytes_a_poem: float) -> list[Run]:
-    """Every GPU: whether so many bytes fit, and what so many operations and bytes read take there."""
+def runs(machines: Machines, work: Work, room: Mapping[str, int], cores: int) -> list[Run]:
+    """Every GPU, beside a processor of so many cores; `room` has the bytes to `train`, to `weigh` and to `serve`."""
+    squaring = _squaring(machines.processor, work, cores)
     found = []
     for name, gpu in machines.gpus.items():
-        hours = operations / (gpu.tflops * 1e12 * machines.efficiency) / 3600 if gpu.tflops else None
+        fits = {what: needed <= gpu.memory * 1e9 for what, needed in room.items()}
+        speed = gpu.tflops and gpu.tflops * 1e12 * machines.efficiency
+        least = work.passes * machines.pass_s
+        hours = max(work.train / speed, least) / 3600 if speed and work.train and fits["train"] else None
         usd = hours * gpu.hour if hours is not None and gpu.hour is not None else None
-        poem = bytes_a_poem / (gpu.bandwidth * 1e9) if gpu.bandwidth else None
-        found.append(Run(name, gpu.memory, needed <= gpu.memory * 1e9, hours, usd, poem, gpu.dated))
+        weigh = work.weigh / speed + squaring if speed and work.weigh and fits["weigh"] else None
+        poem = work.read / (gpu.bandwidth * 1e9) if gpu.bandwidth and fits["serve"] else None
+        found.append(Run(name, gpu.memory, fits["train"] and fits["serve"], hours, usd, weigh, poem, gpu.dated))
     return found
+
+
+def on_processor(processor: Processor, work: Work, cores: int) -> dict[str, float]:
+    """Seconds that each part of the work takes where so many cores do it alone."""
+    speed = cores * processor.gflops * 1e9
+    taken = {
+        "train": work.train / speed,
+        "imatrix": work.weigh / speed + _squaring(processor, work, cores),
+        "quantize": work.rounded / (cores * processor.rounding * 1e6),
+        "poem": work.read / (processor.bandwidth * 1e9),
+    }
+    return {what: seconds for what, seconds in taken.items() if seconds}
+
+
+def _squaring(processor: Processor | None, work: Work, cores: int) -> float:
+    return work.squares / (cores * processor.squares * 1e6) if processor else 0.0

@@ -176,8 +176,7 @@ def frozen_bytes(shape: Shape, bits: int, number: int) -> int:
     """
     if bits == 16:
         return shape.parameters * number
-    taken = (*shape.attention, *(() if shape.experts else shape.feed_forward))
-    less = sum(matrix.parameters for matrix in taken)
+    less = sum(matrix.parameters for matrix in shape.modules)
     return round((shape.parameters - less) * number + less * (_FOUR_BITS if bits == 4 else 1.0))
 
 

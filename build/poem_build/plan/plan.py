@@ -1,30 +1,28 @@
 """A recipe, its shape and a machine → what making and serving its model takes, and whether it fits."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from poem_build.models import architectures, mixture
-from poem_build.models.device import PLAINLY, Device, asked_on, device_of
-from poem_build.models.mixture import file_type
+from poem_build.models.device import PLAINLY, Asked, Device, asked_on, device_of
 from poem_build.plan import memory
 from poem_build.plan.lengths import Lengths
 from poem_build.plan.licence import Verdict, verdicts
 from poem_build.plan.machine import Machine
-from poem_build.plan.machines import Machines, Run, runs
+from poem_build.plan.machines import Machines, Run, Work, on_processor, runs
 from poem_build.plan.memory import Need, Training
 from poem_build.plan.sizes import Size, size, table
+from poem_build.plan.work import is_given_gguf, is_served_as_it_is, texts_of, trained_examples, work_of
 from poem_build.recipe.quantize import SERVED_MIXTURE
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.training import BITS_OF
 
-_PASSES = {"full": 6}
-"""Operations a weight and token: two forward, two for the inputs' gradients, two for its own, if it is trained."""
-
 _GPU = Device(kind="cuda", name="the GPU", dtype="bfloat16", reason="planned for")
+_DONE_BY = {"train": "train", "imatrix": "quantize", "poem": "serve"}
+"""Work, and the stage whose place tells who does it; quantizing is always the processor's."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,10 @@ class Plan:
     disk: int
     sizes: tuple[Size, ...]
     runs: tuple[Run, ...]
+    seconds: Mapping[str, float]
+    """Of what is done by the machine's processor."""
+    texts: int
+    """Of the importance matrix; 0 where there is none."""
     trained_tokens: int
     verdicts: tuple[Verdict, ...]
     refused: tuple[str, ...]
@@ -56,11 +58,12 @@ def plan(
     needs = tuple(needs_of(recipe, shape, how, lengths, machine))
     on_gpu = training_of(recipe, lengths, gpu=True)
     gpu_needs = memory.training_needs(shape, on_gpu, "gpu", machine.gpus) if on_gpu else []
-    served = memory.serve_need(shape, recipe.serve.num_ctx, "gpu", SERVED_MIXTURE)
-    tokens = lengths.example * lengths.examples * (recipe.train.epochs if recipe.train else 0)
-    passes = _PASSES.get(on_gpu.method, 4) + 2 * on_gpu.gradient_checkpointing if on_gpu else 0
-    read = size(shape, SERVED_MIXTURE) * shape.active / shape.parameters * lengths.answer
-    largest = max(one.total for one in (*gpu_needs, served) if one.place == "gpu")
+    room = {
+        "train": max((one.total for one in gpu_needs if one.place == "gpu"), default=0),
+        "weigh": memory.asked_need("quantize", shape, lengths, Asked(_GPU.torch, _GPU.dtype)).total,
+        "serve": memory.serve_need(shape, recipe.serve.num_ctx, "gpu", SERVED_MIXTURE).total,
+    }
+    work = work_of(recipe, shape, on_gpu, lengths)
     return Plan(
         shape=shape,
         how=how,
@@ -68,8 +71,10 @@ def plan(
         download=0 if recipe.base.path or recipe.base.gguf else announced or 2 * shape.parameters,
         disk=disk_of(recipe, shape, how, announced or None),
         sizes=tuple(table(shape)),
-        runs=tuple(runs(machines, largest, float(passes) * tokens * shape.active, read)),
-        trained_tokens=tokens,
+        runs=tuple(runs(machines, work, room, machine.cores)),
+        seconds=seconds_here(machines, work, needs, machine.cores),
+        texts=texts_of(recipe, lengths),
+        trained_tokens=lengths.example * trained_examples(recipe, lengths),
         verdicts=tuple(verdicts(recipe)),
         refused=tuple(refusals(recipe, shape, gpu=machine.vram is not None)),
     )
@@ -80,9 +85,9 @@ def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
     if not recipe.base.gguf and (reason := architectures.unfit(shape.architecture)):
         yield f"{shape.architecture}: {reason}"
     spec, given = recipe.train, recipe.base.gguf
-    if given and spec is None and (reason := mixture.unfit(given)):
+    if given and is_given_gguf(recipe) and (reason := mixture.unfit(given)):
         yield f"{given}: {reason}"
-    if spec and not gpu:
+    if spec and not recipe.adapter and not gpu:
         if spec.method == "unsloth":
             yield "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"
         if spec.launch.startswith("zero"):
@@ -90,9 +95,9 @@ def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
 
 
 def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool) -> Training | None:
-    """How the recipe trains; None where nothing is trained."""
+    """How the recipe trains; None where nothing is trained, or was before."""
     spec = recipe.train
-    if spec is None:
+    if spec is None or recipe.adapter:
         return None
     dtype = "bfloat16" if gpu else device_of(recipe.model_copy(update={"device": "cpu"})).dtype
     return Training.of(spec, dtype, lengths.example, lengths.answer)
@@ -103,16 +108,17 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
     place: memory.Place = "ram" if machine.vram is None else "gpu"
     if how:
         yield from memory.training_needs(shape, how, place, machine.gpus)
+    if recipe.train:
         yield memory.merge_need(shape)
-    if how is None and recipe.base.gguf:
-        yield memory.copy_need() if _is_served_as_it_is(recipe.base.gguf) else memory.round_need(shape)
+    if is_given_gguf(recipe):
+        yield memory.copy_need() if is_served_as_it_is(recipe.base.gguf) else memory.round_need(shape)
     else:
         yield memory.convert_need(shape)
-        weighed = recipe.quantize.imatrix and not recipe.serve.unmerged  # a base that games share is weighed by none
-        how_asked = PLAINLY if machine.vram is None else asked_on(_GPU, shape.parameters, machine.vram)
-        yield memory.asked_need("quantize", shape, lengths, how_asked) if weighed else memory.round_need(shape)
-        if how:
-            yield memory.asked_need("fidelity", shape, lengths, how_asked)
+        asked = PLAINLY if machine.vram is None else asked_on(_GPU, shape.parameters, machine.vram)
+        weighed = texts_of(recipe, lengths)
+        yield memory.asked_need("quantize", shape, lengths, asked) if weighed else memory.round_need(shape)
+        if recipe.train:
+            yield memory.asked_need("fidelity", shape, lengths, asked)
     yield memory.serve_need(shape, recipe.serve.num_ctx, place, SERVED_MIXTURE)
 
 
@@ -123,18 +129,23 @@ def disk_of(recipe: Recipe, shape: Shape, how: Training | None, base: int | None
 
     Of a GGUF of which nothing is trained: of the one file that is served, and of a copy that is rounded to it.
     """
-    if how is None and recipe.base.gguf:
+    if is_given_gguf(recipe):
         served = size(shape, SERVED_MIXTURE)
-        return served if _is_served_as_it_is(recipe.base.gguf) else served + size(shape, "F16")
+        return served if is_served_as_it_is(recipe.base.gguf) else served + size(shape, "F16")
     whole = 2 * shape.parameters
     trained = shape.adapter_parameters(how.r) if how and how.method != "full" else shape.parameters
     quantized = sum(size(shape, kind) for kind in recipe.quantize.made)
     brought = whole if base is None else base
-    return brought + whole * (2 if how else 1) + quantized + (2 * 12 * trained if how else 0)
+    return brought + whole * (2 if recipe.train else 1) + quantized + (2 * 12 * trained if how else 0)
 
 
-def _is_served_as_it_is(gguf: Path) -> bool:
-    return file_type(gguf) == SERVED_MIXTURE
+def seconds_here(machines: Machines, work: Work, needs: Sequence[Need], cores: int) -> Mapping[str, float]:
+    """What the machine's processor takes for what no GPU does; nothing where the list does not tell of one."""
+    if machines.processor is None:
+        return {}
+    by_gpu = {one.stage for one in needs if one.place == "gpu"}
+    taken = on_processor(machines.processor, work, cores)
+    return {what: seconds for what, seconds in taken.items() if _DONE_BY.get(what) not in by_gpu}
 
 
 def lighter(how: Training, place: memory.Place) -> Iterator[dict[str, Any]]:
@@ -165,15 +176,18 @@ def worded(change: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {json.dumps(value)}" for name, value in change.items())
 
 
-def settings_that_fit(made: Plan, machine: Machine) -> str:
-    """The least change of `[train]` with which all would fit; empty if none does."""
-    place: memory.Place = "ram" if machine.vram is None else "gpu"
-    if made.how is None or made.refused:
+def settings_that_fit(recipe: Recipe, made: Plan, machine: Machine) -> str:
+    """The least change of `[train]`, or else of `[quantize]`, with which all would fit; empty if none does."""
+    if made.refused:
         return ""
     others = [one for one in made.needs if one.stage != "train"]
-    if machine.lacks(others, made.disk):
-        return ""
-    for text, how in nearer(made.how, place):
-        if not machine.lacks(memory.training_needs(made.shape, how, place, machine.gpus), made.disk):
-            return text
+    if made.how and not machine.lacks(others, made.disk):
+        place: memory.Place = "ram" if machine.vram is None else "gpu"
+        for text, how in nearer(made.how, place):
+            if not machine.lacks(memory.training_needs(made.shape, how, place, machine.gpus), made.disk):
+                return f"[train] {text}"
+    if made.texts and not recipe.quantize.bound:
+        unweighed = [memory.round_need(made.shape) if one.stage == "quantize" else one for one in made.needs]
+        if not machine.lacks(unweighed, made.disk):
+            return "[quantize] imatrix = false"
     return ""

@@ -51,3 +51,8 @@ class Quantize(Section):
     def measured(self) -> tuple[str, ...]:
         """What the table of faithfulness holds, from large to small."""
         return tuple(kind for kind in MIXTURES if kind in {*self.made, *self.compared})
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """Those of them for which the importance matrix cannot be left out."""
+        return tuple(kind for kind in self.measured if kind in NEEDS_MATRIX)

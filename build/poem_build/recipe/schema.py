@@ -15,7 +15,7 @@ from poem.outline import Stages
 from poem_build.errors import RecipeError
 from poem_build.recipe.gate import Gate
 from poem_build.recipe.presets import completed
-from poem_build.recipe.quantize import NEEDS_MATRIX, Quantize
+from poem_build.recipe.quantize import Quantize
 from poem_build.recipe.section import Count, Fraction, Positive, Section, Whole
 from poem_build.recipe.shape import Shape
 from poem_build.recipe.teaching import Teaching
@@ -186,7 +186,7 @@ class Recipe(Section):
             return "train.method full changes all weights and leaves no adapter; lora does"
         if self.train.new_tokens:
             return "a GGUF adapter cannot hold the trained tokens of train.new_tokens; merge it, or train without them"
-        if refused := sorted(set(self.quantize.measured) & NEEDS_MATRIX):
+        if refused := self.quantize.bound:
             return f"quantize: {refused[0]} needs an importance matrix, which a base that games share has not"
         return ""
 

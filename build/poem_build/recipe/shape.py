@@ -116,10 +116,14 @@ class Shape(Section):
         idle = sum(matrix.parameters for matrix in self.feed_forward) * (1 - share)
         return self.parameters - round(idle)
 
+    @property
+    def modules(self) -> tuple[Matrix, ...]:
+        """The layers' matrices that are modules of their own; experts are one tensor together."""
+        return self.attention if self.experts else (*self.attention, *self.feed_forward)
+
     def adapter_parameters(self, r: int) -> int:
-        """Of A and B for every projection of the layers; experts that are one tensor together have none."""
-        adapted = self.attention if self.experts else (*self.attention, *self.feed_forward)
-        return sum(r * (matrix.rows + matrix.columns) * matrix.count for matrix in adapted)
+        """Of A and B for every module."""
+        return sum(r * (matrix.rows + matrix.columns) * matrix.count for matrix in self.modules)
 
     def kv_values(self, tokens: int) -> int:
         """Numbers in the key and value cache of so many tokens; a layer with a window keeps no more than that."""

@@ -1,6 +1,7 @@
 """What a plan reckons, beside what files and runs here are; and what it says of what does not fit."""
 
 import json
+import re
 import shutil
 import tomllib
 from dataclasses import replace
@@ -24,12 +25,13 @@ from poem_build.plan.check import check_fetch, check_stage
 from poem_build.plan.lengths import lengths_of
 from poem_build.plan.licence import verdicts
 from poem_build.plan.machine import Machine, machine_here
-from poem_build.plan.machines import MACHINES, load_machines, runs
+from poem_build.plan.machines import MACHINES, Work, load_machines, runs
 from poem_build.plan.plan import nearer, training_of
 from poem_build.recipe import presets
 from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from poem_build.recipe.training import BITS_OF, Method, Train
+from poem_service.settings import Settings
 from support.chain import changed
 from support.tiny_gguf import write_tiny_gguf
 
@@ -113,7 +115,26 @@ def test_what_does_not_fit_ends_with_one_and_names_the_nearest_that_does() -> No
     assert bare.exit_code == 1
     assert "does not fit: serve takes 48.3 GB of GPU memory, 24 are there. Nearest that fits: " in bare.output
     none = _plan("--recipe", "tiny", "--vram", "0.01", "--ram", "64", "--disk", "200")
-    assert none.output.endswith("GB of GPU memory, 0.01 are there. No recipe fits; a RTX 3090 would do for this one.\n")
+    assert none.output.endswith("GB of GPU memory, 0.01 are there. Nearest that fits: tiny with --device cpu.\n")
+    assert _plan("--recipe", "tiny", "--vram", "0.01", "--ram", "64", "--disk", "200", "--device", "cpu").exit_code == 0
+    other = _plan("--recipe", "gemma-3-270m", "--vram", "0", "--ram", "0.99", "--disk", "200")
+    assert other.output.endswith(" 0.99 are there. No recipe fits.\n")
+    card = _plan("--recipe", "qwen2.5-3b", "--vram", "1", "--ram", "8", "--disk", "200")
+    assert card.output.endswith(" 1 are there. No recipe fits; for this one the RTX 3090 would do.\n")
+
+
+@pytest.mark.parametrize("vram", ["0", "48"])
+def test_an_importance_matrix_that_does_not_fit_is_named_to_be_left_out(vram: str, tmp_path: Path) -> None:
+    machine = ["--vram", vram, "--ram", "64", "--disk", "400"]
+    told = json.loads(_plan("--recipe", "llama-3.1-70b", *machine, "--json").output)
+    assert told["lacks"] == ["quantize takes 284 GB of memory, 64 are there"]
+    assert told["nearest"] == "Nearest that fits: llama-3.1-70b with [quantize] imatrix = false."
+    unweighed, bound = tmp_path / "unweighed.toml", tmp_path / "bound.toml"
+    text = (RECIPES / "llama-3.1-70b.toml").read_text("utf-8")
+    unweighed.write_text(f"{text}\n[quantize]\nimatrix = false\n", "utf-8")
+    assert _plan("--recipe", str(unweighed), *machine).exit_code == 0
+    bound.write_text(f'{text}\n[quantize]\ntypes = ["IQ2_M"]\n', "utf-8")  # llama.cpp makes it by a matrix only
+    assert "imatrix" not in json.loads(_plan("--recipe", str(bound), *machine, "--json").output)["nearest"]
 
 
 def test_what_the_chain_refuses_is_no_nearest() -> None:
@@ -310,15 +331,91 @@ def test_before_a_fetch_all_that_follows_it_is_checked(tmp_path: Path) -> None:
 
 def test_time_and_money_follow_from_the_list() -> None:
     machines = load_machines()
-    found = {run.gpu: run for run in runs(machines, 40 * 10**9, 3600e12 * machines.efficiency, 864e9)}
-    l40s = found["L40S"]
-    assert (l40s.fits, found["L4"].fits) == (True, False)
+    room = {"train": 40 * 10**9, "weigh": 20 * 10**9, "serve": 10**9}
+    work = Work(train=3600e12 * machines.efficiency, weigh=121e12 * machines.efficiency, read=864e9)
+    found = {run.gpu: run for run in runs(machines, work, room, cores=2)}
+    l40s, l4 = found["L40S"], found["L4"]
+    assert (l40s.fits, l4.fits) == (True, False)
     assert l40s.hours == pytest.approx(1 / machines.gpus["L40S"].tflops)  # type: ignore[operator]
     assert l40s.usd == pytest.approx(1.40 / machines.gpus["L40S"].tflops)  # type: ignore[operator]
     assert l40s.poem_s == pytest.approx(1.0)
-    assert (found["RTX 3090"].hours, found["RTX 3090"].usd) == (None, None)  # nobody at hand tells its speed
-    assert found["MI300X"].usd is None
+    assert (l4.hours, l4.usd) == (None, None)  # it has no room
+    assert [l4.weigh_s, l4.poem_s] == pytest.approx([1.0, 2.88])
+    assert found["MI300X"].usd is None  # nobody at hand tells its price
     assert all(gpu.source and gpu.dated for gpu in machines.gpus.values())
+    small = replace(work, train=1.0, passes=3600 / machines.pass_s)  # a GPU waits for who starts its kernels
+    assert [run.hours for run in runs(machines, small, room, cores=2) if run.fits] == pytest.approx([1.0] * 6)
+    untold = machines.gpus["L40S"].model_copy(update={"tflops": None, "bandwidth": None})
+    (run,) = runs(machines.model_copy(update={"gpus": {"one": untold}}), work, room, cores=2)
+    assert (run.hours, run.usd, run.weigh_s, run.poem_s) == (None, None, None, None)
+
+
+def _seconds(*arguments: str) -> dict[str, float]:
+    told = json.loads(_plan(*arguments, "--cores", "2", *ROOMY[2:], "--json").output)["processor"]
+    assert told["cores"] == 2
+    return dict(told["seconds"])
+
+
+@pytest.mark.parametrize(("name", "minutes"), [("qwen2.5-coder-1.5b", 14), ("gemma-3-270m", 3.5)])
+def test_weighing_and_rounding_take_what_they_were_seen_to_take(name: str, minutes: float) -> None:
+    """On two cores that other work shared (docs/log.md), so within a factor of two."""
+    taken = _seconds("--recipe", name, "--vram", "0")
+    assert minutes / 2 < (taken["imatrix"] + taken["quantize"]) / 60 < minutes * 2
+
+
+def test_a_plan_tells_what_the_importance_matrix_takes_where_it_is_reckoned(tmp_path: Path) -> None:
+    half, none = tmp_path / "half.toml", tmp_path / "none.toml"
+    text = (RECIPES / "qwen2.5-1.5b.toml").read_text("utf-8")
+    half.write_text(f"{text}\n[quantize]\ntexts = 32\n", "utf-8")
+    none.write_text(f'{text}\n[quantize]\nimatrix = false\ntypes = ["Q6_K"]\n', "utf-8")
+    alone = _seconds("--recipe", "qwen2.5-1.5b", "--vram", "0")
+    assert set(alone) == {"train", "imatrix", "quantize", "poem"}
+    assert _seconds("--recipe", str(half), "--vram", "0")["imatrix"] == pytest.approx(alone["imatrix"] / 2)
+    without = _seconds("--recipe", str(none), "--vram", "0")
+    assert "imatrix" not in without
+    assert without["quantize"] == pytest.approx(2 * alone["quantize"])
+    assert "imatrix" not in _seconds("--recipe", "qwen2.5-1.5b", "--unmerged", "--vram", "0")
+    assert set(_seconds("--recipe", "qwen2.5-1.5b", "--vram", "24")) == {"quantize"}
+    assert set(_seconds("--recipe", "llama-3.1-70b", "--vram", "48")) == {"imatrix", "quantize"}  # it has no room there
+
+    cards = {one["gpu"]: one for one in json.loads(_plan("--recipe", "qwen2.5-14b", *ROOMY, "--json").output)["gpus"]}
+    assert (cards["L4"]["weigh_s"], cards["L4"]["hours"]) == (None, None)
+    assert 0 < cards["L40S"]["weigh_s"] < 3600
+
+
+def test_the_terminal_shows_the_times_and_which_settings_save_them() -> None:
+    shown = _plan("--recipe", "qwen2.5-coder-1.5b", "--vram", "0", "--cores", "2", *ROOMY[2:]).output
+    assert "| on the processor, 2 cores | takes |" in shown
+    assert re.search(r"\| the importance matrix, 64 texts \| 1\d min \|", shown)
+    assert re.search(r"\| quantizing \| \d+ s \|", shown)
+    assert re.search(r"matrix: `\[quantize\] texts = \d\d` \(10 min\) or `\[quantize\] imatrix = false`\.", shown)
+    waits = f"A service waits {Settings().deadline_s:g} s for a poem (POEM_DEADLINE_S)"
+    assert waits not in shown
+    assert waits in _plan("--recipe", "qwen2.5-14b", "--vram", "0", "--cores", "2", *ROOMY[2:]).output
+    tiny = _plan("--recipe", "tiny", "--vram", "0", "--cores", "2", *ROOMY[2:]).output
+    assert "[quantize]" not in tiny  # a matter of seconds
+    assert tiny.startswith("tiny: 4.7M parameters, ")
+    served = _plan("--recipe", "llama-3.1-70b", *ROOMY).output
+    assert "tuning service" not in served  # nothing is trained
+    assert "$" not in served
+
+
+def test_a_training_that_ends_early_takes_less(tmp_path: Path) -> None:
+    short = tmp_path / "short.toml"
+    text = (RECIPES / "qwen2.5-1.5b.toml").read_text("utf-8")
+    short.write_text(text.replace("[train]\n", "[train]\nbatch = 4\nmax_steps = 10\n"), "utf-8")
+    told = [json.loads(_plan("--recipe", name, *ROOMY, "--json").output) for name in (str(short), "qwen2.5-1.5b")]
+    assert told[0]["trained_tokens"] == 40 * lengths_of(load_recipe("qwen2.5-1.5b"), GAME).example
+    assert told[0]["gpus"][0]["hours"] < told[1]["gpus"][0]["hours"] / 50
+
+
+def test_an_adapter_that_was_trained_before_is_not_trained_again(tmp_path: Path) -> None:
+    told = json.loads(_plan("--recipe", "qwen2.5-7b", "--adapter", str(tmp_path), *ROOMY, "--json").output)
+    assert [one["stage"] for one in told["memory"]] == ["merge", "convert", "quantize", "fidelity", "serve"]
+    assert (told["trained_tokens"], {one["hours"] for one in told["gpus"]}) == (0, {None})
+    alone = ("--recipe", "mixtral-8x22b", "--vram", "0", *ROOMY[2:], "--json")
+    refused = [json.loads(_plan(*alone, *given).output)["lacks"] for given in ((), ("--adapter", str(tmp_path)))]
+    assert refused == [['train.launch: zero3 needs GPUs; give launch = "single"'], []]
 
 
 def test_a_list_that_is_no_good_names_the_field(tmp_path: Path) -> None:
