@@ -204,14 +204,15 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
 
 
 def poet(game: Game) -> Callable[[str, str, int], str]:
-    """Whoever puts poems together for the hands that are asked: another one each time that a hand is."""
+    """Whoever puts poems together for the hands that are asked: under another title each time that a hand is."""
     pairs = {pair_line(Pair(card, wording)): Pair(card, wording) for card in game.deck.cards for wording in card.poems}
 
     def write(_: str, question: str, turns: int) -> str:
         lines = [line.split(". ", 1)[-1] for line in question.split("\n")]
         hand = Hand(tuple(pairs[line] for line in lines[1:6]))
+        titles = lines[7:][turns % 4 :: 4] or lines[7:]
         try:
-            return encode(compose(game, hand, lines[7:], Random(question).getrandbits(20) + turns).answer)
+            return encode(compose(game, hand, titles, Random(question).getrandbits(20) + turns).answer)
         except CompositionError:
             return "{}"
 

@@ -33,6 +33,7 @@ print(f"base: {'kept' if made.reused else 'made'}")
 """
 """The stage alone; what is looked at before it: cli/test_ahead.py."""
 MODEL = "somebody/small"
+TESTS = Path(__file__).parents[2]
 CHUNK = 10 * 2**20
 """What the hub's client writes at once."""
 LLAMA = [
@@ -89,9 +90,9 @@ def _model(folder: Path, weights: bytes) -> Path:
 
 def _fetch(out: Path, endpoint: str, home: Path) -> "subprocess.CompletedProcess[str]":
     """In a process of its own: the hub's client reads its address when it is imported."""
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_TOKEN": ""}
+    told = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_TOKEN": "", "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-c", SCRIPT, MODEL, str(out)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | told)
 
 
 def test_a_broken_fetch_goes_on_where_it_stopped_though_main_has_moved(tmp_path: Path) -> None:
