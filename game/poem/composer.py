@@ -2,8 +2,8 @@
 
 The title comes first: it names the thread that the poem follows and brings the frame, which is the opening that leads
 in, the turns that take its image from paragraph to paragraph, and the closing that answers. Each of the five cards
-then has a sentence on that thread, and the thread's stations give the order. Of all titles and frames those are taken
-whose lines call for the sentences that these very cards have. A card of the game's own deck has sentences written for
+then has a sentence on that thread, and the thread's stations give the order. Of the titles those are taken whose lines
+call for the sentences that these very cards have. A card of the game's own deck has sentences written for
 its wordings; of any other card the store knows the kind of reality, or at least what the wording is worth.
 """
 
@@ -32,7 +32,9 @@ _FITTING = range(shape.POEM_LENGTH.start, shape.POEM_LENGTH.stop - (shape.PARAGR
 # The best is taken of so many drafts that fit, and so many plans are tried for them.
 _DRAFTS = 2
 _PLANS_TRIED = 96
-_BODIES_DRAWN = 6
+_BODIES = 2
+"""Of cards that have several sentences on a thread so many bodies are tried, each in a part of the frames."""
+_BODIES_DRAWN = 3
 """So often at most are sentences drawn for the cards until the residence acts in one of them or none."""
 _FUSED = 0.5
 """How often two cards that a fused sentence speaks for are let share it."""
@@ -145,10 +147,10 @@ def _drafts(
 
 
 def _plans(game: Game, pairs: Sequence[Pair], candidates: Sequence[str], waived: bool, rng: Random) -> Iterator[_Plan]:
-    """What may be made of the hand, over and over, the worthiest first; another choice each time.
+    """What may be made of the hand, over and over: what no card denies first, and of that the worthiest.
 
-    Where titles have frames on threads of their own all of these are in it, and of each title one frame; else one
-    thread after the other, with the titles that it answers best.
+    Where titles have frames on threads of their own all of these are in it, and of each title one frame by chance; else
+    one thread after the other, with the titles that it answers best.
     """
     spoken = [_voices(game, pair, waived) for pair in pairs]
     denied = denied_by_others([theme.name if (theme := _kind(pair.card)) else "" for pair in pairs])
@@ -161,11 +163,12 @@ def _plans(game: Game, pairs: Sequence[Pair], candidates: Sequence[str], waived:
             plans: list[_Plan] = []
             for thread in some:
                 framed = [(t, rng.choice(frames.each)) for t, frames in own if frames.thread in (thread, None)]
-                body = _body(thread, spoken, fused, denied, rng)
-                for title, frame in framed or most_answering(candidates, thread, rng):
+                bodies = [_body(thread, spoken, fused, denied, rng) for _ in range(1 if framed else _BODIES)]
+                for n, (title, frame) in enumerate(framed or most_answering(candidates, thread, rng)):
+                    body = bodies[n % len(bodies)]
                     worth, promised = _worth(title, frame, body, denied_at_all)
                     plans.append(_Plan(title, frame, body, worth + _CHANCE * rng.random(), promised))
-            yield from sorted(plans, key=lambda plan: plan.worth + _ANSWERED * plan.promised, reverse=True)
+            yield from sorted(plans, key=lambda plan: (plan.body.lies, -plan.worth - _ANSWERED * plan.promised))
 
 
 def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: Random) -> list[str]:
@@ -247,7 +250,7 @@ def _drawn(
 
 
 def _worth(title: str, frame: Frame, body: _Body, denied: frozenset[str]) -> tuple[float, int]:
-    """What a plan is worth by what its frame calls for and what the residence does, and the lines that are answered."""
+    """What a plan is worth by what its frame calls for and what the residence does, and the lines it may answer."""
     worth, heard = 0.0, 0
     if frame.calls:
         for sentence in body.sentences:
@@ -255,7 +258,7 @@ def _worth(title: str, frame: Frame, body: _Body, denied: frozenset[str]) -> tup
             worth += _LIKING[call]
             heard |= call
     subjects = frame.subjects + body.subjects
-    worth -= _SUBJECT_AGAIN * max(0, subjects - _SUBJECTS_BORNE) + _NO_SUBJECT * (not subjects) + _DENIED * body.lies
+    worth -= _SUBJECT_AGAIN * max(0, subjects - _SUBJECTS_BORNE) + _NO_SUBJECT * (not subjects)
     if denied:
         worth -= _DENIED * (not denied.isdisjoint(claims_of(title)))
         worth -= _DENIED * sum(not denied.isdisjoint(line.claims) for line in frame.lines)

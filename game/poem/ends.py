@@ -15,9 +15,10 @@ from random import Random
 from poem.sentences import Frame
 from poem.store import Motif, store
 
-# Of the frames so many that answer best are taken from, chance added, or a few would come in every poem; the chance at
-# most, and what it is worth that a title calls for the thread, where 1 is that all it names is shown again.
-_KEPT, _KEPT_OF_A_TITLE = 20, 10
+# Of the frames so many that answer best are taken from, of one title fewer, chance added, or a few would come in
+# every poem; the chance at most, and what it is worth that a title calls for the thread, where 1 is that all that it
+# names is shown again.
+_KEPT, _KEPT_OF_A_TITLE = 18, 8
 _CHANCE = 0.4
 _CALLED = 0.5
 
@@ -28,7 +29,7 @@ _FOREIGN = 0.5
 """What a frame loses that shows things of the title's kind and none that it names: a park in place of a flower."""
 
 _TITLES_KEPT = 4096
-"""What was found for a title on a thread is kept; strangers may send others for ever, each of some 2 KB."""
+"""What was found for a title on a thread is kept; strangers may send others for ever, each of some 1 KB."""
 
 # A lone kanji is a thing if a particle follows, else the start of a verb, whose next sign tells 暮らす from 暮れる.
 _NAMED = re.compile(

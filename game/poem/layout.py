@@ -43,14 +43,14 @@ _LAYOUTS = {
 def arranged(frame: Frame, body: Sequence[Sentence], rng: Random) -> tuple[Paragraphs, int]:
     """The cards' sentences by their stations in a frame, with how many of its lines the next sentence answers.
 
-    As many as can be; then the residence crowds no paragraph and the seasons keep their order if that can be had, and
-    the rest is chance. Sentences of one station may change places.
+    As many as can be, as far as orders are tried; then the residence crowds no paragraph and the seasons keep their
+    order if that can be had, and the rest is chance. Sentences of one station may change places.
     """
     layouts = _LAYOUTS[len(body), len(frame.turns) > 0]
     calls = [frame.calls.get(sentence.text, 0) for sentence in body]
     tried = [
         (sum([calls[order[at]] >> line & 1 for line, at in layout.answers]), layout, order)
-        for order in islice(_orders(body), _ORDERS_TRIED if any(calls) else 1)
+        for order in islice(_orders(body, rng), _ORDERS_TRIED if any(calls) or _seasonal(body) else 1)
         for layout in layouts
     ]
     most = max(answered for answered, _, _ in tried)
@@ -81,7 +81,7 @@ def astray(frame: Frame, paragraphs: Paragraphs) -> int:
     for sentence in told:
         season = sentence.season
         if season is not None:
-            faults += season < latest or season != (season if of_line is None else of_line)
+            faults += season < latest or of_line not in (None, season)
             latest = season
         of_line = season if sentence in frame.lines else None
     return faults
@@ -92,9 +92,13 @@ def written(paragraphs: Paragraphs) -> str:
     return shape.PARAGRAPH_BREAK.join("".join(sentence.text for sentence in paragraph) for paragraph in paragraphs)
 
 
-def _orders(body: Sequence[Sentence]) -> Iterator[tuple[int, ...]]:
-    """The ways to tell them by their stations, as places in the body."""
-    ordered = sorted(range(len(body)), key=lambda n: body[n].at)
+def _seasonal(body: Sequence[Sentence]) -> bool:
+    return any(sentence.season is not None for sentence in body)
+
+
+def _orders(body: Sequence[Sentence], rng: Random) -> Iterator[tuple[int, ...]]:
+    """The ways to tell them by their stations, as places in the body, from any of them on."""
+    ordered = sorted(rng.sample(range(len(body)), len(body)), key=lambda n: body[n].at)
     together = [tuple(some) for _, some in groupby(ordered, key=lambda n: body[n].at)]
     for some in product(*map(permutations, together)):
         yield tuple(n for group in some for n in group)

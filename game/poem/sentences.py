@@ -9,7 +9,7 @@ stands. A game's folder `sentences/` holds `titles.json` (a catch-copy's thread 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,33 +124,42 @@ def load_sentences(folder: Path) -> Sentences:
         wordings |= _entries(path, voices)
     titles = _entries(folder / "titles.json", frames)
     fused = _fused(folder / "fused.json")
-    for title, calls in _entries(folder / "calls.json", list).items():
+    for title, calls in _entries(folder / "calls.json", lambda entry: entry).items():
         try:
-            thread = titles[title].thread
-
-            def said(key: str, thread: str | None = thread) -> Sequence[Sentence]:
-                return (fused[frozenset(key.split("+"))] if "+" in key else wordings[key])[str(thread)]
-
-            titles[title] = with_calls(titles[title], calls, said)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            reason = f"there is no {error}" if isinstance(error, KeyError) else error
-            raise GameError(f"{folder / 'calls.json'}: {title}: {reason}; correct or remove the entry") from error
+            if title not in titles or (thread := titles[title].thread) is None:
+                raise ValueError("is no title with frames on a thread")
+            titles[title] = with_calls(titles[title], calls, partial(_said, wordings, fused, thread))
+        except ValueError as error:
+            raise GameError(f"{folder / 'calls.json'}: {title}: {error}; correct or remove the entry") from error
     return Sentences(titles, wordings, fused)
 
 
-def with_calls(frames: Frames, calls: Sequence[Any], said: Callable[[str], Sequence[Sentence]]) -> Frames:
+def _said(
+    wordings: Mapping[str, Voices], fused: Mapping[frozenset[str], Voices], thread: str, key: str
+) -> Sequence[Sentence]:
+    voices = fused.get(frozenset(key.split("+"))) if "+" in key else wordings.get(key)
+    if voices is None or thread not in voices:
+        raise ValueError(f"{key!r} says nothing on the thread {thread!r}")
+    return voices[thread]
+
+
+def with_calls(frames: Frames, calls: Any, said: Callable[[str], Sequence[Sentence]]) -> Frames:
     """The frames, each with its calls: `{"opening", "first", "second", "belongs", "breaks"}`, lists of keys.
 
-    `said` gives a key's sentences on the frames' thread or raises `KeyError`. Raises besides `AttributeError`,
-    `TypeError` or `ValueError` for another shape.
+    `said` gives a key's sentences on the frames' thread. Raises `ValueError` for another shape, and what `said` raises.
     """
-    if len(calls) != len(frames.each):
-        raise ValueError(f"calls for {len(calls)} frames, and there are {len(frames.each)}")
+    if not isinstance(calls, list) or len(calls) != len(frames.each):
+        raise ValueError(f"must be a list of calls, one for each of its {len(frames.each)} frames")
     each = []
     for frame, called in zip(frames.each, calls, strict=True):
+        known = [how for how in _CALLS if frame.turns or how not in ("first", "second")]
+        if not isinstance(called, dict) or not all(
+            how in known and isinstance(keys, list) for how, keys in called.items()
+        ):
+            raise ValueError(f"a frame's calls are an object of lists: {', '.join(known)}")
         marks: dict[str, int] = {}
         for how, keys in called.items():
-            for sentence in (sentence for key in keys for sentence in said(key)):
+            for sentence in (sentence for key in keys for sentence in said(str(key))):
                 marks[sentence.text] = marks.get(sentence.text, 0) | _CALLS[how]
         each.append(replace(frame, calls=marks))
     return replace(frames, each=tuple(each))

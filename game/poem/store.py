@@ -121,8 +121,7 @@ def store() -> Store:
     def called(name: str, thread: str, some: Frames) -> Frames:
         def said(key: str) -> Sequence[Sentence]:
             kind, _, n = key.partition(":")
-            told = themes[kind].voices if kind in themes else threads[thread].values
-            return (told[thread if kind in themes else kind][int(n)],)
+            return ((themes[kind].voices[thread] if kind in themes else threads[thread].values[kind])[int(n)],)
 
         return with_calls(some, calls[name][thread], said) if thread in calls.get(name, {}) else some
 

@@ -184,7 +184,7 @@ def _answering(poem: str, game: Game, title: str) -> int:
 
 
 def test_lines_are_answered_by_what_they_call_for() -> None:
-    """Two of three or so; by chance one of eight."""
+    """About half of three; by chance one of eight."""
     rng, answered = Random(8), 0
     for seed in range(500):
         hand, candidates = deal(DECK, rng), draw_candidates(DECK, rng)

@@ -145,7 +145,7 @@ def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> N
         (
             "sentences/calls.json",
             '{"題": []}',
-            r"calls\.json: 題: there is no '題'; correct or remove the entry",
+            r"calls\.json: 題: is no title with frames on a thread; correct or remove the entry",
         ),
     ],
 )
@@ -159,12 +159,14 @@ def test_a_bad_file_is_refused_by_name_and_entry(folder: Path, name: str, conten
 @pytest.mark.parametrize(
     ("calls", "message"),
     [
-        ([], r"calls\.json: 題: calls for 0 frames, and there are 1; correct or remove the entry"),
+        ([], r"calls\.json: 題: must be a list of calls, one for each of its 1 frames; correct or remove the entry"),
         ([{"opening": ["w"]}], None),
-        ([{"opening": ["other"]}], r"calls\.json: 題: there is no 'other'; correct"),
-        ([{"second": ["a+b"]}], r"calls\.json: 題: there is no .*; correct"),
-        ([{"closing": ["w"]}], r"calls\.json: 題: there is no 'closing'; correct"),
-        ([["w"]], r"calls\.json: 題: .*; correct"),
+        ([{"opening": ["other"]}], r"calls\.json: 題: 'other' says nothing on the thread 'dusk'; correct"),
+        ([{"second": ["a+b"]}], r"calls\.json: 題: 'a\+b' says nothing on the thread 'dusk'; correct"),
+        ([{"closing": ["w"]}], r"calls\.json: 題: a frame's calls are an object of lists: opening, first, second, be"),
+        ([{"opening": "w"}], r"calls\.json: 題: a frame's calls are an object of lists: opening, first"),
+        ([["w"]], r"calls\.json: 題: a frame's calls are an object of lists"),
+        ("w", r"calls\.json: 題: must be a list of calls"),
     ],
 )
 def test_what_lines_call_for_is_read_by_the_ids_of_wordings(folder: Path, calls: object, message: str | None) -> None:

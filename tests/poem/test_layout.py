@@ -26,8 +26,8 @@ def test_each_line_is_followed_by_what_it_calls_for(stations: tuple[int, ...]) -
     calls = {first.text: 1, second.text: 2, body[1].text: 4}
     for seed in range(20):
         paragraphs, answered = arranged(Frame(OPENING, (TURN, AGAIN), CLOSING, calls), body, Random(seed))
-        assert [_after(line, paragraphs) for line in (OPENING, TURN, AGAIN)][:answered] == [first, second, body[1]]
         assert answered == 3
+        assert [_after(line, paragraphs) for line in (OPENING, TURN, AGAIN)] == [first, second, body[1]]
 
 
 def test_the_stations_come_before_what_is_called_for() -> None:
@@ -45,13 +45,13 @@ def test_without_calls_every_layout_comes_up() -> None:
     shapes = {
         tuple(map(len, arranged(Frame(OPENING, (TURN, AGAIN), CLOSING), body, Random(seed))[0])) for seed in range(100)
     }
-    assert len(shapes) >= 5
+    assert len(shapes) == 6
 
 
 def test_a_season_that_was_over_is_avoided_and_counted() -> None:
     spring, winter = Sentence("春の庭が目をさます。", 1), Sentence("雪の庭が眠る。", 1)
     body = [winter, spring, *_told(2, 3, 4)]
-    frame = Frame(OPENING, (TURN, AGAIN), CLOSING, {winter.text: 8})
+    frame = Frame(OPENING, (TURN, AGAIN), CLOSING)
     paragraphs, _ = arranged(frame, body, Random(1))
     assert astray(frame, paragraphs) == 0
     assert astray(frame, ((winter, spring), (CLOSING,))) == 1
