@@ -40,6 +40,10 @@ ABOUT = About(GAME.deck.digest, GAME.prompt_version, "model", "a")
 WRITE = poet(GAME)
 
 
+def _length(text: str) -> int:
+    return len("".join(json.loads(text).values()))
+
+
 class Scripted:
     """Says for each hand, in turn: two poems within the rules, one of these again, one that breaks a rule, one cut."""
 
@@ -53,11 +57,14 @@ class Scripted:
         if len(self.seeds) == self.dies_at:
             raise KeyboardInterrupt
         self.seeds.append(seed)
-        right = WRITE("", trial.example.question(GAME)[1]["content"], place)
+        asked = trial.example.question(GAME)[1]["content"]
+        right = WRITE("", asked, place)
+        if place == 1:  # whoever goes by the length is to have something to choose
+            first = _length(WRITE("", asked, 0))
+            right = next(text for text in (WRITE("", asked, n) for n in range(1, 99)) if _length(text) != first)
         said = [right, right, f" {right}", right.replace("。", "です。"), right[:-9]][place]
         if place == 2:  # the first again, in JSON of another spelling
-            first = WRITE("", trial.example.question(GAME)[1]["content"], 0)
-            said = json.dumps(json.loads(first), indent=1)
+            said = json.dumps(json.loads(WRITE("", asked, 0)), indent=1)
         return Reply(said, "length" if place == 4 else "stop")
 
 
@@ -239,7 +246,7 @@ def test_a_judge_reads_both_orders_and_what_another_order_turns_teaches_nothing(
     assert (report.orders_agree, report.ties, report.unread) == (agree, ties, unread)
     assert (report.bias and report.bias.biased) == biased
     assert len(found) == 3 - ties - unread
-    lengths = [[len("".join(json.loads(text).values())) for text in (one.chosen, one.rejected)] for one in found]
+    lengths = [[_length(text) for text in (one.chosen, one.rejected)] for one in found]
     assert all(chosen > rejected for chosen, rejected in lengths)
 
 
