@@ -7,9 +7,9 @@ call for the sentences that these very cards have. A card of the game's own deck
 its wordings; of any other card the store knows the kind of reality, or at least what the wording is worth.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import combinations, islice, pairwise
 from random import Random
 
@@ -45,7 +45,7 @@ _FUSED = 0.5
 _ANSWERED = 4.0
 _BELONGING, _BREAKING = 1.2, 2.4
 _DENIED = 4.0
-_CHANCE = 4.0
+_CHANCE = 6.0
 _LIKING = tuple(-_BREAKING if call & BREAKS else _BELONGING if call else 0.0 for call in range(2 * BREAKS))
 """By what a frame calls a sentence for."""
 # What a draft loses besides. A poem in which the residence does nothing is no advertisement of it; one that has no room
@@ -163,7 +163,8 @@ def _plans(game: Game, pairs: Sequence[Pair], candidates: Sequence[str], waived:
             plans: list[_Plan] = []
             for thread in some:
                 framed = [(t, rng.choice(frames.each)) for t, frames in own if frames.thread in (thread, None)]
-                bodies = [_body(thread, spoken, fused, denied, rng) for _ in range(1 if framed else _BODIES)]
+                draw = partial(_drawn, thread, spoken, fused, denied, rng)
+                bodies = [_body(draw) for _ in range(1 if framed else _BODIES)]
                 for n, (title, frame) in enumerate(framed or most_answering(candidates, thread, rng)):
                     body = bodies[n % len(bodies)]
                     worth, promised = _worth(title, frame, body, denied_at_all)
@@ -201,19 +202,10 @@ def _weighted(threads: Sequence[str], rng: Random) -> list[str]:
     return sorted(threads, key=lambda key: rng.random() ** (1 / weights.get(key, 1)), reverse=True)
 
 
-def _body(
-    thread: str,
-    spoken: Sequence[Voices],
-    fused: Sequence[tuple[tuple[int, int], Voices]],
-    denied: Sequence[frozenset[str]],
-    rng: Random,
-) -> _Body:
-    """What is said of the cards on the thread; the residence acts as often as a frame leaves room for, if that can be.
-
-    What other cards deny is said only of a card of which there is nothing else to say.
-    """
+def _body(draw: Callable[[], _Body]) -> _Body:
+    """What is said of the cards: the residence acts as seldom as leaves room for a frame's, if that is drawn."""
     for _ in range(_BODIES_DRAWN):
-        body = _drawn(thread, spoken, fused, denied, rng)
+        body = draw()
         if body.subjects < _SUBJECTS_BORNE:
             break
     return body
@@ -226,6 +218,10 @@ def _drawn(
     denied: Sequence[frozenset[str]],
     rng: Random,
 ) -> _Body:
+    """A sentence for each card on the thread, or one for two that share it.
+
+    What other cards deny is said only of a card of which there is nothing else to say.
+    """
     body: list[Sentence] = []
     lies = 0
     silent: tuple[int, ...] = ()
