@@ -67,7 +67,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Run:
-    """A training, an importance matrix and a served poem on one GPU.
+    """A training on one GPU or several of a kind, an importance matrix and a served poem on one.
 
     None where there is nothing to do or no room, or the list does not tell what it follows from.
     """
@@ -77,7 +77,7 @@ class Run:
     fits: bool
     hours: float | None
     usd: float | None
-    """Of the training."""
+    """Of the training, on all of them."""
     weigh_s: float | None
     poem_s: float | None
     dated: str
@@ -88,16 +88,20 @@ def load_machines(path: Path = MACHINES) -> Machines:
     return read_list(path, Machines, PlanError, "give a list by --machines")
 
 
-def runs(machines: Machines, work: Work, room: Mapping[str, int], cores: int) -> list[Run]:
-    """Every GPU, beside a processor of so many cores; `room` has the bytes to `train`, to `weigh` and to `serve`."""
+def runs(machines: Machines, work: Work, room: Mapping[str, int], cores: int, trained_on: int = 1) -> list[Run]:
+    """Every GPU, beside a processor of so many cores; `room` has the bytes to `train`, to `weigh` and to `serve`.
+
+    `trained_on` GPUs share the training's examples among them; what they tell each other takes no time here.
+    """
     squaring = _squaring(machines.processor, work, cores)
     found = []
     for name, gpu in machines.gpus.items():
         fits = {what: needed <= gpu.memory * 1e9 for what, needed in room.items()}
         speed = gpu.tflops and gpu.tflops * 1e12 * machines.efficiency
         least = work.passes * machines.pass_s
-        hours = max(work.train / speed, least) / 3600 if speed and work.train and fits["train"] else None
-        usd = hours * gpu.hour if hours is not None and gpu.hour is not None else None
+        alone = max(work.train / speed, least) / 3600 if speed and work.train and fits["train"] else None
+        hours = alone / trained_on if alone is not None else None
+        usd = alone * gpu.hour if alone is not None and gpu.hour is not None else None
         weigh = work.weigh / speed + squaring if speed and work.weigh and fits["weigh"] else None
         poem = work.read / (gpu.bandwidth * 1e9) if gpu.bandwidth and fits["serve"] else None
         found.append(Run(name, gpu.memory, fits["train"] and fits["serve"], hours, usd, weigh, poem, gpu.dated))

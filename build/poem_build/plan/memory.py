@@ -111,12 +111,16 @@ def training_needs(shape: Shape, how: Training, place: Place, gpus: int = 1) -> 
     there = {name: value // (gpus if name in shared else 1) for name, value in parts.items() if name not in away}
     if "base" in away or "base" in shared:
         there["a layer"] = 2 * parts["base"] // shape.layers
-    processes = 1 if how.launch == "single" else gpus
     offloaded = {f"{name}, offloaded": parts[name] for name in away}
     return [
         Need("train", "gpu", {"CUDA": CUDA} | there),
-        Need("train", "ram", {"libraries": processes * (LIBRARIES + PEFT)} | offloaded),
+        Need("train", "ram", {"libraries": processes(how, gpus) * (LIBRARIES + PEFT)} | offloaded),
     ]
+
+
+def processes(how: Training, gpus: int) -> int:
+    """How many train, each on a GPU of its own."""
+    return 1 if how.launch == "single" else gpus
 
 
 def merge_need(shape: Shape) -> Need:

@@ -36,6 +36,8 @@ class Plan:
     disk: int
     sizes: tuple[Size, ...]
     runs: tuple[Run, ...]
+    trained_on: int
+    """GPUs of a kind that train in `runs`."""
     seconds: Mapping[str, float]
     """Of what is done by the machine's processor."""
     texts: int
@@ -58,6 +60,7 @@ def plan(
     needs = tuple(needs_of(recipe, shape, how, lengths, machine))
     on_gpu = training_of(recipe, lengths, gpu=True)
     gpu_needs = memory.training_needs(shape, on_gpu, "gpu", machine.gpus) if on_gpu else []
+    trained_on = memory.processes(on_gpu, machine.gpus) if on_gpu else 1
     room = {
         "train": max((one.total for one in gpu_needs if one.place == "gpu"), default=0),
         "weigh": memory.asked_need("quantize", shape, lengths, Asked(_GPU.torch, _GPU.dtype)).total,
@@ -71,7 +74,8 @@ def plan(
         download=0 if recipe.base.path or recipe.base.gguf else announced or 2 * shape.parameters,
         disk=disk_of(recipe, shape, how, announced or None),
         sizes=tuple(table(shape)),
-        runs=tuple(runs(machines, work, room, machine.cores)),
+        runs=tuple(runs(machines, work, room, machine.cores, trained_on)),
+        trained_on=trained_on,
         seconds=seconds_here(machines, work, needs, machine.cores),
         texts=texts_of(recipe, lengths),
         trained_tokens=lengths.example * trained_examples(recipe, lengths),

@@ -95,6 +95,10 @@ def _elsewhere(made: Plan, machine: Machine, machines: Machines) -> Iterator[str
         f"tell. Training at {machines.efficiency:.0%} of its TFLOP/s ({machines.efficiency_source}); the importance "
         f"matrix with {_cores(machine)} beside it; a poem by the bytes that are read for it, its prompt aside."
     )
+    if made.trained_on > 1:
+        yield f"Training and its price are of {made.trained_on} such GPUs; what they tell each other is not counted."
+    elif made.how and machine.gpus > 1:
+        yield f'One of the {machine.gpus} GPUs trains; all do with [train] launch = "ddp", "zero2" or "zero3".'
     if made.how and made.how.offload != "none":
         yield f'What train.offload = "{made.how.offload}" moves at each step takes time that is not counted.'
 
@@ -131,6 +135,7 @@ def as_json(
         "trained_tokens": made.trained_tokens,
         "processor": {"cores": machine.cores, "seconds": dict(made.seconds)},
         "quantizations": [vars(one) for one in made.sizes],
+        "trained_on": made.trained_on,
         "gpus": [vars(one) for one in made.runs],
         "tuning": _tuned(made, prices),
         "licences": [vars(one) for one in made.verdicts],

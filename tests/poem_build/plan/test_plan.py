@@ -345,6 +345,8 @@ def test_time_and_money_follow_from_the_list() -> None:
     assert all(gpu.source and gpu.dated for gpu in machines.gpus.values())
     small = replace(work, train=1.0, passes=3600 / machines.pass_s)  # a GPU waits for who starts its kernels
     assert [run.hours for run in runs(machines, small, room, cores=2) if run.fits] == pytest.approx([1.0] * 6)
+    shared = {run.gpu: run for run in runs(machines, work, room, cores=2, trained_on=4)}["L40S"]
+    assert [4 * shared.hours, shared.usd, shared.poem_s] == pytest.approx([l40s.hours, l40s.usd, l40s.poem_s])  # type: ignore[operator]
     untold = machines.gpus["L40S"].model_copy(update={"tflops": None, "bandwidth": None})
     (run,) = runs(machines.model_copy(update={"gpus": {"one": untold}}), work, room, cores=2)
     assert (run.hours, run.usd, run.weigh_s, run.poem_s) == (None, None, None, None)
@@ -407,6 +409,20 @@ def test_a_training_that_ends_early_takes_less(tmp_path: Path) -> None:
     told = [json.loads(_plan("--recipe", name, *ROOMY, "--json").output) for name in (str(short), "qwen2.5-1.5b")]
     assert told[0]["trained_tokens"] == 40 * lengths_of(load_recipe("qwen2.5-1.5b"), GAME).example
     assert told[0]["gpus"][0]["hours"] < told[1]["gpus"][0]["hours"] / 50
+
+
+def test_several_gpus_share_the_training_where_the_recipe_starts_them(tmp_path: Path) -> None:
+    shared = tmp_path / "shared.toml"
+    text = (RECIPES / "qwen2.5-7b.toml").read_text("utf-8")
+    shared.write_text(text.replace("[train]\n", '[train]\nlaunch = "ddp"\n'), "utf-8")
+    asked = ("--vram", "80", "--gpus", "4", *ROOMY[2:])
+    alone, four = (_plan("--recipe", name, *asked).output for name in ("qwen2.5-7b", str(shared)))
+    assert 'One of the 4 GPUs trains; all do with [train] launch = "ddp", "zero2" or "zero3".' in alone
+    assert "Training and its price are of 4 such GPUs; what they tell each other is not counted." in four
+    told = [json.loads(_plan("--recipe", name, *asked, "--json").output) for name in ("qwen2.5-7b", str(shared))]
+    hours, dollars = zip(*((one["gpus"][-1]["hours"], one["gpus"][-1]["usd"]) for one in told), strict=True)
+    assert hours[0] == pytest.approx(4 * hours[1])
+    assert dollars[0] == pytest.approx(dollars[1])
 
 
 def test_an_adapter_that_was_trained_before_is_not_trained_again(tmp_path: Path) -> None:
