@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.process import free_port
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="no git, or no repository to clone"
@@ -72,14 +74,29 @@ def test_the_scripts_of_a_bundle_run(clone: Path, script: str, tools: Path) -> N
     assert said.stderr == ""
 
 
-def test_compose_finds_its_folders(clone: Path) -> None:
+@pytest.mark.parametrize("game", ["./game/poem/built in", "game/poem/built in", "our-game"])
+def test_compose_finds_its_folders(clone: Path, game: str) -> None:
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not there")
-    found = run(["docker", "compose", "config", "--format", "json"], clone, GAME="./game/poem/built in")
+    found = run(["docker", "compose", "config", "--format", "json"], clone, GAME=game)
+    assert found.returncode == 0, found.stderr
     service = json.loads(found.stdout)["services"]["service"]
     assert service["build"]["context"] == str(clone)
     sources = {mount["target"]: mount["source"] for mount in service["volumes"]}
-    assert (sources["/files"], sources["/game"]) == (f"{clone}/docker/files", f"{clone}/game/poem/built in")
+    assert (sources["/files"], sources["/game"]) == (f"{clone}/docker/files", str(clone / game))
+
+
+def test_make_up_takes_a_game_by_the_name_of_its_folder(clone: Path, tools: Path) -> None:
+    """Before the engine; what the files of the stack mean, the real command tells."""
+    if (docker := shutil.which("docker")) is None:
+        pytest.skip("the docker command is not there")
+    shutil.copytree(clone / "game" / "poem" / "builtin", clone / "our-game")
+    real = f'info* ) ;; "compose version"* | *" config "*) exec {docker} "$@" ;;'
+    stand_in(tools / "docker", f'case "$*" in {real} *) echo "$*" >>"$0.asked"; exit 1 ;; esac')
+    port = str(free_port())
+    done = run(["make", "up", "GAME=our-game", f"PYTHON={sys.executable}"], clone, tools, POEM_PORT=port)
+    assert "building mansion-poem-model:tiny-our-game, " in done.stdout, done.stderr
+    assert (tools / "docker.asked").read_text("utf-8").endswith("build ollama service\n")
 
 
 def test_make_hands_a_game_s_folder_on(clone: Path, tools: Path) -> None:
