@@ -26,8 +26,6 @@ def built(engine: None) -> Built:
     kind = "" if base else "embedded"
     image(RECIPE, None, "", kind)
     compose, config = settled(Choice(RECIPE), "", kind)
-    if not kind:
-        compose.show("build", "service")
     return Built(kind, compose, config)
 
 

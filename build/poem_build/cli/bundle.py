@@ -35,8 +35,6 @@ def main(
         containers.check_engine()
         choice = chosen(recipe, game, gpu, stack)
         compose = Compose(gpu, stack, choice.env)
-        if compose.holder != "service":  # that one is built by `make image`
-            compose.show("build", "--quiet", "service")
         contents = Contents(load_recipe(choice.recipe), load_game_option(choice.game), choice.game or BUILT_IN_GAME)
         folder = out or artifacts_folder(contents.recipe.name, contents.game.name) / "bundle"
         made = bundle.pack(contents, folder, compose, hands)

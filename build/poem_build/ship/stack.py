@@ -113,7 +113,7 @@ def image(
     keep: bool = False,
     bundle: bool = False,
 ) -> None:
-    """Bring the recipe's artifacts up to date, by options of `poem-build run`, and make the image with the model.
+    """Bring the recipe's artifacts up to date, by options of `poem-build run`, and make the stack's images.
 
     With `keep` they are taken as they lie, wherever they were made. A teacher that is asked writes first: the game's
     words, poems to learn from, and a table. With one, and for a `bundle`, all is packed at the end.
@@ -145,6 +145,8 @@ def image(
     compose, config = settled(choice, gpu, stack)
     name = config["services"][compose.holder]["image"]
     before = containers.image(name)
+    if compose.holder != "service":  # no model is in it, but our code is
+        compose.show("build", "service")
     compose.show("build", compose.holder)
     after = containers.image(name)
     assert after is not None
