@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS := service,embedded,build,teacher,dev
 
-# What works with Docker runs before any set-up: the machine's own Python, standard library only.
+# What works with Docker runs before any set-up: the machine's own Python (3.10 or later), standard library only.
 # Folders are quoted: their paths may hold blanks.
 GAME_ARGS = $(if $(GAME),--game "$(GAME)")
 STACK_ARGS = $(if $(filter file,$(origin RECIPE)),,--recipe $(RECIPE)) $(GAME_ARGS) $(if $(GPU),--gpu $(GPU)) $(if $(STACK),--stack $(STACK))

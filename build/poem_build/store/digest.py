@@ -1,6 +1,6 @@
 """Files, folders and values → their SHA-256; a large file that has not changed is not read again.
 
-Standard library only.
+Standard library only, and of Python 3.10's: `make image` and `make up` hash with the machine's own.
 """
 
 import hashlib
@@ -13,12 +13,16 @@ CACHE = ".digests.json"
 """Where digests are kept, among the artifacts."""
 _CACHED_FROM = 1 << 16
 """Bytes from which on a file's digest is worth keeping."""
+_BLOCK = 1 << 20
 
 
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hex."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
 
 
 def digest_of(value: object) -> str:

@@ -185,7 +185,9 @@ def _prompt(report: Report, ready: Mapping[str, Any]) -> None:
     trained, served = ready["prompt_version"], ready["prompt_version_served"]
     if ready["prompt_differs"]:
         seen = f"モデルは {trained} で学び、サービスは {served} で尋ねています"
-        report.add("prompt", State.BAD, seen, "モデルとサービスを同じ版のものにそろえてください（make image のあと make up）。")
+        report.add(
+            "prompt", State.BAD, seen, "モデルとサービスを同じ版のものにそろえてください（make image のあと make up）。"
+        )
     elif trained is None:
         report.add(
             "prompt",

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,23 @@ def test_an_amd_card_is_refused_before_anything_is_made_for_a_bundle(
         stack.image("mini", None, "amd", "", (), teacher, bundle=bundle)
 
 
+def test_the_machine_s_own_python_may_be_3_10(tmp_path: Path) -> None:
+    """Ubuntu 22.04's: `make image` runs with it. Where it is not here, this one stands in without what 3.11 brought."""
+    lay_artifacts(tmp_path / "artifacts" / "mini", (SERVED,))
+    script = (
+        "import hashlib, pathlib, sys; vars(hashlib).pop('file_digest', None)\n"
+        "from poem_build.ship import made, stack\n"
+        "made.ROOT = pathlib.Path(sys.argv[1])\n"
+        "sys.stdout.write(made.as_arguments('mini')['MODEL_FROM'])\n"
+    )
+    older = shutil.which("python3.10")
+    there = older and subprocess.run([older, "-c", ""], capture_output=True, check=False).returncode == 0
+    command = [older if older and there else sys.executable, "-S", "-B", "-c", script, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": f"{containers.ROOT / 'build'}:{containers.ROOT / 'game'}"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("artifacts", "")
+
+
 @pytest.mark.parametrize(("kind", "built"), [("", ["build service", "build ollama"]), ("embedded", ["build service"])])
 def test_make_image_builds_every_image_of_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, built: list[str]
@@ -142,8 +160,9 @@ def test_make_image_builds_every_image_of_the_stack(
     monkeypatch.setattr(made, "ROOT", tmp_path)
     lay_artifacts(tmp_path / "artifacts" / "tiny", (SERVED,))
     inspected = json.dumps([{"Id": "sha256:1", "Size": 1_000_000}])
-    cases = f"""info*) ;; "compose version"* | *" config "*) exec {docker} "$@" ;; "image inspect"*) echo '{inspected}' ;;"""
-    (tmp_path / "docker").write_text(f"""#!/bin/sh\ncase "$*" in {cases} *) echo "$*" >>"$0.asked" ;; esac\n""")
+    real = f'info*) ;; "compose version"* | *" config "*) exec {docker} "$@" ;;'
+    ours = f""""image inspect"*) echo '{inspected}' ;; *) echo "$*" >>"$0.asked" ;;"""
+    (tmp_path / "docker").write_text(f'#!/bin/sh\ncase "$*" in {real} {ours} esac\n')
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     stack.image("tiny", None, "", kind, keep=True)
