@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from poem_build.cli.main import cli
+from poem_build.data.taught import FOLDER as POEMS
 from poem_build.recipe.schema import load_recipe
 from poem_service.service import Service
 from poem_service.settings import Settings
@@ -24,6 +25,8 @@ DEPLOY = Path(__file__).parents[1] / "deploy"
 SETS = ("llama-server", "ollama", "table", "vllm")
 MANIFESTS = [DEPLOY / "manifests" / f"{name}.yaml" for name in SETS]
 JOBS = sorted((DEPLOY / "jobs").glob("*.yaml"))
+CAMPAIGN = DEPLOY / "jobs" / "campaign.yaml"
+"""What the two Jobs of the build share."""
 FOREIGN = {"ServiceMonitor", "PrometheusRule"}
 """Of the Prometheus Operator: the API's own schemas do not know them."""
 SCALE = DEPLOY.parent / "docs" / "scale.md"
@@ -286,19 +289,43 @@ def test_what_is_to_be_typed_goes_to_the_namespace() -> None:
 @pytest.mark.parametrize(
     "path", [DEPLOY / "jobs" / "teacher.yaml", DEPLOY / "jobs" / "train.yaml"], ids=lambda path: path.stem
 )
-def test_a_jobs_command_is_one_that_is_there(path: Path) -> None:
-    arguments = [
-        container["args"] for pod in pods(path) for container in pod["spec"]["containers"] if "args" in container
+def test_a_jobs_command_is_one_that_is_there_and_its_folders_are_the_campaigns(path: Path) -> None:
+    ((volumes, mounts, arguments),) = [
+        (pod["spec"]["volumes"], container["volumeMounts"], container["args"])
+        for pod in pods(path)
+        for container in pod["spec"]["containers"]
     ]
-    for name, *more in arguments:
-        command: Any = cli.commands[name]
-        if isinstance(command, click.Group):
-            name, *more = more
-            command = command.commands[name]
-        assert command.make_context(name, more).params["out"] == Path("artifacts/campaign")
+    given = asked_of(arguments)
+    assert (given["recipe"], given["out"]) == ("/recipes/campaign.toml", Path("artifacts/campaign"))
+    where = {mount["name"]: mount["mountPath"] for mount in mounts}
+    assert (where["recipes"], where["artifacts"]) == ("/recipes", "/mansion-poem/artifacts")
+    held = {volume["name"]: volume for volume in volumes}
+    ((recipes,), (claim,)) = (of_kind(CAMPAIGN, kind) for kind in ("ConfigMap", "PersistentVolumeClaim"))
+    assert held["recipes"]["configMap"] == {"name": recipes["metadata"]["name"]}
+    assert held["artifacts"]["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
 
 
-def test_the_recipe_of_the_training_job_is_one(tmp_path: Path) -> None:
-    recipes = of_kind(DEPLOY / "jobs" / "train.yaml", "ConfigMap")[0]["data"]
+def test_the_training_job_learns_from_what_the_teachers_job_has_written() -> None:
+    teacher, training = (
+        asked_of(
+            of_kind(DEPLOY / "jobs" / f"{name}.yaml", "Job")[0]["spec"]["template"]["spec"]["containers"][0]["args"]
+        )
+        for name in ("teacher", "train")
+    )
+    assert training["taught"] == teacher["out"] / POEMS
+
+
+def asked_of(arguments: list[str]) -> dict[str, Any]:
+    """What `poem-build` understands of a command line."""
+    name, *more = arguments
+    command: Any = cli.commands[name]
+    if isinstance(command, click.Group):
+        name, *more = more
+        command = command.commands[name]
+    return dict(command.make_context(name, more).params)
+
+
+def test_the_recipe_of_the_campaign_is_one(tmp_path: Path) -> None:
+    recipes = of_kind(CAMPAIGN, "ConfigMap")[0]["data"]
     (tmp_path / "campaign.toml").write_text(recipes["campaign.toml"], "utf-8")
     assert load_recipe(str(tmp_path / "campaign.toml")).name == "campaign"
