@@ -1,11 +1,13 @@
 """The chart and the manifests of deploy/: what the API takes, what no pod may do, and names that are there."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +286,25 @@ def test_what_is_to_be_typed_goes_to_the_namespace() -> None:
         elsewhere = block.partition("kubectl config set-context --current --namespace mansion-poem\n")[0]
         for line in re.findall(r"^(?:kubectl|helm) (?!create namespace).*", elsewhere, re.MULTILINE):
             assert " -n mansion-poem " in line
+
+
+def test_artifacts_are_moved_as_it_is_to_be_typed(tmp_path: Path) -> None:
+    """In one shell, from the checkout's root; rsync and kubectl only look whether what they are to copy is there."""
+    blocks = re.findall(r"```sh\n(.*?)```", SCALE.read_text("utf-8"), re.DOTALL)
+    (typed,) = [block for block in blocks if "rsync" in block]
+    (tmp_path / "artifacts" / "campaign").mkdir(parents=True)
+    (tmp_path / "artifacts" / "campaign" / "weights").write_text("GGUF", "utf-8")
+    shutil.copytree(DEPLOY / "jobs", tmp_path / "deploy" / "jobs")
+    for name in ("rsync", "kubectl"):
+        look = 'for given; do case "$given" in artifacts* | campaign* | deploy/*) ls -d "$given" || exit ;; esac done'
+        (tmp_path / name).write_text(f"#!/bin/sh\n{look}\n", "utf-8")
+        (tmp_path / name).chmod(0o755)
+    sums = f"{sha256(b'GGUF').hexdigest()}  campaign/weights\n"
+    script = typed.replace("DIGEST", sha256(sums.encode()).hexdigest())
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "artifacts" / "campaign.sha256").read_text("utf-8") == sums
 
 
 @pytest.mark.parametrize(
