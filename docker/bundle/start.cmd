@@ -4,6 +4,10 @@ setlocal EnableExtensions EnableDelayedExpansion
 chcp 65001 >nul
 cd /d "%~dp0"
 
+if not exist .env (
+  call :fail "フォルダーが広げられていません。" "tar ファイルを広げてできたフォルダーの start.cmd を動かしてください。"
+  exit /b 1
+)
 rem Only what the bundle itself wrote: whatever is set here goes before .env, and Compose reads quotes and comments itself.
 for /f "tokens=1,* delims==" %%a in ('findstr /r /b "BUNDLE_ RECIPE= [A-Z]*_IMAGE=" .env') do set "%%a=%%b"
 echo マンションポエム（%RECIPE%）
@@ -38,7 +42,7 @@ if errorlevel 1 (
   exit /b 1
 )
 for /l %%i in (1,1,15) do (
-  docker compose exec -T service python -c "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3001, timeout=4); c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)" >nul 2>&1
+  docker compose exec -T service python -c "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3001, timeout=4); c.request('GET', '/health'); raise SystemExit(not c.getresponse().status == 200)" >nul 2>&1
   if not errorlevel 1 goto :there
   timeout /t 1 /nobreak >nul
 )

@@ -349,6 +349,7 @@ def test_looks_at_the_service_go_through_no_proxy(tmp_path: Path) -> None:
     (start,) = re.findall(r'LOOK="([^"]+)"', (ROOT / "docker" / "bundle" / "start").read_text("utf-8"))
     (cmd,) = re.findall(r'python -c "([^"]+)"', (ROOT / "docker" / "bundle" / "start.cmd").read_text("utf-8"))
     assert look == start == cmd
+    assert "!" not in cmd  # the delayed expansion takes a lone one away
     for status in (200, 503):
         with answering(status) as port:
             script = look.replace("3001", str(port))

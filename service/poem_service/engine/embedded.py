@@ -71,7 +71,7 @@ class EmbeddedEngine:
         try:
             await _bears(self._path, self._layers)
         except UnavailableError as error:
-            if error.reason is Reason.MODEL_MISSING:
+            if error.reason in (Reason.MODEL_MISSING, Reason.NO_ENGINE):
                 self._refused = stamp, error  # not tried again until the file is another
             raise
         self._model = await asyncio.get_running_loop().run_in_executor(self._worker, Model, self._path, self._layers)
@@ -128,6 +128,8 @@ async def _bears(path: Path, layers: int) -> None:
         raise UnavailableError(Reason.MODEL_MISSING, told.decode("utf-8", "replace"))
     if trial.returncode == -signal.SIGKILL:  # the system's way to get memory back: no fault of the file's
         raise UnavailableError(Reason.LOADING, f"loading {path.name} was killed; it needs more free memory")
+    if trial.returncode == -signal.SIGILL:  # as it comes in our images it is built for AVX2
+        raise UnavailableError(Reason.NO_ENGINE, "this processor lacks what llama.cpp was built for; take Ollama")
     if trial.returncode != 0:
         raise UnavailableError(Reason.MODEL_MISSING, f"llama.cpp died of {path.name} (status {trial.returncode})")
 

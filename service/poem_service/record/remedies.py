@@ -11,7 +11,8 @@ REMEDIES: dict[Reason, tuple[str, str]] = {
     Reason.STARTING: ("サービスがモデルを探しています", "一分ほど待ってから、もう一度調べてください。"),
     Reason.NO_ENGINE: (
         "モデルを動かすものがありません",
-        "Ollama なら POEM_ENGINE=ollama に、組み込みなら mansion-poem[embedded] を入れて POEM_GGUF を決めてください。",
+        "Ollama なら POEM_ENGINE=ollama に、組み込みなら mansion-poem[embedded] を入れて POEM_GGUF を決めてください。"
+        "AVX2 のない CPU では、組み込みは動きません。Ollama の持ち出し版を使ってください。",
     ),
     Reason.UNREACHABLE: (
         "モデルを動かす相手につながりません",

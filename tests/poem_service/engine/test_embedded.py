@@ -169,14 +169,31 @@ async def test_a_file_that_llama_cpp_dies_of_is_refused_and_we_live(tmp_path: Pa
     await engine.aclose()
 
 
+def _dying(folder: Path, of: str) -> Path:
+    """A Python that dies of a signal."""
+    python = folder / "python"
+    python.write_text(f"#!/bin/sh\nkill -{of} $$\n", "utf-8")
+    python.chmod(0o755)
+    return python
+
+
+async def test_a_processor_that_llama_cpp_was_not_built_for_is_no_fault_of_the_file(
+    gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = EmbeddedEngine(gguf)
+    monkeypatch.setattr(sys, "executable", str(_dying(tmp_path, "ILL")))
+    for ask in (engine.load, engine.inspect):  # told again without another try
+        with pytest.raises(EngineError, match="this processor lacks") as refusal:
+            await ask()
+        assert refusal.value.reason is Reason.NO_ENGINE
+    await engine.aclose()
+
+
 async def test_a_load_that_the_system_killed_is_tried_again(
     gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = EmbeddedEngine(gguf)
-    short_of_memory = tmp_path / "python"
-    short_of_memory.write_text("#!/bin/sh\nkill -KILL $$\n", "utf-8")
-    short_of_memory.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(short_of_memory))
+    monkeypatch.setattr(sys, "executable", str(_dying(tmp_path, "KILL")))
     with pytest.raises(EngineError, match="needs more free memory") as refusal:
         await engine.load()
     assert refusal.value.reason is Reason.LOADING
