@@ -18,7 +18,7 @@ from typing import Any
 
 from poem.deck import Card, Deck, parse_cards, parse_catchphrases, with_terms
 from poem.errors import GameError, HandError
-from poem.files import read_json, read_text
+from poem.files import read_json, read_text, read_words
 from poem.hand import Answer, Hand, hand_of
 from poem.outline import Stages
 from poem.pattern import pattern_key
@@ -92,7 +92,7 @@ def load_game(folder: Path) -> Game:
     by_hand = [[p.hand.ids(), p.answer.title, p.answer.poem, p.held_out] for p in poems]
     content = [deck.digest, terms, values, instructions, by_hand]
     written = {_spelt(path.relative_to(folder)): path for path in (folder / "sentences").rglob("*.json")}
-    content += [[name, read_json(path)] for name, path in sorted(written.items())]
+    content += [[name, read_words(path)] for name, path in sorted(written.items())]
     return Game(
         name=_name(folder, deck),
         deck=deck,
@@ -160,7 +160,7 @@ def _instructions(path: Path) -> str:
 
 def _texts_by_id(path: Path, known: set[str], warnings: list[str]) -> dict[str, tuple[str, ...]]:
     """`{id: [text, …]}`; ids that the deck does not have are left out with a warning."""
-    content = read_json(path) if path.is_file() else {}
+    content = read_words(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise GameError(f"{path}: must be a JSON object of lists by id")
     for key, texts in content.items():
@@ -184,7 +184,7 @@ def _poems(path: Path, deck: Deck, warnings: list[str]) -> Iterator[HandWritten]
             ids = [(str(card), str(wording)) for card, wording in entry["pairs"]]
             answer = Answer(str(entry["title"]), str(entry["poem"]))
             held_out = bool(entry.get("held_out", False))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise GameError(f"{where}: {error!r}; give one object of pairs, title, poem and held_out a line") from error
         try:
             hand = hand_of(deck, ids)

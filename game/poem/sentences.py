@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from poem.claims import claims_of
 from poem.errors import GameError
-from poem.files import read_json
+from poem.files import read_words
 
 STATIONS = range(5)
 
@@ -211,7 +211,7 @@ def _plain(text: Any, at: int) -> Sentence:
 
 
 def _entries(path: Path, parse: Callable[[Any], T]) -> dict[str, T]:
-    content = read_json(path) if path.is_file() else {}
+    content = read_words(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise GameError(f"{path}: must be a JSON object")
     found = {}
@@ -224,7 +224,9 @@ def _entries(path: Path, parse: Callable[[Any], T]) -> dict[str, T]:
 
 
 def _fused(path: Path) -> Mapping[frozenset[str], Mapping[str, tuple[Sentence, ...]]]:
-    content = read_json(path) if path.is_file() else []
+    content = read_words(path) if path.is_file() else []
+    if not isinstance(content, list):
+        raise GameError(f"{path}: must be a JSON list")
     found: dict[frozenset[str], dict[str, tuple[Sentence, ...]]] = {}
     for n, entry in enumerate(content, 1):
         try:

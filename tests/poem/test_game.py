@@ -86,6 +86,29 @@ def _line(**change: Any) -> str:
     return json.dumps(entry | change, ensure_ascii=False)
 
 
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_what_was_written_for_a_deck_is_in_nfc_as_the_deck_is(folder: Path, ascii_only: bool) -> None:
+    deck = builtin_game().deck
+    title = next(one for one in deck.catchphrases if unicodedata.normalize("NFD", one) != one)
+    told = []
+    for form in ("NFC", "NFD"):
+        for name, content in {
+            "terms.json": {"access-01": ["バス"]},
+            "values.json": {"access-01-a": ["深い影と夜"]},
+            "sentences/titles.json": {title: {"frames": [["丘がある。", "庭がある。"]]}},
+            "sentences/wordings/x.json": {"access-01-a": {"ガ": [{"at": 1, "text": "道がひらく。"}]}},
+            "sentences/fused.json": [{"cards": ["access-01", "air-01"], "at": {"ガ": 1}, "text": "道がつづく。"}],
+            "sentences/calls.json": {},
+        }.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            text = unicodedata.normalize(form, json.dumps(content, ensure_ascii=False))
+            (folder / name).write_text(json.dumps(json.loads(text), ensure_ascii=ascii_only), "utf-8")
+        told.append(load_game(folder))
+    assert told[0] == told[1]
+    assert told[1].deck.by_id["access-01"].terms == ("バス",)
+    assert told[1].sentences.titles.keys() == {title}
+
+
 def test_names_that_a_mac_has_decomposed_are_the_same_game(folder: Path) -> None:
     """As a copy by way of one brings them to a machine that tells both spellings apart."""
     told = []
@@ -113,6 +136,11 @@ def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> N
     ("name", "content", "message"),
     [
         ("poems.jsonl", "{", r"poems\.jsonl: line 1: .*; give one object of pairs, title, poem and held_out a line"),
+        (
+            "poems.jsonl",
+            "[" * 100_000,
+            r"poems\.jsonl: line 1: RecursionError.*; give one object of pairs, title, poem and held_out a line",
+        ),
         ("values.json", "[]", r"values\.json: must be a JSON object of lists by id"),
         ("values.json", '{"access-01-a": "静けさ"}', r"values\.json: access-01-a: must be a list of non-empty strings"),
         ("terms.json", "{", r"terms\.json: line 1: .*; the file must be JSON"),
@@ -141,6 +169,8 @@ def test_poems_by_hand_are_read_and_bad_ones_left_out_by_line(folder: Path) -> N
             '{"access-01-a": {"dusk": [{"at": 1, "text": "丘"}]}}',
             r"x\.json: access-01-a: a sentence must end with 「。」",
         ),
+        ("sentences/fused.json", "null", r"fused\.json: must be a JSON list"),
+        ("sentences/fused.json", "7", r"fused\.json: must be a JSON list"),
         ("sentences/fused.json", '[{"cards": ["a", "b"]}]', r"fused\.json: entry 1: .*give cards, at"),
         (
             "sentences/calls.json",
@@ -153,6 +183,27 @@ def test_a_bad_file_is_refused_by_name_and_entry(folder: Path, name: str, conten
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(content, "utf-8")
     with pytest.raises(GameError, match=message):
+        load_game(folder)
+
+
+HALF = json.dumps("春\ud800")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("terms.json", f'{{"access-01": [{HALF}]}}'),
+        ("values.json", f'{{{HALF}: ["静けさ"]}}'),
+        ("sentences/titles.json", f'{{"題": {{"thread": {HALF}, "frames": [["丘。", "庭。"]]}}}}'),
+        ("sentences/wordings/x.json", f'{{"access-01-a": {{{HALF}: []}}}}'),
+        ("sentences/fused.json", f'[{{"cards": ["access-01", "air-01"], "at": {{}}, "note": {HALF}}}]'),
+        ("sentences/notes/mine.json", HALF),
+    ],
+)
+def test_half_a_character_is_refused_by_the_file_s_name(folder: Path, name: str, content: str) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(content, "utf-8")
+    with pytest.raises(GameError, match=rf"{name}: '\\ud800' is half a character; write all of it, or remove it"):
         load_game(folder)
 
 
