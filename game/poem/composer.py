@@ -156,8 +156,9 @@ def _plans(game: Game, pairs: Sequence[Pair], candidates: Sequence[str], waived:
     denied = denied_by_others([theme.name if (theme := _kind(pair.card)) else "" for pair in pairs])
     denied_at_all = frozenset().union(*denied)
     fused = _fused(game, pairs)
-    threads = _threads(game, candidates, pairs, rng)
-    own = [(title, game.sentences.titles[title]) for title in candidates if title in game.sentences.titles]
+    framed_by = game.sentences.titles
+    own = [(title, framed_by[title]) for title in candidates if title in framed_by and framed_by[title].each]
+    threads = _threads(game, [frames.thread for _, frames in own], pairs, rng)
     while True:
         for some in [threads] if any(frames.thread for _, frames in own) else [[thread] for thread in threads]:
             plans: list[_Plan] = []
@@ -172,13 +173,12 @@ def _plans(game: Game, pairs: Sequence[Pair], candidates: Sequence[str], waived:
             yield from sorted(plans, key=lambda plan: (plan.body.lies, -plan.worth - _ANSWERED * plan.promised))
 
 
-def _threads(game: Game, candidates: Sequence[str], pairs: Sequence[Pair], rng: Random) -> list[str]:
-    """Threads that the titles were written for, if any was.
+def _threads(game: Game, written: Sequence[str | None], pairs: Sequence[Pair], rng: Random) -> list[str]:
+    """Threads that frames of the titles were written for, if any were.
 
     Else all, those first on which most cards are told by their own kind; one that a drawback's own substance makes up
     is left out unless all are.
     """
-    written = (game.sentences.titles[title].thread for title in candidates if title in game.sentences.titles)
     if own := sorted({thread for thread in written if thread}):
         return own
     known = store().threads

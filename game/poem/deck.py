@@ -10,10 +10,10 @@ import re
 import reprlib
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from poem.errors import DeckError
 
@@ -32,6 +32,7 @@ _KATAKANA_RUN = re.compile(r"[ァ-ヶー]{3,}")
 _NOT_IN_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CARD_KEYS = frozenset({"id", "category", "condition_text", "strength", "poems"})
 _WORDING_KEYS = frozenset({"id", "poem_text"})
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,11 @@ class Deck:
     def by_id(self) -> Mapping[str, Card]:
         """The cards by their ids."""
         return {card.id: card for card in self.cards}
+
+    @cached_property
+    def wording_ids(self) -> frozenset[str]:
+        """The ids of all wordings."""
+        return frozenset(wording.id for card in self.cards for wording in card.poems)
 
     @cached_property
     def categories(self) -> Mapping[str, tuple[Card, ...]]:
@@ -187,6 +193,15 @@ def one_line(text: str) -> str:
 def with_terms(cards: Iterable[Card], terms: Mapping[str, Sequence[str]]) -> tuple[Card, ...]:
     """The cards with their own giveaway terms, by card id."""
     return tuple(replace(card, terms=tuple(terms.get(card.id, ()))) for card in cards)
+
+
+def known_only(
+    file: str, entries: Mapping[str, T], known: Set[str], warnings: list[str], what: str = "ids"
+) -> dict[str, T]:
+    """The entries for what the deck has; of the others one line is added to `warnings`."""
+    if strange := sorted(entries.keys() - known):
+        warnings.append(f"{file}: {what} that the deck does not have are left out: {', '.join(strange)}")
+    return {key: entry for key, entry in entries.items() if key in known}
 
 
 def _card(entry: Any, where: str, unknown: Counter[str]) -> Card:

@@ -9,14 +9,14 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from poem.deck import Card, Deck, parse_cards, parse_catchphrases, with_terms
+from poem.deck import Card, Deck, known_only, parse_cards, parse_catchphrases, with_terms
 from poem.errors import GameError, HandError
 from poem.files import read_json, read_text, read_words
 from poem.hand import Answer, Hand, hand_of
@@ -24,7 +24,9 @@ from poem.outline import Stages
 from poem.pattern import pattern_key
 from poem.prompt import default_instructions, prompt_version
 from poem.rules import check
-from poem.sentences import Sentences, load_sentences
+from poem.sentence_files import load_sentences
+from poem.sentences import Sentences
+from poem.store import known_values
 
 CARDS, CATCHPHRASES = "cards.json", "catchphrases.json"
 BUILT_IN = ""
@@ -74,20 +76,24 @@ class Game:
 @cache
 def builtin_game() -> Game:
     """The game that the package carries: 89 cards in 9 categories, 267 wordings, 110 catch-copies."""
-    return replace(load_game(Path(str(resources.files("poem") / "builtin"))), name=BUILT_IN)
+    return replace(load_game(Path(str(resources.files("poem") / "builtin")), tested=True), name=BUILT_IN)
 
 
-def load_game(folder: Path) -> Game:
-    """The game of a folder. Raises `GameError` naming the file, the entry and the remedy."""
+def load_game(folder: Path, *, tested: bool = False) -> Game:
+    """The game of a folder. Raises `GameError` naming the file, the entry and the remedy.
+
+    Sentences of one that is `tested` are taken without a look at each.
+    """
     if not folder.is_dir():
         raise GameError(f"{folder}: no such folder; give one that holds {CARDS} and {CATCHPHRASES}")
     warnings: list[str] = []
     cards = parse_cards(read_json(folder / CARDS), CARDS, warnings)
     phrases = parse_catchphrases(read_json(folder / CATCHPHRASES), CATCHPHRASES, warnings)
     terms = _texts_by_id(folder / "terms.json", {card.id for card in cards}, warnings)
-    values = _texts_by_id(folder / "values.json", {w.id for card in cards for w in card.poems}, warnings)
-    instructions = _instructions(folder / "system.txt")
     deck = Deck(with_terms(cards, terms), phrases)
+    values = _known_values(_texts_by_id(folder / "values.json", deck.wording_ids, warnings), warnings)
+    instructions = _instructions(folder / "system.txt")
+    sentences = load_sentences(folder / "sentences", deck, warnings, tested=tested)
     poems = tuple(_poems(folder / "poems.jsonl", deck, warnings))
     by_hand = [[p.hand.ids(), p.answer.title, p.answer.poem, p.held_out] for p in poems]
     content = [deck.digest, terms, values, instructions, by_hand]
@@ -99,7 +105,7 @@ def load_game(folder: Path) -> Game:
         instructions=instructions,
         values=values,
         poems=poems,
-        sentences=load_sentences(folder / "sentences"),
+        sentences=sentences,
         digest=_digest(content),
         warnings=tuple(warnings),
     )
@@ -158,17 +164,26 @@ def _instructions(path: Path) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _texts_by_id(path: Path, known: set[str], warnings: list[str]) -> dict[str, tuple[str, ...]]:
-    """`{id: [text, …]}`; ids that the deck does not have are left out with a warning."""
+def _texts_by_id(path: Path, known: Set[str], warnings: list[str]) -> dict[str, tuple[str, ...]]:
+    """`{id: [text, …]}` of ids that the deck has."""
     content = read_words(path) if path.is_file() else {}
     if not isinstance(content, dict):
         raise GameError(f"{path}: must be a JSON object of lists by id")
     for key, texts in content.items():
         if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
             raise GameError(f"{path}: {key}: must be a list of non-empty strings")
-    if strange := sorted(content.keys() - known):
-        warnings.append(f"{path.name}: ids that the deck does not have are left out: {', '.join(strange)}")
-    return {key: tuple(texts) for key, texts in content.items() if key in known}
+    return {key: tuple(texts) for key, texts in known_only(path.name, content, known, warnings).items()}
+
+
+def _known_values(values: Mapping[str, tuple[str, ...]], warnings: list[str]) -> dict[str, tuple[str, ...]]:
+    known = known_values()
+    strange = dict.fromkeys(value for some in values.values() for value in some if value not in known)
+    if strange:
+        told = "; ".join(f"{one} ({', '.join(key for key, some in values.items() if one in some)})" for one in strange)
+        warnings.append(
+            f"values.json: values that the composer does not know are left out: {told}; it knows {'、'.join(known)}"
+        )
+    return {key: tuple(value for value in some if value in known) for key, some in values.items()}
 
 
 def _poems(path: Path, deck: Deck, warnings: list[str]) -> Iterator[HandWritten]:

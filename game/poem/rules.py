@@ -98,6 +98,14 @@ def style_violations(text: str) -> list[Violation]:
     return [Violation(rule, place, what) for rule in _STYLE_RULES for place, what in _POEM_RULES[rule](text)]
 
 
+def sentence_violations(text: str) -> list[Violation]:
+    """Violations of a sentence, or of two, that shall stand in poems."""
+    broken = [*style_violations(text), *(Violation("sentence", place, what) for place, what in _sentence(text))]
+    if shape.PARAGRAPH_BREAK in text:
+        broken.append(Violation("paragraphs", "paragraph 1", "a line break"))
+    return broken
+
+
 def _paragraphs(poem: str) -> Found:
     count = len(shape.paragraphs(poem))
     if not shape.PARAGRAPHS[0] <= count <= shape.PARAGRAPHS[1]:

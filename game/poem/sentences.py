@@ -1,21 +1,16 @@
-"""Sentences written by hand, with what the composer needs to know of each, and a game's own files of them.
+"""Sentences written by hand, with what the composer needs to know of each.
 
 A thread is the order that a poem is told in; each has five stations, and `at` says at which of them a sentence
-stands. A game's folder `sentences/` holds `titles.json` (a catch-copy's thread and frames),
-`wordings/*.json` (a wording's sentences by thread), `fused.json` (sentences that speak for two cards at once) and
-`calls.json` (which of them the lines of a frame call for).
+stands.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any
 
 from poem.claims import claims_of
-from poem.errors import GameError
-from poem.files import read_words
 
 STATIONS = range(5)
 
@@ -56,7 +51,6 @@ class Sentence:
 LINES, BELONGS, BREAKS = 0b111, 1 << 3, 1 << 4
 _CALLS = {"opening": 1, "first": 2, "second": 4, "belongs": BELONGS, "breaks": BREAKS}
 
-T = TypeVar("T")
 Voices = Mapping[str, tuple[Sentence, ...]]
 """Sentences by thread."""
 
@@ -112,35 +106,6 @@ class Sentences:
         for voices in (*self.wordings.values(), *self.fused.values()):
             for sentences in voices.values():
                 yield from sentences
-
-
-def load_sentences(folder: Path) -> Sentences:
-    """What a game's `sentences/` holds; a file that is not there holds nothing.
-
-    Raises `GameError` naming the file, the entry and the remedy.
-    """
-    wordings: dict[str, Voices] = {}
-    for path in sorted((folder / "wordings").glob("*.json")):
-        wordings |= _entries(path, voices)
-    titles = _entries(folder / "titles.json", frames)
-    fused = _fused(folder / "fused.json")
-    for title, calls in _entries(folder / "calls.json", lambda entry: entry).items():
-        try:
-            if title not in titles or (thread := titles[title].thread) is None:
-                raise ValueError("is no title with frames on a thread")
-            titles[title] = with_calls(titles[title], calls, partial(_said, wordings, fused, thread))
-        except ValueError as error:
-            raise GameError(f"{folder / 'calls.json'}: {title}: {error}; correct or remove the entry") from error
-    return Sentences(titles, wordings, fused)
-
-
-def _said(
-    wordings: Mapping[str, Voices], fused: Mapping[frozenset[str], Voices], thread: str, key: str
-) -> Sequence[Sentence]:
-    voices = fused.get(frozenset(key.split("+"))) if "+" in key else wordings.get(key)
-    if voices is None or thread not in voices:
-        raise ValueError(f"{key!r} says nothing on the thread {thread!r}")
-    return voices[thread]
 
 
 def with_calls(frames: Frames, calls: Any, said: Callable[[str], Sequence[Sentence]]) -> Frames:
@@ -208,32 +173,3 @@ def _plain(text: Any, at: int) -> Sentence:
     if not isinstance(text, str) or not text.endswith("。"):
         raise ValueError(f"a sentence must end with 「。」, got {text!r}")
     return _interned(text, at)
-
-
-def _entries(path: Path, parse: Callable[[Any], T]) -> dict[str, T]:
-    content = read_words(path) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise GameError(f"{path}: must be a JSON object")
-    found = {}
-    for key, entry in content.items():
-        try:
-            found[key] = parse(entry)
-        except (ValueError, TypeError) as error:
-            raise GameError(f"{path}: {key}: {error}; correct or remove the entry") from error
-    return found
-
-
-def _fused(path: Path) -> Mapping[frozenset[str], Mapping[str, tuple[Sentence, ...]]]:
-    content = read_words(path) if path.is_file() else []
-    if not isinstance(content, list):
-        raise GameError(f"{path}: must be a JSON list")
-    found: dict[frozenset[str], dict[str, tuple[Sentence, ...]]] = {}
-    for n, entry in enumerate(content, 1):
-        try:
-            cards = frozenset(entry["cards"])
-            for thread, at in entry["at"].items():
-                mine = found.setdefault(cards, {})
-                mine[thread] = (*mine.get(thread, ()), sentence({"at": at, "text": entry["text"]}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GameError(f"{path}: entry {n}: {error}; give cards, at (a station a thread) and text") from error
-    return found

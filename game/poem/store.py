@@ -106,10 +106,20 @@ class Store:
         return told or tuple(motif for motif in self.motifs.values() if not motif.words)
 
 
+def _folder() -> Path:
+    return Path(str(resources.files("poem") / "store"))
+
+
+@cache
+def known_values() -> Mapping[str, tuple[str, ...]]:
+    """The words by which each value is told; the store's, of which it is a small part to read."""
+    return {value: tuple(words) for value, words in read_json(_folder() / "values.json").items()}
+
+
 @cache
 def store() -> Store:
     """The store that the package carries, read once."""
-    folder = Path(str(resources.files("poem") / "store"))
+    folder = _folder()
     threads = {path.stem: _thread(read_json(path)) for path in sorted((folder / "threads").glob("*.json"))}
     themes = {
         name: Theme(name, tuple(entry["words"]), voices(entry["sentences"]))
@@ -139,7 +149,7 @@ def store() -> Store:
             )
             for name, entry in read_json(folder / "motifs.json").items()
         },
-        values={value: tuple(words) for value, words in read_json(folder / "values.json").items()},
+        values=known_values(),
     )
 
 

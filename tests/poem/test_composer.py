@@ -279,6 +279,23 @@ def test_a_deck_from_files_is_played(tmp_path: Path) -> None:
         assert check(compose(game, hand, game.deck.catchphrases, seed).answer, hand, game.deck.catchphrases) == []
 
 
+def test_a_game_s_own_sentences_that_break_rules_reach_no_poem(tmp_path: Path) -> None:
+    (tmp_path / "cards.json").write_text(json.dumps([card.as_json() for card in DECK.cards]), "utf-8")
+    (tmp_path / "catchphrases.json").write_text(json.dumps(DECK.catchphrases), "utf-8")
+    rude = "あなたに最高の朝をお届けします。"
+    wordings = {w.id: {"dusk": [{"at": 1, "text": rude}]} for card in DECK.cards for w in card.poems}
+    titles = {title: {"thread": "dusk", "frames": [[rude, rude]]} for title in DECK.catchphrases}
+    for name, content in {"wordings/all": wordings, "titles": titles}.items():
+        path = tmp_path / "sentences" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), "utf-8")
+    game = load_game(tmp_path)
+    rng = Random(9)
+    for seed in range(60):
+        hand = deal(game.deck, rng)
+        assert check(compose(game, hand, game.deck.catchphrases, seed).answer, hand, game.deck.catchphrases) == []
+
+
 def _of_the_night() -> Game:
     """The game on a thread of its own."""
     own = GAME.sentences

@@ -3,6 +3,7 @@
 import json
 import shutil
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from poem.errors import GameError
 from poem.game import BUILT_IN, builtin_game, load_files, load_game
 from poem.prompt import SAMPLE_HAND, SAMPLE_TITLES, default_instructions, render_prompt
+from poem.store import store
 
+TITLE, SECOND = builtin_game().deck.catchphrases[:2]
 REAL_GAME = Path(__file__).parents[3] / "shared" / "data" / "game"
 
 
@@ -37,7 +40,9 @@ def test_the_two_files_are_enough(folder: Path) -> None:
 def test_the_built_in_game_is_such_a_folder() -> None:
     folder = Path(str(builtin_game.__wrapped__.__code__.co_filename)).parent / "builtin"
     assert builtin_game().name == BUILT_IN
-    assert load_game(folder).digest == builtin_game().digest
+    as_anybodys = load_game(folder)
+    assert (as_anybodys.digest, as_anybodys.sentences) == (builtin_game().digest, builtin_game().sentences)
+    assert as_anybodys.warnings == ()
 
 
 def test_instructions_of_its_own_change_the_prompt_and_its_version(folder: Path) -> None:
@@ -107,6 +112,13 @@ def test_what_was_written_for_a_deck_is_in_nfc_as_the_deck_is(folder: Path, asci
     assert told[0] == told[1]
     assert told[1].deck.by_id["access-01"].terms == ("バス",)
     assert told[1].sentences.titles.keys() == {title}
+
+
+def _write(folder: Path, sentences: Mapping[str, object]) -> None:
+    for name, content in sentences.items():
+        path = folder / "sentences" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), "utf-8")
 
 
 def test_names_that_a_mac_has_decomposed_are_the_same_game(folder: Path) -> None:
@@ -211,7 +223,7 @@ def test_half_a_character_is_refused_by_the_file_s_name(folder: Path, name: str,
     ("calls", "message"),
     [
         ([], r"calls\.json: 題: must be a list of calls, one for each of its 1 frames; correct or remove the entry"),
-        ([{"opening": ["w"]}], None),
+        ([{"opening": ["access-01-a"]}], None),
         ([{"opening": ["other"]}], r"calls\.json: 題: 'other' says nothing on the thread 'dusk'; correct"),
         ([{"second": ["a+b"]}], r"calls\.json: 題: 'a\+b' says nothing on the thread 'dusk'; correct"),
         ([{"closing": ["w"]}], r"calls\.json: 題: a frame's calls are an object of lists: opening, first, second, be"),
@@ -223,12 +235,11 @@ def test_half_a_character_is_refused_by_the_file_s_name(folder: Path, name: str,
 def test_what_lines_call_for_is_read_by_the_ids_of_wordings(folder: Path, calls: object, message: str | None) -> None:
     written = {
         "titles.json": {"題": {"thread": "dusk", "frames": [["丘。", "門。", "庭。", "灯。"]]}},
-        "wordings/x.json": {"w": {"dusk": [{"at": 1, "text": "道がひらく。"}]}},
+        "wordings/x.json": {"access-01-a": {"dusk": [{"at": 1, "text": "道がひらく。"}]}},
         "calls.json": {"題": calls},
     }
-    for name, content in written.items():
-        (folder / "sentences" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "sentences" / name).write_text(json.dumps(content), "utf-8")
+    (folder / "catchphrases.json").write_text(json.dumps([*builtin_game().deck.catchphrases, "題"]), "utf-8")
+    _write(folder, written)
     if message:
         with pytest.raises(GameError, match=message):
             load_game(folder)
@@ -241,6 +252,74 @@ def test_ids_that_the_deck_does_not_have_are_left_out(folder: Path) -> None:
     game = load_game(folder)
     assert game.values == {"access-01-a": ("静けさ",)}
     assert game.warnings == ("values.json: ids that the deck does not have are left out: gone-a",)
+
+
+def test_sentences_for_what_the_deck_does_not_have_are_left_out(folder: Path) -> None:
+    said = {"dusk": [{"at": 1, "text": "道がひらく。"}]}
+    frames = {"thread": "dusk", "frames": [["丘がある。", "庭がある。"]]}
+    _write(
+        folder,
+        {
+            "titles.json": {TITLE: frames, "ない題": frames},
+            "wordings/x.json": {"access-01-a": said, "access-1-a": said},
+            "fused.json": [
+                {"cards": ["access-01", "air-01"], "at": {"dusk": 1}, "text": "道がつづく。"},
+                {"cards": ["access-01", "air-1"], "at": {"dusk": 1}, "text": "道がまがる。"},
+            ],
+            "calls.json": {"ない題": [{"opening": ["access-1-a", "access-01+air-1"]}]},
+        },
+    )
+    game = load_game(folder)
+    assert {sentence.text for sentence in game.sentences.all()} == {
+        "丘がある。",
+        "庭がある。",
+        "道がひらく。",
+        "道がつづく。",
+    }
+    assert list(game.sentences.fused) == [frozenset(("access-01", "air-01"))]
+    assert game.warnings == (
+        "sentences/titles.json: titles that the deck does not have are left out: ない題",
+        "sentences/wordings/x.json: ids that the deck does not have are left out: access-1-a",
+        "sentences/fused.json: ids that the deck does not have are left out: air-1",
+    )
+
+
+def test_sentences_that_break_a_rule_are_left_out_and_frames_with_them(folder: Path) -> None:
+    polite, open_, latin = "あなたに最高の朝をお届けします。", f"{'長' * 60}。", "Morningがひらく。"
+    frame = ["丘がある。", "庭がある。"]
+    said = {"access-01-a": {"dusk": [{"at": 1, "text": text} for text in (polite, "道がひらく。", "道が\nつづく。")]}}
+    _write(
+        folder,
+        {
+            "titles.json": {TITLE: {"frames": [frame, ["丘がある。", latin]]}, SECOND: {"frames": [[polite, polite]]}},
+            "wordings/x.json": said,
+            "fused.json": [{"cards": ["access-01", "air-01"], "at": {"dusk": 1, "way": 2}, "text": open_}],
+            "calls.json": {},
+        },
+    )
+    game = load_game(folder)
+    assert [s.text for s in game.sentences.all()] == [*frame, "道がひらく。"]
+    assert game.sentences.titles.keys() == {TITLE, SECOND}  # `teacher run --what words` asks for what is not there
+    told = (
+        f"titles.json: {TITLE}: 'Morningがひらく。' breaks a rule (characters: 'M' (U+004D)); its frame is left out",
+        f"titles.json: {SECOND}: '{polite}' breaks a rule (polite: します); its frame is left out",
+        f"wordings/x.json: access-01-a: '{polite}' breaks a rule (polite: します); it is left out",
+        "wordings/x.json: access-01-a: '道が\\nつづく。' breaks a rule (paragraphs: a line break); it is left out",
+        f"fused.json: access-01+air-01: '{'長' * 12}...{'長' * 12}。' breaks a rule "
+        "(sentence: a sentence of 61 characters, over 60); it is left out",
+    )
+    assert game.warnings == tuple(f"sentences/{warning}" for warning in told)
+
+
+def test_values_that_the_composer_does_not_know_are_left_out(folder: Path) -> None:
+    values = {"access-01-a": ["しずけさ", "水の記憶"], "access-01-b": ["しずけさ", "光"], "air-01-a": ["静けさ"]}
+    (folder / "values.json").write_text(json.dumps(values), "utf-8")
+    game = load_game(folder)
+    assert game.values == {"access-01-a": ("水の記憶",), "access-01-b": (), "air-01-a": ("静けさ",)}
+    (warning,) = game.warnings
+    known = "、".join(store().values)
+    told = "しずけさ (access-01-a, access-01-b); 光 (access-01-b)"
+    assert warning == f"values.json: values that the composer does not know are left out: {told}; it knows {known}"
 
 
 def test_a_folder_that_is_none_or_lacks_a_file_is_named(tmp_path: Path, folder: Path) -> None:

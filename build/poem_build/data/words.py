@@ -12,7 +12,7 @@ from typing import Any
 
 from poem.deck import Card, Wording, giveaway_terms
 from poem.game import Game
-from poem.rules import PHRASE, style_violations
+from poem.rules import PHRASE, sentence_violations
 from poem.sentences import STATIONS
 from poem.store import store
 from poem_build.data.near import Near
@@ -129,7 +129,7 @@ class Words:
             if text in seen:
                 yield f"「{text}」: stands twice in the answer"
             seen.add(text)
-            yield from (f"「{text}」: {one}" for one in style_violations(text))
+            yield from (f"「{text}」: {one}" for one in sentence_violations(text))
             for name, likeness in self._near.like(text):
                 if self._owners[name] != ask.key:
                     yield f"「{text}」: nearly the same as 「{name}」 ({likeness:.0%}); write another picture"

@@ -174,6 +174,10 @@ def _set(**fields: Any) -> Any:
         (_set(text="夕べの風が軒をくぐる。家の名を呼びながら奥の間まで灯を運ぶ。"), "be one sentence"),
         (_set(text="夕べの風が軒をくぐり、家の名を呼びながら奥の間へ灯を運びます。"), "polite"),
         (
+            _set(text="夕べの風が軒をくぐり、\n家の名を呼びながら奥の間へ灯を運ぶ。"),
+            "paragraphs: paragraph 1: a line break",
+        ),
+        (
             lambda a, card: _sentence(a).update(
                 text=f"夕べの風が軒をくぐり、{giveaway_terms(card)[0]}の名を呼んで灯を運ぶ。"
             ),
