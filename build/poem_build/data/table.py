@@ -18,6 +18,9 @@ from poem.table import BY_HAND, Entry, Table, export_table, import_entries, writ
 from poem_build.data.hands import possible_hands
 from poem_build.progress import progress
 
+COMPOSED = "composer"
+"""The source of an entry that was composed."""
+
 
 def build(game: Game, target: Path, hands: int, seed: int, written: Path | None = None) -> int:
     """Write a table for that many distinct hands; how many it has.
@@ -75,6 +78,11 @@ def coverage(game: Game, source: Path) -> dict[str, Any]:
     }
 
 
+def taught(game: Game, source: Path) -> bool:
+    """Whether a teacher wrote poems of the table, not people and the composer alone."""
+    return bool(coverage(game, source)["by_source"].keys() - {BY_HAND, COMPOSED})
+
+
 def _dealt(deck: Deck, cards: frozenset[str]) -> float:
     """How likely the game deals exactly these cards; nothing for a set that it never deals."""
     categories = [deck.by_id[card].category for card in cards]
@@ -105,7 +113,7 @@ def _entries(game: Game, hands: int, seed: int, written: Path | None) -> Iterato
             seen.add(key)
             composition = compose(game, hand, draw_candidates(deck, rng), rng.getrandbits(32))
             if not composition.waived:  # the table holds what keeps every rule
-                yield Entry(hand, composition.answer, "composer")
+                yield Entry(hand, composition.answer, COMPOSED)
 
 
 def _given(game: Game, written: Path | None) -> list[Entry]:

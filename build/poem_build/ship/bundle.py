@@ -53,7 +53,7 @@ def pack(contents: Contents, out: Path, compose: Compose, hands: int) -> Path:
         write_files(folder, contents, hands)
         _write_images(folder, found)
         _write_licences(folder, found, contents)
-        write_compose(folder, found, compose)
+        write_compose(folder, found, contents, compose)
         write_texts(folder, found, contents, compose)
         write_sums(folder)
         target = out / f"{name}-{platform.replace('/', '-')}.tar"

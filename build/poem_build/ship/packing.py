@@ -27,6 +27,7 @@ from poem_build.store.folder import write_text
 SOURCE = ROOT / "docker" / "bundle"
 BUILT_IN_GAME = Path(str(poem.__file__)).parent / "builtin"
 OF_A_GAME = ("cards.json", "catchphrases.json", "system.txt", "terms.json", "values.json", "poems.jsonl", "sentences")
+TABLE = Path("files") / "poems.sqlite"
 SCRIPTS = ("start", "stop", "doctor", "scripts/common.sh")
 PAGE = "最初に読む.html"
 """No letter that a Mac would write as two (NFD): SHA256SUMS finds the files by their names, wherever they have been."""
@@ -85,15 +86,17 @@ def write_files(folder: Path, contents: Contents, hands: int) -> None:
         elif source.is_file():
             shutil.copyfile(source, files / name)
     written = ROOT / teaching.room(contents.tag) / teaching.TABLE
-    table.build_for_stand(contents.game, files / "poems.sqlite", hands, 0, written if written.is_file() else None)
+    table.build_for_stand(contents.game, folder / TABLE, hands, 0, written if written.is_file() else None)
 
 
-def write_compose(folder: Path, found: list[Part], compose: Compose) -> None:
+def write_compose(folder: Path, found: list[Part], contents: Contents, compose: Compose) -> None:
     """compose.yaml, flat: without build sections, with the bundle's own images and files; and NVIDIA's override."""
     cpu = Compose("", "embedded" if compose.holder == "service" else "", compose.env)
     every = cpu.ask("--profile", "*", "config", "--services").split()
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as override:
-        override.write(_override(found, sorted(set(every) - {part.name for part in found})))
+        taught = table.taught(contents.game, folder / TABLE)
+        others = sorted(set(every) - {part.name for part in found})
+        override.write(_override(found, others, taught=taught))
         override.flush()
         cpu.files += ["-f", override.name]
         text = cpu.ask("config", "--no-interpolate", "--no-path-resolution")
@@ -109,7 +112,7 @@ def write_compose(folder: Path, found: list[Part], compose: Compose) -> None:
         (folder / "compose.nvidia.yaml").write_text(f"{text}\n", "utf-8")
 
 
-def _override(found: list[Part], others: list[str]) -> str:
+def _override(found: list[Part], others: list[str], *, taught: bool) -> str:
     lines = [
         "x-hardened: !reset null",
         "x-mansion-poem: !reset null",
@@ -124,6 +127,7 @@ def _override(found: list[Part], others: list[str]) -> str:
         lines += ["    build: !reset null", "    pull_policy: never"]
         if part.name == "service":
             lines += ["    volumes: !override", "      - ./files:/files:ro", "      - log:/data"]
+            lines += ["    environment:", "      POEM_WRITER: ${POEM_WRITER:-table}"] if taught else []
     return "\n".join(lines) + "\n"
 
 
@@ -138,6 +142,7 @@ def write_texts(folder: Path, found: list[Part], contents: Contents, compose: Co
         "platform": found[0].platform,
         "embedded": compose.holder == "service",
         "nvidia": (folder / "compose.nvidia.yaml").is_file(),
+        "taught": table.taught(contents.game, folder / TABLE),
         "gpu": "nvidia" if containers.OVERRIDES["nvidia"] in compose.files else "",
         "model_memory": f"{memory // MIB}m",
         "parts": found,

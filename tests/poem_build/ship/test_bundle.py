@@ -8,11 +8,16 @@ import subprocess
 import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
+from poem.composer import compose
 from poem.game import builtin_game, load_game
-from poem.table import Table
+from poem.hand import deal, draw_candidates
+from poem.table import Entry, Table
+from poem_build.data.table import build_for_stand
 from poem_build.recipe.schema import load_recipe
 from poem_build.ship import packing
 from poem_build.ship.containers import Compose
@@ -53,6 +58,9 @@ def embedded(tmp_path: Path) -> Path:
     return packed(tmp_path / "mansion-poem-tiny-embedded", EMBEDDED, Compose("", "embedded"))
 
 
+CONTENTS = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
+
+
 def packed(folder: Path, found: list[Part], compose: Compose) -> Path:
     for name in ("licences", "images"):
         (folder / name).mkdir(parents=True)
@@ -60,9 +68,8 @@ def packed(folder: Path, found: list[Part], compose: Compose) -> Path:
         (folder / "images" / f"{one.name}.tar.gz").write_bytes(os.urandom(5000))
     if compose.holder == "ollama":
         (folder / "compose.nvidia.yaml").write_text("{}\n")
-    contents = Contents(load_recipe("tiny"), builtin_game(), BUILT_IN_GAME)
-    packing.write_files(folder, contents, hands=20)
-    packing.write_texts(folder, found, contents, compose)
+    packing.write_files(folder, CONTENTS, hands=20)
+    packing.write_texts(folder, found, CONTENTS, compose)
     (folder / "licences" / "model.txt").write_text("mansion-poem:tiny: MIT\n", "utf-8")
     packing.write_sums(folder)
     return folder
@@ -134,14 +141,58 @@ def test_the_stand_says_what_is_dealt_with_a_gpu_too(
     if shutil.which("docker") is None:
         pytest.skip("the docker command is not there")
     monkeypatch.setenv("POEM_DEAL", "any")  # of whoever packs
-    packing.write_compose(home, PARTS, Compose("nvidia"))
+    packing.write_compose(home, PARTS, CONTENTS, Compose("nvidia"))
     monkeypatch.setenv("POEM_DEAL", said)
-    command = ["docker", "compose", "-f", "compose.yaml", "-f", "compose.nvidia.yaml", "config", "--format", "json"]
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
-    services = json.loads(done.stdout)["services"]
+    services = services_of(home, "compose.yaml", "compose.nvidia.yaml")
     assert services["service"]["environment"]["POEM_DEAL"] == dealt
     (device,) = services["ollama"]["deploy"]["resources"]["reservations"]["devices"]
     assert (device["driver"], device["count"]) == ("nvidia", -1)
+
+
+def services_of(home: Path, *files: str) -> dict[str, Any]:
+    """The services as Compose understands these files."""
+    command = ["docker", "compose", *(word for file in files for word in ("-f", file)), "config", "--format", "json"]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout)["services"])
+
+
+def write_as(home: Path, source: str) -> None:
+    """The bundle's table and what is told of it, as if `source` had written poems beside those by hand."""
+    deck = builtin_game().deck
+    hands, rng = [deal(deck, Random(n)) for n in range(3)], Random(1)
+    written = [
+        Entry(hand, compose(builtin_game(), hand, draw_candidates(deck, rng), 1).answer, source).as_json()
+        for hand in hands
+    ]
+    (home / "given.json").write_text(json.dumps(written), "utf-8")
+    build_for_stand(builtin_game(), home / "files" / "poems.sqlite", 20, 0, home / "given.json")
+    packing.write_texts(home, PARTS, CONTENTS, Compose())
+
+
+@pytest.mark.parametrize(("source", "writer"), [("gemini", "table"), ("composer", "auto"), ("hand", "auto")])
+def test_the_settings_tell_who_writes_first_by_who_wrote_the_table(home: Path, source: str, writer: str) -> None:
+    write_as(home, source)
+    assert f"#POEM_WRITER={writer}" in (home / ".env").read_text("utf-8").splitlines()
+    packing.write_texts(home, PARTS, CONTENTS, Compose("nvidia"))
+    assert "#POEM_WRITER=model" in (home / ".env").read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize(("source", "writer"), [("gemini", "table"), ("composer", "")])
+def test_what_a_teacher_was_paid_for_is_shown_first_where_no_gpu_is(
+    source: str, writer: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("docker") is None:
+        pytest.skip("the docker command is not there")
+    write_as(home, source)
+    monkeypatch.setenv("POEM_WRITER", "model")  # of whoever packs
+    packing.write_compose(home, PARTS, CONTENTS, Compose())
+    monkeypatch.delenv("POEM_WRITER")
+    nvidia = ("compose.yaml", "compose.nvidia.yaml")
+    assert services_of(home, "compose.yaml")["service"]["environment"]["POEM_WRITER"] == writer
+    assert services_of(home, *nvidia)["service"]["environment"]["POEM_WRITER"] == ""
+    monkeypatch.setenv("POEM_WRITER", "auto")
+    for files in (nvidia[:1], nvidia):
+        assert services_of(home, *files)["service"]["environment"]["POEM_WRITER"] == "auto"
 
 
 def test_the_game_and_the_table_belong_together(home: Path) -> None:
