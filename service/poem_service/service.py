@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from random import Random
 
@@ -43,7 +43,6 @@ log = logging.getLogger("poem_service")
 
 
 EACH: tuple[tuple[str, str, Callable[[Keeper], float]], ...] = (
-    ("poem_engine_ready", "1 if hands go to the engine", lambda keeper: keeper.obstacle(time.monotonic()) is None),
     ("poem_engine_ahead", "Requests at the engine or waiting for it", lambda keeper: keeper.slots.ahead),
     (
         "poem_engine_answer_seconds",
@@ -199,7 +198,12 @@ class Service:
         metrics.watch(
             "poem_model_ready",
             "1 if players' hands go to the model",
-            lambda: fleet.lead.obstacle(time.monotonic()) is None,
+            lambda: self.writer.obstacle(fleet.lead, time.monotonic()) is None,
+        )
+        metrics.watch_each(
+            "poem_engine_ready",
+            "1 if hands go to the engine",
+            lambda: {k.label: self.writer.obstacle(k, time.monotonic()) is None for k in fleet.keepers},
         )
         metrics.watch("poem_model_tokens_per_second", "The model's pace", tokens_per_s)
         metrics.watch("poem_model_vram_ratio", "Share of the model in video memory", vram)
@@ -253,5 +257,6 @@ def _fleet(settings: Settings, game: Game) -> Fleet:
         label = one.engine if found is None else without_passwords(f"{found.kind}={found.where}#{one.model}")
         slots = Slots(max(1, one.max_active // one.workers))
         share = found.share if found else 0.0
-        keepers.append(Keeper(lambda one=one: choose(one), game, one.deadline_s, slots, label, share))  # type: ignore[misc]
+        find, above = partial(choose, one), settings.policy == "auto"
+        keepers.append(Keeper(find, game, one.deadline_s, slots, label, share, above_composer=above))
     return Fleet(keepers)

@@ -338,6 +338,8 @@ class OllamaStandIn:
     version: str | None = field(default_factory=lambda: builtin_game().prompt_version)
     stages: str | None = None
     """In which its model says that it writes."""
+    verdict: str | None = None
+    """Its build's, on its model."""
     template: str = "{{ .Prompt }}"
     size_vram: int = 25
     models: tuple[str, ...] = (MODEL,)
@@ -446,7 +448,7 @@ class OllamaStandIn:
             case "/api/ps":
                 return {"models": named if self.loaded else []}
             case "/api/show":
-                told = {"prompt_version": self.version, "stages": self.stages}
+                told = {"prompt_version": self.version, "stages": self.stages, "verdict": self.verdict}
                 ours = {f"mansion_poem.{name}": text for name, text in told.items() if text}
                 return {"model_info": {"general.architecture": "qwen2", **ours}, "template": self.template}
             case _:

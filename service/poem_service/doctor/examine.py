@@ -174,7 +174,8 @@ def _standing(report: Report, ready: Mapping[str, Any], settings: Settings) -> N
         report.add("model", State.NOTE, "モデルなしの設定です（POEM_ENGINE=none）", "使うときは auto にしてください。")
     else:
         meaning, remedy = REMEDIES[Reason(ready["reason"])]
-        report.add("model", State.BAD, meaning + (f"（{ready['detail']}）" if ready["detail"] else ""), remedy)
+        state = State.NOTE if ready["reason"] == Reason.BELOW_COMPOSER else State.BAD
+        report.add("model", state, meaning + (f"（{ready['detail']}）" if ready["detail"] else ""), remedy)
 
 
 def _prompt(report: Report, ready: Mapping[str, Any]) -> None:

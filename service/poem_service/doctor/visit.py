@@ -28,7 +28,7 @@ PROBE_S = 5.0
 CLIENT_PATIENCE_S = 90.0
 """The game gives up then."""
 LOOK_S = 0.5
-NOT_WAITED_FOR = frozenset({Reason.NO_ENGINE, Reason.MODEL_MISSING, Reason.TOO_SLOW})
+NOT_WAITED_FOR = frozenset({Reason.NO_ENGINE, Reason.MODEL_MISSING, Reason.TOO_SLOW, Reason.BELOW_COMPOSER})
 """What waiting does not mend."""
 
 

@@ -195,9 +195,7 @@ class Chats:
 
     def _obstacle(self, keeper: Keeper) -> Reason | None:
         """How well it writes poems is no matter of a chat's."""
-        if self._writer.stopping:
-            return Reason.STOPPING
-        return keeper.obstacle(time.monotonic(), on_trial=True)
+        return self._writer.obstacle(keeper, time.monotonic(), on_trial=True)
 
     def _keeper(self, model: str) -> Keeper:
         """Of the engine that has the model and would be done first."""

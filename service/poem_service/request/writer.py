@@ -113,6 +113,10 @@ class Writer:
         """A poem at once, for a player who asks too often."""
         return self._fall_back(self._course(hand, audience, None), reason)
 
+    def obstacle(self, keeper: Keeper, now: float, *, on_trial: bool = False) -> Reason | None:
+        """Why no hand goes to that keeper's model now; None if it does."""
+        return Reason.STOPPING if self.stopping else keeper.obstacle(now, on_trial=on_trial)
+
     def stop(self) -> None:
         """Whoever waits for the model or for its answer has the fallback at once; nobody asks it from now on."""
         self.stopping = True
@@ -140,7 +144,7 @@ class Writer:
         pace = keeper.standing.pace
         at = Situation(
             remaining_s=course.started + self._deadline_s - reserve_s(self._deadline_s) - now,
-            obstacle=self._obstacle(course, now),
+            obstacle=self.obstacle(keeper, now, on_trial=course.on_trial),
             answer_s=pace.answer_s if pace else 0.0,
             holds_slot=holds_slot,
             ahead=keeper.slots.ahead,
@@ -149,13 +153,6 @@ class Writer:
             failure=course.failure,
         )
         return next_step(at)
-
-    def _obstacle(self, course: _Course, now: float) -> Reason | None:
-        if self.stopping:
-            return Reason.STOPPING
-        if self._policy == "auto" and course.keeper.below_composer:
-            return Reason.BELOW_COMPOSER
-        return course.keeper.obstacle(now, on_trial=course.on_trial)
 
     async def _ask_by_the_ladder(self, course: _Course) -> Outcome | Reason:
         """A model's poem, or why the first that was asked gave none: another ready engine has its turn then."""

@@ -53,12 +53,22 @@ class Keeper:
     """Owns the engine. `run` is a background task; everything else is told to it."""
 
     def __init__(
-        self, choose: Choose, game: Game, deadline_s: float, slots: Slots, label: str = "engine", share: float = 0.0
+        self,
+        choose: Choose,
+        game: Game,
+        deadline_s: float,
+        slots: Slots,
+        label: str = "engine",
+        share: float = 0.0,
+        *,
+        above_composer: bool = False,
     ) -> None:
         self.label = label
         """Which engine, where there are several."""
         self.share = share
         """Of the hands, if it is a canary: an engine with a new model."""
+        self.above_composer = above_composer
+        """Whether a model that its build found worse than the composer has no hand."""
         self.slots = slots
         self.poems = 0
         """That it wrote."""
@@ -99,7 +109,11 @@ class Keeper:
             return self.standing.why_not or Reason.STARTING
         if self.breaker.state(now) is not BreakerState.CLOSED:
             return Reason.BREAKER_OPEN
-        return Reason.QUALITY if self.quality.state(now) is BreakerState.OPEN and not on_trial else None
+        if on_trial:
+            return None
+        if self.above_composer and self.below_composer:
+            return Reason.BELOW_COMPOSER
+        return Reason.QUALITY if self.quality.state(now) is BreakerState.OPEN else None
 
     def due(self) -> tuple[float, float]:
         """When another ask would be done, by the measured pace, and how busy the engine is."""

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from poem_service.errors import Reason
 from poem_service.service import Service
 from poem_service.watch.keeper import Keeper
 
@@ -14,7 +13,7 @@ def readiness(service: Service) -> dict[str, Any]:
     keeper, settings = service.keeper, service.settings
     standing = keeper.standing
     facts, pace = standing.facts, standing.pace
-    why_not = Reason.STOPPING if service.writer.stopping else keeper.obstacle(now)
+    why_not = service.writer.obstacle(keeper, now)
     return {
         "answers_from": "table" if why_not else "model",
         "state": "stopping" if service.writer.stopping else standing.state,
@@ -43,21 +42,21 @@ def readiness(service: Service) -> dict[str, Any]:
         "cold_s": None if (cold_s := keeper.cold_s) is None else round(cold_s, 2),
         "breaker": keeper.breaker.state(now),
         "quality_breaker": keeper.quality.state(now),
-        "engines": [_engine(each, now) for each in service.fleet.keepers],
+        "engines": [_engine(service, each, now) for each in service.fleet.keepers],
         "table": None
         if (table := service.table) is None
         else {"poems": len(table), "stale_cards": list(service.stale_cards)},
     }
 
 
-def _engine(keeper: Keeper, now: float) -> dict[str, Any]:
+def _engine(service: Service, keeper: Keeper, now: float) -> dict[str, Any]:
     """One of the engines, for itself."""
     facts, pace = keeper.standing.facts, keeper.standing.pace
     return {
         "engine": keeper.label,
         "share": keeper.share or None,
         "state": keeper.standing.state,
-        "reason": keeper.obstacle(now),
+        "reason": service.writer.obstacle(keeper, now),
         "detail": keeper.standing.detail,
         "model": facts.name if facts else None,
         "digest": facts.digest if facts else None,

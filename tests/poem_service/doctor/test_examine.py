@@ -19,6 +19,7 @@ import pytest
 from poem.composer import compose
 from poem.game import builtin_game
 from poem.hand import Hand, Pair
+from poem.model_keys import BELOW_COMPOSER
 from poem.rules import check
 from poem.table import Entry, write_table
 from poem_service.doctor.examine import examine
@@ -235,6 +236,16 @@ async def test_a_model_that_is_not_there_is_not_waited_for() -> None:
         report = await examined(alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url), wait_s=600)
     assert found(report)["model"] is State.BAD
     assert remedy(report, "model") == REMEDIES[Reason.MODEL_MISSING][1]
+
+
+async def test_a_model_below_the_composer_is_a_note_and_not_waited_for() -> None:
+    async with OllamaStandIn(verdict=BELOW_COMPOSER) as ollama, asyncio.timeout(30):
+        environ = alone(POEM_ENGINE="ollama", OLLAMA_HOST=ollama.url, POEM_WRITER="auto")
+        report = await examined(environ, wait_s=600)
+    assert report.ok
+    assert found(report)["model"] is State.NOTE
+    assert seen(report, "model") == REMEDIES[Reason.BELOW_COMPOSER][0]
+    assert found(report)["hand"] is State.OK
 
 
 async def test_a_model_that_is_too_slow_is_red() -> None:

@@ -73,7 +73,7 @@ async def writing(
         return engine
 
     places = Slots(slots)
-    keeper = Keeper(choose, GAME, deadline_s, places)
+    keeper = Keeper(choose, GAME, deadline_s, places, above_composer=policy == "auto")
     running = asyncio.create_task(keeper.run())
     async with asyncio.timeout(5):
         while keeper.standing.state is not ModelState.READY:

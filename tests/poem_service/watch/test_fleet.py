@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from poem.game import builtin_game
-from poem_service.engine.protocol import Engine
+from poem.model_keys import BELOW_COMPOSER
+from poem_service.engine.protocol import Engine, ModelFacts, Training
 from poem_service.errors import Reason, SettingsError
 from poem_service.settings import Settings
 from poem_service.variables import Listed
@@ -65,6 +67,15 @@ def test_one_that_is_not_ready_is_not_asked() -> None:
     assert set(picked(fleet)) == {"there"}
     assert fleet.lead is there
     assert picked(fleet, there) == {None: len(SEEDS)}
+
+
+def test_one_below_the_composer_is_passed_over_where_it_shall_not_write() -> None:
+    worse, better = keeper("worse", 0.1), keeper("better", 9.0)
+    worse.standing = replace(worse.standing, facts=ModelFacts("m", "d", Training(verdict=BELOW_COMPOSER)))
+    fleet = Fleet((worse, better))
+    assert (fleet.lead, set(picked(fleet))) == (worse, {"worse"})
+    worse.above_composer = True
+    assert (fleet.lead, set(picked(fleet))) == (better, {"better"})
 
 
 def test_a_canary_has_its_share_and_more_only_where_nobody_else_is_ready() -> None:

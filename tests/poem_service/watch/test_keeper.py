@@ -351,3 +351,7 @@ async def test_what_the_model_says_of_its_training_is_compared() -> None:
         keeper.look_now()
         await asyncio.sleep(0.05)
         assert (keeper.prompt_differs, keeper.game_differs, keeper.below_composer) == (True, True, True)
+        assert keeper.obstacle(now()) is None
+        keeper.above_composer = True
+        assert keeper.obstacle(now()) is Reason.BELOW_COMPOSER
+        assert keeper.obstacle(now(), on_trial=True) is None

@@ -37,4 +37,5 @@ async def test_each_obstacle_is_its_reason() -> None:
         keeper.breaker.fail(time.monotonic())
     assert readiness(service)["reason"] == "breaker-open"
     service.drain()
+    assert readiness(service)["engines"][0]["reason"] == "stopping"
     assert (readiness(service)["state"], readiness(service)["reason"]) == ("stopping", "stopping")

@@ -1,16 +1,21 @@
 """The page of the person behind the counter, and who may see it."""
 
 import base64
+from typing import Literal
 
 import httpx
 import pytest
 from starlette.datastructures import Headers
 
+from poem.model_keys import BELOW_COMPOSER
+from poem_service.errors import Reason
+from poem_service.record.remedies import REMEDIES
 from poem_service.service import Service
 from poem_service.settings import Settings
+from poem_service.watch.ladder import ModelState
 from poem_service.web.access import has_key, is_local
-from support.ollama_stand_in import FAULTS, OllamaStandIn
-from support.served import a_hand, sent, serving
+from support.ollama_stand_in import FAULTS, MODEL, OllamaStandIn
+from support.served import a_hand, sent, serving, until
 
 KEYS = ("a-long-secret", "another-secret")
 
@@ -35,6 +40,30 @@ async def test_it_says_how_the_model_stands_and_what_to_do(
     assert told["today"] == {"model": 1, "composed": 2}
     assert [miss["reason"] for miss in told["misses"]] == [told["ready"]["reason"], "rules"]
     assert told["notices"][0]["remedy"]
+
+
+@pytest.mark.parametrize(("writer", "writes"), [("auto", False), ("model", True)])
+async def test_a_model_below_the_composer_is_told_of_as_the_hands_are_answered(
+    writer: Literal["auto", "model"], writes: bool
+) -> None:
+    async with OllamaStandIn(verdict=BELOW_COMPOSER) as ollama:
+        settings = Settings(engine="ollama", ollama_url=ollama.url, deadline_s=30, writer=writer)
+        async with serving(settings) as (service, client):
+            await until(service, ModelState.READY)
+            answer = await client.post("/api/generate-poem", json=sent(a_hand(1)))
+            ready = (await client.get("/ready")).json()
+            page = (await client.get("/stand")).text
+            metrics = (await client.get("/metrics")).text
+            models = (await client.get("/v1/models")).json()["data"]
+    reason = None if writes else "below-composer"
+    assert answer.headers.get("x-poem-reason") == reason
+    assert (ready["answers_from"], ready["reason"]) == ("model" if writes else "table", reason)
+    assert [one["reason"] for one in ready["engines"]] == [reason]
+    assert ("○ モデルが詩を書いています" in page) is writes
+    assert (REMEDIES[Reason.BELOW_COMPOSER][1] in page) is not writes
+    assert f"\npoem_model_ready {float(writes)}\n" in metrics
+    assert f'\npoem_engine_ready{{engine="ollama"}} {float(writes)}\n' in metrics
+    assert [one["id"] for one in models] == [MODEL]  # whoever talks to the model itself has it
 
 
 async def test_a_test_hand_is_written_and_not_counted_as_a_player_s(served: tuple[Service, httpx.AsyncClient]) -> None:
