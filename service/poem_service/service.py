@@ -227,6 +227,11 @@ class Service:
             "Rows that the generation log has yet to keep",
             lambda: self.generation_log.waiting if self.generation_log else 0,
         )
+        metrics.watch(
+            "poem_log_failing",
+            "1 while the generation log's store takes no rows",
+            lambda: self.generation_log is not None and self.generation_log.failing is not None,
+        )
         metrics.watch_total("poem_log_lines_lost", "Lines that standard error did not take", lines_lost)
         metrics.watch_total(
             "poem_log_rows_lost",

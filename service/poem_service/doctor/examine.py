@@ -14,15 +14,17 @@ from poem.errors import PoemError
 from poem.game import Game, builtin_game
 from poem.table import Table
 from poem_service.doctor.report import Report, State
-from poem_service.doctor.visit import KeyRefusedError, Played, StrangerError, Visit, find_service, start_service
+from poem_service.doctor.visit import LOOK_S, KeyRefusedError, Played, StrangerError, Visit, find_service, start_service
 from poem_service.errors import EngineError, Reason, SettingsError
 from poem_service.game import game_of
-from poem_service.record.remedies import AGAIN, NOTICES, REMEDIES
+from poem_service.record.remedies import AGAIN, LOG_FAILING, NOTICES, REMEDIES
 from poem_service.settings import Settings
 from poem_service.variables import VARIABLES
 
 SLOW_S = 20.0
 """A poem that takes longer keeps a queue of players waiting."""
+LOGGED_S = 6.0
+"""Longer than a store waits for a file that is held or for a database that is not there."""
 
 
 async def examine(environ: Mapping[str, str], wait_s: float) -> Report:
@@ -159,7 +161,7 @@ async def _model(report: Report, visit: Visit, settings: Settings, deck: Deck | 
         _hand(report, report.played, ready)
         again = await visit.play(2, deck)
         _pace(report, await visit.ready(), again)
-        report.metrics = await visit.metrics()
+        report.metrics = await _metrics(visit)
         _log(report, report.metrics, visit.settings)
     except (EngineError, StrangerError) as error:
         remedy = "サービスを起動し直してください。続くときは、サービスのログを見てください。"
@@ -249,12 +251,32 @@ def _log(report: Report, metrics: str, settings: Settings) -> None:
     if settings.log_db is None:
         return
     where = without_passwords(str(settings.log_db))
-    lost = re.search(r"(?m)^poem_log_rows_lost_total (\d+)", metrics)
-    if lost and int(lost[1]):
-        seen = f"{where} に書き込めず、{lost[1]} 篇が残っていません"
+    if _value(metrics, "poem_log_failing"):
+        meaning, remedy = LOG_FAILING
+        waiting = _value(metrics, "poem_log_rows_waiting")
+        report.add("log", State.BAD, f"{where}：{meaning}。{waiting} 篇が待っています", remedy)
+    elif lost := _value(metrics, "poem_log_rows_lost_total"):
+        seen = f"{where} に書き込めず、{lost} 篇が残っていません"
         report.add("log", State.BAD, seen, f"POEM_LOG_DB を、書き込める場所（容器の中なら /data）にして、{AGAIN}")
     else:
         report.add("log", State.OK, f"{where} に残しています")
+
+
+async def _metrics(visit: Visit) -> str:
+    """Once the generation log has the hands that were played, or fails at them; at the latest after `LOGGED_S`."""
+    until = time.monotonic() + LOGGED_S
+    while True:
+        metrics = await visit.metrics()
+        waits = _value(metrics, "poem_log_rows_waiting") and not _value(metrics, "poem_log_failing")
+        if not waits or time.monotonic() >= until:
+            return metrics
+        await asyncio.sleep(LOOK_S)
+
+
+def _value(metrics: str, name: str) -> int:
+    """Of a counter or a gauge without labels; 0 where the service has none of that name."""
+    found = re.search(rf"(?m)^{name} (\d+)", metrics)
+    return int(found[1]) if found else 0
 
 
 def how_served(played: Played, ready: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Poems → rows of the generation log, by a thread of its own, off the request path.
 
-A commit every quarter of a second. A store that is full or away loses rows, never a poem; each lost row is counted.
+A commit every quarter of a second. A store that is full or away loses rows, never a poem; each lost row is counted,
+and a store that takes none is told of.
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from poem.environment import without_passwords
 from poem_service.record.outcome import Outcome
 
 log = logging.getLogger("poem_service.record.generation_log")
@@ -34,6 +36,8 @@ NAMES = (
 COMMIT_S = 0.25
 CLOSE_S = 10.0
 WAITING_MAX = 10_000
+TELL_S = 60.0
+"""The same line of log comes no sooner again."""
 
 Row = tuple[object, ...]
 Rows = list[tuple[Row, str | None]]
@@ -64,7 +68,12 @@ class GenerationLog:
 
     def __init__(self, store: Store) -> None:
         self.lost = 0
+        self.failing: str | None = None
+        """Why the rows in hand wait; None where the store takes what it is given."""
         self._store = store
+        self._rows: Rows = []
+        """Those in hand."""
+        self._told: dict[str, float] = {}
         self._waiting: queue.Queue[tuple[datetime, Outcome] | None] = queue.Queue(WAITING_MAX)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="generation-log", daemon=True)
@@ -75,11 +84,12 @@ class GenerationLog:
             self._waiting.put_nowait((datetime.now(UTC), outcome))
         except queue.Full:
             self.lost += 1
+            self._tell("poems are not logged: too many wait", None)
 
     @property
     def waiting(self) -> int:
-        """Rows that the store has not taken from us yet; what comes beyond `WAITING_MAX` of them is lost."""
-        return self._waiting.qsize()
+        """Rows that the store has not taken from us yet; of those behind the ones in hand, `WAITING_MAX` at most."""
+        return len(self._rows) + self._waiting.qsize()
 
     def close(self) -> None:
         """Write what waits, then stop; a disk that hangs holds it up for `CLOSE_S` and no longer."""
@@ -89,24 +99,26 @@ class GenerationLog:
         self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
-        rows: Rows = []
-        while rows or not (self._closing.is_set() and self._waiting.empty()):
-            rows = rows or self._batch()
+        while self._rows or not (self._closing.is_set() and self._waiting.empty()):
+            if not self._rows:
+                self._take()
             try:
-                if rows:
-                    self._store.keep(rows)
+                if self._rows:
+                    self._store.keep(self._rows)
             except Exception as error:  # whatever it is, the next rows may fare better
-                if self._store.is_busy(error) and not self._closing.wait(self._store.retry_s):
-                    continue  # these rows wait, and others behind them
-                self._lose(len(rows), error)
-            rows = []
+                if self._store.is_busy(error):
+                    self.failing = without_passwords(str(error) or repr(error))
+                    self._tell("poems wait to be logged", self.failing)
+                    if not self._closing.wait(self._store.retry_s):
+                        continue  # these rows wait, and others behind them
+                self._lose(len(self._rows), error)
+            self._rows, self.failing = [], None
         self._store.close()
 
-    def _batch(self) -> Rows:
+    def _take(self) -> None:
         """What comes within a commit's time after the first, as rows; an outcome that makes none is lost."""
-        rows: Rows = []
         until: float | None = None
-        while len(rows) < WAITING_MAX:
+        while len(self._rows) < WAITING_MAX:
             try:
                 item = self._waiting.get(timeout=until and max(0.0, until - time.monotonic()))
             except queue.Empty:
@@ -115,14 +127,20 @@ class GenerationLog:
             if item is None:  # the end has come; what was put before it is here
                 break
             try:
-                rows.append((_row(*item), item[1].request_id))
+                self._rows.append((_row(*item), item[1].request_id))
             except Exception as error:
                 self._lose(1, error)
-        return rows
 
     def _lose(self, count: int, error: Exception) -> None:
         self.lost += count
-        log.error("poems are not logged", extra={"seen": {"lost": self.lost, "error": str(error)}})
+        log.error("poems are not logged", extra={"seen": {"lost": self.lost, "error": without_passwords(str(error))}})
+
+    def _tell(self, message: str, error: str | None) -> None:
+        now = time.monotonic()
+        if message not in self._told or now - self._told[message] >= TELL_S:
+            self._told[message] = now
+            seen = {"waiting": self.waiting, "lost": self.lost, "error": error}
+            log.warning(message, extra={"seen": seen})
 
 
 def _row(at: datetime, outcome: Outcome) -> Row:

@@ -13,7 +13,7 @@ from typing import Any
 from poem.hand import Hand, Pair
 from poem_service.errors import Reason
 from poem_service.record.outcome import Outcome
-from poem_service.record.remedies import NOTICES, REMEDIES
+from poem_service.record.remedies import LOG_FAILING, NOTICES, REMEDIES
 from poem_service.service import Service
 from poem_service.web.inline import inline_digests
 from poem_service.web.ready import readiness
@@ -100,9 +100,15 @@ def _notices(service: Service) -> Iterable[Notice]:
     for name, notice in NOTICES.items():
         if ready[name]:
             yield Notice(*notice)
-    if service.generation_log is not None and service.generation_log.lost:
-        lost = f"記録に残せなかった詩が {service.generation_log.lost} 篇あります"
-        yield Notice(lost, "POEM_LOG_DB の置き場所の空きを確かめてください。")
+    if (log := service.generation_log) is None:
+        return
+    if log.failing:
+        meaning, remedy = LOG_FAILING
+        yield Notice(f"{meaning}（{log.waiting} 篇が待っています：{log.failing.splitlines()[0]}）", remedy)
+    if log.lost:
+        yield Notice(
+            f"記録に残せなかった詩が {log.lost} 篇あります", "POEM_LOG_DB の置き場所の空きを確かめてください。"
+        )
 
 
 def _engines(engines: list[dict[str, Any]]) -> dict[str, str]:

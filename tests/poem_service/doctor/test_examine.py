@@ -101,6 +101,16 @@ async def test_poems_that_are_not_kept_are_a_fault(tmp_path: Path) -> None:
         assert seen(again, "log").startswith(str(log))
 
 
+async def test_poems_that_wait_for_their_database_are_a_fault() -> None:
+    pytest.importorskip("psycopg")
+    environ = ENGINELESS | {"POEM_LOG_DB": f"postgresql://me:a-secret@127.0.0.1:{free_port()}/db"}
+    async with service(environ, stop=signal.SIGINT) as (url, _):
+        report = await examined(environ | {"POEM_PORT": url.rpartition(":")[2]})
+    assert found(report)["log"] is State.BAD
+    assert "2 篇が待っています" in seen(report, "log")
+    assert "a-secret" not in seen(report, "log")
+
+
 async def test_a_lost_gpu_is_a_fault() -> None:
     async with OllamaStandIn(size_vram=0) as ollama:
         environ = {"OLLAMA_HOST": ollama.url, "POEM_ENGINE": "ollama", "POEM_GPU": "expected"}

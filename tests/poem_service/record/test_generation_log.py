@@ -1,5 +1,6 @@
 """The log: off the request path, safe from a kill, bounded in size."""
 
+import logging
 import os
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from poem_service.record import generation_log, sqlite_store
 from poem_service.record.generation_log import GenerationLog
 from poem_service.record.outcome import Outcome
 from poem_service.record.sqlite_store import FILES_KEPT, SqliteStore, files_of
+from support.postgres import eventually
 from support.served import a_hand
 
 
@@ -191,7 +193,9 @@ def test_a_poem_that_makes_no_row_costs_that_row_only(tmp_path: Path) -> None:
     assert (rows(tmp_path / "log.sqlite3"), log.lost) == (2, 1)
 
 
-def test_a_full_queue_costs_rows_and_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_costs_rows_and_never_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(generation_log, "WAITING_MAX", 3)
     monkeypatch.setattr(sqlite_store, "BUSY_S", 0.1)
     path = tmp_path / "log.sqlite3"
@@ -209,6 +213,7 @@ def test_a_full_queue_costs_rows_and_never_waits(tmp_path: Path, monkeypatch: py
         for n in range(11, 21):
             log.add(written(n))
         assert 0 < log.lost <= 18
+        assert len(lines(caplog, "poems are not logged: too many wait")) == 1
         other.execute("COMMIT")
     log.close()
     assert rows(path) + log.lost == 21
@@ -229,6 +234,38 @@ def test_rows_wait_for_a_file_that_is_locked(tmp_path: Path, monkeypatch: pytest
     await_rows(path, 6)
     log.close()
     assert log.lost == 0
+
+
+def lines(caplog: pytest.LogCaptureFixture, message: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.message == message]
+
+
+def test_a_store_that_takes_no_rows_is_told_of_once_and_what_waits_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite_store, "BUSY_S", 0.05)
+    path = tmp_path / "log.sqlite3"
+    log = GenerationLog(SqliteStore(path))
+    log.add(written(0))
+    await_rows(path, 1)
+    eventually(lambda: log.waiting == 0)
+    assert log.failing is None
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for n in range(1, 6):
+            log.add(written(n))
+        eventually(lambda: log.failing)
+        assert (log.failing, log.waiting) == ("database is locked", 5)
+        time.sleep(0.5)  # it is tried again and again
+        (line,) = lines(caplog, "poems wait to be logged")
+        assert vars(line)["seen"] == {"waiting": 5, "lost": 0, "error": "database is locked"}
+        monkeypatch.setattr(generation_log, "TELL_S", 0.0)
+        eventually(lambda: len(lines(caplog, "poems wait to be logged")) > 2)
+        other.execute("COMMIT")
+    await_rows(path, 6)
+    eventually(lambda: log.failing is None)
+    log.close()
+    assert (log.waiting, log.lost) == (0, 0)
 
 
 def test_a_locked_file_does_not_hold_up_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,11 +139,23 @@ def test_rows_beyond_what_may_wait_are_counted(server: Postgres, monkeypatch: py
         for n in range(100):
             log.add(written(n))
         assert log.lost >= 100 - 2 * 3 - 1
-        assert 0 < log.waiting <= 3
+        assert 0 < log.waiting <= 2 * 3  # those in hand, and those behind them
         log.close()
         assert log.lost == 100
     finally:
         server.start()
+
+
+def test_a_password_that_is_wrong_is_told_and_the_rows_wait(server: Postgres, caplog: pytest.LogCaptureFixture) -> None:
+    log = GenerationLog(PostgresStore(server.url.replace("a-secret", "another-one")))
+    log.add(written(0))
+    eventually(lambda: log.failing)
+    assert "password authentication failed" in str(log.failing)
+    assert (log.waiting, log.lost) == (1, 0)
+    assert [record.message for record in caplog.records] == ["poems wait to be logged"]
+    log.close()
+    assert log.lost == 1
+    assert "another-one" not in caplog.text
 
 
 def test_a_url_that_is_no_good_shows_no_password() -> None:

@@ -1,5 +1,6 @@
 """The page of the person behind the counter, and who may see it."""
 
+import asyncio
 import base64
 from typing import Literal
 
@@ -9,12 +10,13 @@ from starlette.datastructures import Headers
 
 from poem.model_keys import BELOW_COMPOSER
 from poem_service.errors import Reason
-from poem_service.record.remedies import REMEDIES
+from poem_service.record.remedies import LOG_FAILING, REMEDIES
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from poem_service.web.access import has_key, is_local
 from support.ollama_stand_in import FAULTS, MODEL, OllamaStandIn
+from support.process import free_port
 from support.served import a_hand, sent, serving, until
 
 KEYS = ("a-long-secret", "another-secret")
@@ -74,6 +76,22 @@ async def test_a_test_hand_is_written_and_not_counted_as_a_player_s(served: tupl
     assert "http-equiv" not in page.text  # it stays on the screen
     told = (await served[1].get("/stand", headers={"accept": "application/json"})).json()
     assert told["today"] == {}
+
+
+async def test_a_log_that_takes_no_poems_is_said_with_what_to_do() -> None:
+    pytest.importorskip("psycopg")
+    where = f"postgresql://me:a-secret@127.0.0.1:{free_port()}/db"
+    async with serving(Settings.from_env({"POEM_ENGINE": "none", "POEM_LOG_DB": where})) as (service, client):
+        assert LOG_FAILING[0] not in (await client.get("/stand")).text
+        await client.post("/api/generate-poem", json=sent(a_hand(1)))
+        assert service.generation_log
+        async with asyncio.timeout(10):
+            while not service.generation_log.failing:
+                await asyncio.sleep(0.01)
+        page = (await client.get("/stand")).text
+    assert f"{LOG_FAILING[0]}（1 篇が待っています：" in page
+    assert "a-secret" not in page
+    assert LOG_FAILING[1] in page
 
 
 async def test_the_page_needs_nothing_from_outside_and_no_script() -> None:
