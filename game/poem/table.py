@@ -114,22 +114,34 @@ class Table:
         )
         rows = self._db.execute(query, (_cards_id(hand), pattern_key(hand))).fetchall()
         picked = {wording for _, wording in hand.ids()}
-        rows.sort(key=lambda row: -sum(wording in picked for _, wording in json.loads(row[0])))
-        for _, title, poem in rows:
-            yield Answer(title, poem)
+        found = [(ids, Answer(title, poem)) for pairs, title, poem in rows if (ids := _ids(pairs)) is not None]
+        found.sort(key=lambda one: -sum(wording in picked for _, wording in one[0]))
+        yield from (answer for _, answer in found)
 
     def stale_cards(self, deck: Deck) -> tuple[str, ...]:
         """Ids of cards that the table was made with and that the deck no longer has so."""
         now = {card.id: card_digest(card) for card in deck.cards}
         return tuple(sorted(card_id for card_id, digest in self._digests.items() if now.get(card_id) != digest))
 
+    def card_ids(self) -> Iterator[tuple[str, ...] | None]:
+        """The ids of each row's cards, sorted; None for a row that holds no hand."""
+        for (pairs,) in self._db.execute("SELECT pairs FROM poems"):
+            ids = _ids(pairs)
+            yield None if ids is None else tuple(sorted(card for card, _ in ids))
+
     def entries(self, deck: Deck) -> Iterator[Entry]:
-        """Every entry whose cards the deck still has, in the order of the pattern keys."""
-        for pairs, title, poem, source in self._db.execute(
-            "SELECT pairs, title, poem, source FROM poems ORDER BY pattern_id"
+        """Every entry whose cards the deck still has, in the order of the pattern keys.
+
+        Raises `TableError` for a row that holds no hand.
+        """
+        for key, pairs, title, poem, source in self._db.execute(
+            "SELECT pattern_id, pairs, title, poem, source FROM poems ORDER BY pattern_id"
         ):
+            if (ids := _ids(pairs)) is None:
+                told = f"row {key[:12]}: pairs: {pairs!r} is no list of pairs; build or import the table again"
+                raise TableError(told)
             try:
-                hand = hand_of(deck, [(card, wording) for card, wording in json.loads(pairs)])
+                hand = hand_of(deck, ids)
             except HandError:
                 continue
             yield Entry(hand, Answer(title, poem), source)
@@ -231,6 +243,15 @@ def _rows(entries: Iterable[Entry], deck: Deck) -> Iterator[tuple[object, ...]]:
         fields = entry.as_json()
         pairs = json.dumps(fields["pairs"], ensure_ascii=False, separators=(",", ":"))
         yield fields["pattern_id"], _cards_id(entry.hand), pairs, fields["title"], fields["poem"], entry.source
+
+
+def _ids(pairs: Any) -> list[tuple[str, str]] | None:
+    """The card and wording ids of a row; None where it holds none."""
+    try:
+        ids = [(card, wording) for card, wording in json.loads(pairs)]
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return ids if all(isinstance(one, str) for pair in ids for one in pair) else None
 
 
 def _cards_id(hand: Hand) -> bytes:

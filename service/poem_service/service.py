@@ -27,7 +27,7 @@ from poem_service.record.outcome import Outcome
 from poem_service.record.recent import Recent
 from poem_service.record.sqlite_store import SqliteStore
 from poem_service.request.chat import Chats
-from poem_service.request.dealer import Dealer, card_sets
+from poem_service.request.dealer import CardSet, Dealer, card_sets, deal_any
 from poem_service.request.fallback import fall_back
 from poem_service.request.intake import body_bytes_max
 from poem_service.request.ratelimit import RateLimit
@@ -75,6 +75,9 @@ class Service:
     log_store: Store | None = None
     recent: Recent = field(default_factory=Recent)
     generation_log: GenerationLog | None = None
+    dealer: Dealer | None = None
+    """Who deals what the table holds, once that has been read."""
+    _broken_rows: int = 0
     _keeping: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @classmethod
@@ -100,8 +103,10 @@ class Service:
             log.warning("%s is set and has no effect with %s", name, self.settings.chosen)
         for warning in self.game.warnings:
             log.warning("the game's files: %s", warning)
-        if self.settings.deal == "prepared" and not self.dealer.prepared:
-            log.warning("POEM_DEAL=prepared, and the table holds no hand of this deck: any cards are dealt")
+        if self.dealer is not None:
+            self._tell_broken_rows()
+            if not self.dealer.prepared:
+                log.warning("POEM_DEAL=prepared, and the table holds no hand of this deck: any cards are dealt")
         if self.stale_cards:
             log.warning("the table was built for another deck", extra={"seen": {"cards": list(self.stale_cards)}})
         if self.log_store is not None:
@@ -143,13 +148,19 @@ class Service:
         """The deck that is dealt."""
         return self.game.deck
 
-    @cached_property
-    def dealer(self) -> Dealer:
-        """Who deals; reads the whole table once, where it is asked for what the table holds."""
-        hands = (
-            () if self.table is None else [[card for card, _ in e.hand.ids()] for e in self.table.entries(self.deck)]
-        )
-        return Dealer(self.deck, card_sets(self.deck, hands, self.stale_cards))
+    async def deal(self, *, prepared: bool, seed: int | None = None) -> tuple[int, CardSet]:
+        """Cards, and the seed that gives them again: any, or of the sets that the table holds and that can be read."""
+        if not prepared:
+            return deal_any(self.deck, seed)
+        dealer = self.dealer
+        if dealer is None:
+            try:
+                dealer = await asyncio.to_thread(self._prepare)
+            except sqlite3.Error as error:
+                log.warning("the table cannot be read: any cards are dealt", extra={"seen": {"error": str(error)}})
+                return deal_any(self.deck, seed)
+            self._tell_broken_rows()
+        return dealer.deal(seed)
 
     @cached_property
     def body_bytes_max(self) -> int:
@@ -169,9 +180,23 @@ class Service:
         try:
             if self.table is not None:
                 list(self.table.find(hand))
+            if self.settings.deal == "prepared":
+                self._prepare()
         except sqlite3.Error as error:
             told = f"POEM_TABLE: {self.settings.table}: {error}; build or import the table again"
             raise SettingsError(told) from error
+
+    def _prepare(self) -> Dealer:
+        """Read the whole table for the sets of cards that it holds. Raises `sqlite3.Error`."""
+        found = [] if self.table is None else list(self.table.card_ids())
+        self._broken_rows = found.count(None)
+        self.dealer = Dealer(self.deck, card_sets(self.deck, found, self.stale_cards))
+        return self.dealer
+
+    def _tell_broken_rows(self) -> None:
+        if self._broken_rows:
+            told = "rows of the table that hold no hand are left out"
+            log.warning(told, extra={"seen": {"rows": self._broken_rows}})
 
     def _watch(self) -> None:
         fleet, metrics = self.fleet, self.metrics

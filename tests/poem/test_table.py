@@ -21,6 +21,7 @@ from poem.deck import Card, Deck
 from poem.errors import TableError
 from poem.game import builtin_game
 from poem.hand import Answer, Hand, Pair, deal, draw_candidates
+from poem.pattern import pattern_key
 from poem.table import SAME_CARDS_MAX, Entry, Table, export_table, import_entries, write_table
 
 GAME = builtin_game()
@@ -100,6 +101,22 @@ def test_the_poems_by_hand_are_a_table_in_memory() -> None:
     assert table is not None
     assert len(table) == len(GAME.poems)
     assert next(table.find(GAME.poems[0].hand)) == GAME.poems[0].answer
+
+
+@pytest.mark.parametrize("pairs", ["null", "[", "5", '[["a"]]', '[[["a"], "b"]]', b"\xff"])
+def test_a_row_that_holds_no_hand_is_left_out_and_named_where_every_entry_counts(path: Path, pairs: object) -> None:
+    broken, whole = entry(3).hand, entry(4).hand
+    key = pattern_key(broken)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE poems SET pairs = ? WHERE pattern_id = ?", (pairs, key))
+    with closing(Table.open(path)) as table:
+        assert list(table.find(broken)) == []
+        assert list(table.find(whole)) == [entry(4).answer]
+        found = list(table.card_ids())
+        assert (len(found), found.count(None)) == (20, 1)
+        assert tuple(sorted(pair.card.id for pair in whole.pairs)) in found
+        with pytest.raises(TableError, match=f"{key[:12]}: pairs: .*; build or import the table again"):
+            list(table.entries(DECK))
 
 
 def test_another_hand_is_not_found(table: Table) -> None:

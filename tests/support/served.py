@@ -1,17 +1,22 @@
-"""The service on a real port, in this process; hands as the game sends them."""
+"""The service on a real port, in this process; hands as the game sends them, and a table of poems for some."""
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
+from poem.composer import compose
 from poem.game import builtin_game
 from poem.hand import Hand, deal
+from poem.rules import check
+from poem.table import Entry, write_table
 from poem_service.app import build_app
 from poem_service.service import Service
 from poem_service.settings import Settings
@@ -69,6 +74,25 @@ def sent(hand: Hand) -> dict[str, Any]:
 def a_hand(seed: int = 1) -> Hand:
     """A dealt hand of the built-in deck."""
     return deal(builtin_game().deck, Random(seed))
+
+
+def whole_table(folder: Path, hands: int = 5) -> Path:
+    """A file with composed poems for dealt hands."""
+    path, game = folder / "poems.sqlite3", builtin_game()
+    titles = game.deck.catchphrases[:20]
+    entries = [Entry(a_hand(n), compose(game, a_hand(n), titles, n).answer, "composer") for n in range(hands)]
+    write_table(path, [entry for entry in entries if not check(entry.answer, entry.hand, titles)], game.deck)
+    return path
+
+
+def break_a_page(table: Path) -> None:
+    """The page of its last poem reads as zeros, as a bad copy leaves it."""
+    with closing(sqlite3.connect(table)) as db:
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        (poem,) = db.execute("SELECT poem FROM poems ORDER BY pattern_id DESC LIMIT 1").fetchone()
+    data = table.read_bytes()
+    start = data.index(poem.encode()) // size * size
+    table.write_bytes(data[:start] + bytes(size) + data[start + size :])
 
 
 def events(text: str) -> list[tuple[str, dict[str, Any]]]:

@@ -51,7 +51,7 @@ async def deal(request: Request) -> Response:
         raise RequestError(400, BAD_SEED)
     if source not in ("any", "prepared"):
         raise RequestError(400, BAD_FROM)
-    found, cards = service.dealer.deal(prepared=source == "prepared", seed=None if seed is None else int(seed))
+    found, cards = await service.deal(prepared=source == "prepared", seed=None if seed is None else int(seed))
     return JSONResponse([card.as_json() for card in cards], headers={"X-Deal-Seed": str(found)})
 
 

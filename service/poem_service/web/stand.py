@@ -42,7 +42,7 @@ def report(service: Service) -> dict[str, Any]:
 
 async def play(service: Service) -> Outcome:
     """A hand as it would be dealt to a player, written as it would be for one; it is not kept."""
-    seed, cards = service.dealer.deal(prepared=service.settings.deal == "prepared", seed=None)
+    seed, cards = await service.deal(prepared=service.settings.deal == "prepared")
     rng = Random(seed)
     return await service.writer.write(Hand(tuple(Pair(card, rng.choice(card.poems)) for card in cards)))
 

@@ -16,12 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from poem.composer import compose
 from poem.game import builtin_game
 from poem.hand import Hand, Pair
 from poem.model_keys import BELOW_COMPOSER
 from poem.rules import check
-from poem.table import Entry, write_table
+from poem.table import Entry, Table, write_table
 from poem_service.doctor.examine import examine
 from poem_service.doctor.report import Report, State, as_text, support_file, without_secrets
 from poem_service.errors import Reason
@@ -29,7 +28,7 @@ from poem_service.record.remedies import REMEDIES
 from poem_service.variables import SECRETS
 from support.ollama_stand_in import OllamaStandIn, slow_drip, too_short
 from support.process import ROOT, free_port, service
-from support.served import a_hand
+from support.served import a_hand, break_a_page, whole_table
 
 ENGINELESS = {"POEM_ENGINE": "none"}
 LOST = re.compile(r"(?m)^poem_log_rows_lost_total [1-9]")
@@ -170,12 +169,21 @@ async def test_a_broken_deck_and_a_broken_table_are_both_named(tmp_path: Path) -
     assert str(table) in seen(report, "table")
 
 
-async def test_a_table_cut_short_is_found_though_it_opens(tmp_path: Path) -> None:
-    table = whole_table(tmp_path, hands=400)
-    data = table.read_bytes()
-    table.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+async def test_a_table_with_a_broken_page_is_found_though_it_opens(tmp_path: Path) -> None:
+    table = whole_table(tmp_path, hands=40)
+    break_a_page(table)
+    Table.open(table).close()
     report = await examined(alone(**ENGINELESS, POEM_TABLE=str(table)))
     assert found(report)["table"] is State.BAD
+
+
+async def test_a_table_with_a_row_that_holds_no_hand_is_found(tmp_path: Path) -> None:
+    table = whole_table(tmp_path)
+    with closing(sqlite3.connect(table)) as db, db:
+        db.execute("UPDATE poems SET pairs = 'null'")
+    report = await examined(alone(**ENGINELESS, POEM_TABLE=str(table)))
+    assert found(report)["table"] is State.BAD
+    assert "pairs: 'null'" in seen(report, "table")
 
 
 async def test_a_table_that_the_first_look_finds_broken_stops_the_start_in_one_line(tmp_path: Path) -> None:
@@ -348,17 +356,6 @@ async def test_a_setting_without_effect_is_told() -> None:
 def test_no_secret_is_left_in_any_text() -> None:
     for name in SECRETS:
         assert without_secrets("it is hush-hush, is it", {name: "hush-hush"}) == "it is (not shown), is it"
-
-
-def whole_table(folder: Path, hands: int = 5) -> Path:
-    path = folder / "poems.sqlite3"
-    titles = builtin_game().deck.catchphrases[:20]
-    entries = [
-        Entry(a_hand(seed), compose(builtin_game(), a_hand(seed), titles, seed).answer, "composer")
-        for seed in range(hands)
-    ]
-    write_table(path, [entry for entry in entries if not check(entry.answer, entry.hand, titles)], builtin_game().deck)
-    return path
 
 
 def run(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":

@@ -1,10 +1,11 @@
 """What is dealt: any cards, or every prepared set before one comes again."""
 
+from functools import partial
 from random import Random
 
 from poem.game import builtin_game
 from poem.hand import deal_cards
-from poem_service.request.dealer import Dealer, card_sets
+from poem_service.request.dealer import Dealer, card_sets, deal_any
 
 DECK = builtin_game().deck
 SETS = card_sets(DECK, [[card.id for card in deal_cards(DECK, Random(n))] for n in range(7)], [])
@@ -29,23 +30,29 @@ def test_a_set_with_a_category_twice_is_not_dealt() -> None:
     cards = [card.id for card in deal_cards(DECK, Random(1))]
     other = next(card.id for card in DECK.categories[DECK.by_id[cards[0]].category] if card.id != cards[0])
     assert card_sets(DECK, [[*cards[:4], other]], []) == ()
+    assert card_sets(DECK, [[*cards, other]], []) == ()
+
+
+def test_a_row_that_holds_no_hand_is_not_dealt() -> None:
+    cards = [card.id for card in deal_cards(DECK, Random(1))]
+    assert len(card_sets(DECK, [None, cards], [])) == 1
 
 
 def test_all_prepared_sets_are_visited_before_any_comes_again() -> None:
     dealer = Dealer(DECK, SETS)
-    rounds = [[ids(dealer.deal(prepared=True, seed=None)[1]) for _ in SETS] for _ in range(3)]
+    rounds = [[ids(dealer.deal(None)[1]) for _ in SETS] for _ in range(3)]
     assert all(set(one) == {ids(cards) for cards in SETS} for one in rounds)
     assert rounds[0] != rounds[1] or rounds[1] != rounds[2]
 
 
 def test_the_seed_gives_the_same_cards_again() -> None:
     dealer = Dealer(DECK, SETS)
-    for prepared in (True, False):
-        seed, cards = dealer.deal(prepared=prepared, seed=None)
-        assert dealer.deal(prepared=prepared, seed=seed) == (seed, cards)
-    assert dealer.deal(prepared=False, seed=7)[1] == deal_cards(DECK, Random(7))
-    assert dealer.deal(prepared=True, seed=-3)[1]
+    for deal in (dealer.deal, partial(deal_any, DECK)):
+        seed, cards = deal(None)
+        assert deal(seed) == (seed, cards)
+    assert deal_any(DECK, 7) == (7, deal_cards(DECK, Random(7)))
+    assert dealer.deal(-3)[1]
 
 
 def test_where_nothing_is_prepared_any_cards_are_dealt() -> None:
-    assert len({card.category for card in Dealer(DECK, ()).deal(prepared=True, seed=None)[1]}) == 5
+    assert len({card.category for card in Dealer(DECK, ()).deal(None)[1]}) == 5

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
 
+from poem_service.errors import SettingsError
 from poem_service.service import Service
 from poem_service.settings import Settings
 from poem_service.watch.ladder import ModelState
 from poem_service.web import requests
 from support.ollama_stand_in import FAULTS, OllamaStandIn
-from support.served import a_hand, sent, serving, until
+from support.served import a_hand, break_a_page, sent, serving, until, whole_table
 
 
 async def test_a_body_that_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +67,7 @@ async def test_a_fault_of_ours_is_said_in_japanese(served: tuple[Service, httpx.
 
 async def test_prepared_cards_are_dealt_where_they_are_asked_for() -> None:
     async with serving(Settings(engine="none", deal="prepared")) as (service, client):
+        assert service.dealer
         prepared = {frozenset(card.id for card in cards) for cards in service.dealer.prepared}
         dealt = await client.get("/api/deal")
         again = await client.get("/api/deal", params={"seed": dealt.headers["x-deal-seed"]})
@@ -77,6 +82,39 @@ async def test_prepared_cards_are_dealt_where_they_are_asked_for() -> None:
     assert len({card["category"] for card in free.json()}) == 5
     assert bad.status_code == 400
     assert (ready["deal"], ready["writer"]) == ("prepared", "auto")
+
+
+async def test_a_row_that_holds_no_hand_costs_nobody_a_deal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = whole_table(tmp_path, hands=3)
+    with closing(sqlite3.connect(table)) as db, db:
+        db.execute("UPDATE poems SET pairs = 'null' WHERE pattern_id IN (SELECT min(pattern_id) FROM poems)")
+    told = "rows of the table that hold no hand are left out"
+    async with serving(Settings(engine="none", table=table)) as (service, client):
+        assert (await client.get("/api/deal")).status_code == 200
+        assert service.dealer is None  # for any cards the table is not read
+        assert (await client.get("/api/deal?from=prepared")).status_code == 200
+        assert service.dealer
+        assert len(service.dealer.prepared) == 2
+    assert [vars(r)["seen"] for r in caplog.records if r.message == told] == [{"rows": 1}]
+    caplog.clear()
+    async with serving(Settings(engine="none", table=table, deal="prepared")) as (_, client):
+        assert (await client.get("/api/deal")).status_code == 200
+    assert [vars(r)["seen"] for r in caplog.records if r.message == told] == [{"rows": 1}]
+
+
+async def test_a_table_with_a_broken_page_stops_a_stand_that_deals_from_it_and_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = whole_table(tmp_path, hands=40)
+    break_a_page(table)
+    with pytest.raises(SettingsError, match=f"POEM_TABLE: {table}: .*; build or import the table again"):
+        Service.of(Settings(engine="none", table=table, deal="prepared"))
+    async with serving(Settings(engine="none", table=table)) as (_, client):
+        assert (await client.get("/api/deal?seed=7")).status_code == 200
+        assert "any cards are dealt" not in caplog.text
+        dealt = await client.get("/api/deal?from=prepared")
+    assert len({card["category"] for card in dealt.json()}) == 5
+    assert "the table cannot be read: any cards are dealt" in caplog.text
 
 
 async def test_over_the_rate_limit_the_reason_is_that_whoever_writes() -> None:
