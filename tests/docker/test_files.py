@@ -104,6 +104,14 @@ def test_the_example_environment_names_every_value_with_its_default() -> None:
     assert said == examples
 
 
+def test_a_stand_tells_the_time_of_japan_even_where_the_image_knows_no_zones() -> None:
+    rule = variables((ROOT / "compose.yaml").read_text("utf-8"))["TZ"]
+    command = [sys.executable, "-c", "import time; print(time.strftime('%H:%M %Z', time.localtime(0)))"]
+    env = {"TZ": rule, "TZDIR": "/nowhere"}
+    assert subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout == "09:00 JST\n"
+    assert f"\n#TZ={rule}\n" in (ROOT / "docker" / "bundle" / "env.jinja").read_text("utf-8")
+
+
 def test_every_setting_of_the_service_can_be_changed() -> None:
     given = set(re.findall(r"(?m)^      ([A-Z_]+): ", (ROOT / "compose.yaml").read_text("utf-8")))
     assert set(VARIABLES) - given - OF_THE_CONTAINER == {"POEM_PORT"}  # that is `ports`
