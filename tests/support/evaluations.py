@@ -57,13 +57,14 @@ def an_evaluation(
     at: str = "2026-11-20T09:30:00+00:00",
     shares: Mapping[str, float] | None = None,
     former: Evaluation | None = None,
+    deck: str = "8a6f335bf0648f5e",
 ) -> Evaluation:
-    """The report on one build; `shares` are what it reaches."""
+    """The report on one build; `shares` are what it reaches, `deck` its cards' digest."""
     reached = SHARES | dict(shares or {})
     rng = Random(gguf)
     return Evaluation(
         verdict=Outcome(passed=True, below_composer=False, cut_short=False, reasons=[]),
-        provenance=_provenance(gguf, at),
+        provenance=_provenance(gguf, at, deck),
         figures=[*_figures(reached, MODEL), *_figures(SHARES | {"pass.first": 1.0}, "composer")],
         rules=_rules(reached),
         groups=_groups(reached, rng),
@@ -216,7 +217,7 @@ def _matrix() -> Matrix | None:
     return matrix.matrix(writers, contests, [bias] if bias else [])
 
 
-def _provenance(gguf: str, at: str) -> Provenance:
+def _provenance(gguf: str, at: str, deck: str) -> Provenance:
     return Provenance(
         made_at=at,
         seconds=1860.0,
@@ -225,7 +226,7 @@ def _provenance(gguf: str, at: str) -> Provenance:
         base="gemma-3-270m",
         licence="Gemma Terms of Use",
         game="",
-        game_digest="8a6f335bf0648f5e",
+        game_digest=deck,
         prompt_version="53e7fd16cac0",
         hands=HANDS,
         hands_version="1-f85a0819",

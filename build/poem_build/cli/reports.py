@@ -40,9 +40,9 @@ def write(workshop: Workshop, made: Artifact) -> Evaluation:
     """
     room = workshop.out / history.FOLDER
     stages = _stages(workshop, made)
-    hands_version = made.report(EvalReport).hands_version
-    former = history.before(room, model_digest(stages.gguf.files), hands_version)
-    report = assemble(workshop.recipe, read_origin(stages.gguf.path), stages, former_of(former) if former else None)
+    hands_version, origin = made.report(EvalReport).hands_version, read_origin(stages.gguf.path)
+    former = history.before(room, model_digest(stages.gguf.files), hands_version, origin.game_digest)
+    report = assemble(workshop.recipe, origin, stages, former_of(former) if former else None)
     if read := read_by_people(workshop):
         report = people.with_readers(report, read)
     tries = harness.read(workshop.out / harness.FOLDER, model_digest(stages.gguf.files))

@@ -20,6 +20,8 @@ REGRESSION = "regression"
 """What a reason is called that a fall is."""
 _DEVICE = "speed."
 """Figures that tell of the machine and its load as much as of the model."""
+_HEARD = (".judge", "duel.composer")
+"""How the names of figures end that are one judge's."""
 Choice = Literal["this", "former", "either", "neither"]
 
 
@@ -85,14 +87,15 @@ def damaged(folder: Path) -> list[str]:
     return found
 
 
-def before(folder: Path, gguf: str, hands_version: str) -> Evaluation | None:
-    """The last report on another build whose hands were drawn in the same way.
+def before(folder: Path, gguf: str, hands_version: str, game_digest: str) -> Evaluation | None:
+    """The last report on another build of the same deck, whose hands were drawn in the same way.
 
     Prefers one that passed, or a refused fall would become the next build's measure; among those, one on the very same
     hands; then the newest.
     """
     number = hands_version.partition("-")[0]
     others = [one for one in history(folder) if one.provenance.gguf != gguf]
+    others = [one for one in others if one.provenance.game_digest == game_digest]
     others = [one for one in others if one.provenance.hands_version.partition("-")[0] == number]
     fitting = [(one.verdict.passed, one.provenance.hands_version == hands_version, n) for n, one in enumerate(others)]
     return others[max(fitting)[-1]] if fitting else None
@@ -125,4 +128,4 @@ def _interval(figure: Figure) -> tuple[float, float]:
 
 def _key(figure: Figure) -> tuple[str, str, str]:
     """What two reports' figures have in common: of a judge's, the judge too, whom its words name."""
-    return figure.name, figure.writer, figure.what if figure.name.endswith(".judge") else ""
+    return figure.name, figure.writer, figure.what if figure.name.endswith(_HEARD) else ""

@@ -61,7 +61,11 @@ def above_composer(points: Points) -> list[Figure]:
 def over_composer(duels: Sequence[Duel]) -> list[Figure]:
     """The duels with the composer that the model won, by the first language model that judged."""
     met = [one for one in duels if (one.first, one.second, one.aspect) == (MODEL, COMPOSER, "overall")]
-    return [one.share.model_copy(update={"name": "duel.composer"}) for one in met if one.judge != COUNTED][:1]
+    return [
+        one.share.model_copy(update={"name": "duel.composer", "what": f"{one.share.what}, by {one.judge}"})
+        for one in met
+        if one.judge != COUNTED
+    ][:1]
 
 
 def teacher_ratio(heard: Sequence[Heard], counted: Points) -> Ratio | None:

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from poem_build.evaluation import history
+from poem_build.evaluation import history, matrix, ratios
 from poem_build.evaluation.assemble import former_of, outcome
 from poem_build.evaluation.history import changes
+from poem_build.evaluation.matrix import Contest
+from poem_build.evaluation.names import COMPOSER
+from poem_build.evaluation.report import MODEL, Figure
 from poem_build.recipe.schema import load_recipe
 from support.evaluations import an_evaluation, eval_report, share
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+DECK = an_evaluation().provenance.game_digest
 
 
 @pytest.mark.parametrize(
@@ -78,10 +82,36 @@ def test_the_measure_is_the_last_build_that_passed(tmp_path: Path) -> None:
     good, bad = an_evaluation(A, "2026-11-20T09:30:00+00:00"), an_evaluation(B, "2026-11-21T09:30:00+00:00")
     refused = bad.model_copy(update={"verdict": bad.verdict.model_copy(update={"passed": False})})
     history.keep(room, good)
-    assert history.before(room, A, "1-f85a0819") is None
+    assert history.before(room, A, "1-f85a0819", DECK) is None
     history.keep(room, refused)
     for gguf, expected in ((C, A), (A, B)):
-        found = history.before(room, gguf, "1-other")
+        found = history.before(room, gguf, "1-other", DECK)
         assert found is not None
         assert found.provenance.gguf == expected
-    assert history.before(room, C, "2-f85a0819") is None
+    assert history.before(room, C, "2-f85a0819", DECK) is None
+
+
+def test_a_report_on_other_cards_is_no_measure(tmp_path: Path) -> None:
+    room = tmp_path / history.FOLDER
+    history.keep(room, an_evaluation(A, "2026-11-20T09:30:00+00:00"))
+    history.keep(room, an_evaluation(B, "2026-11-21T09:30:00+00:00", deck="more cards"))
+    for deck, expected in ((DECK, A), ("more cards", B)):
+        found = history.before(room, C, "1-f85a0819", deck)
+        assert found is not None
+        assert found.provenance.gguf == expected
+    assert history.before(room, C, "1-f85a0819", "yet more") is None
+
+
+@pytest.mark.parametrize(("judge", "worse"), [("gemini:flash", [True]), ("openai:mini", [])])
+def test_duels_are_a_fall_only_before_the_same_judge(judge: str, worse: list[bool]) -> None:
+    """Two judges have two tastes, and the one's figure says nothing about the other's."""
+    former = former_of(an_evaluation(A)).model_copy(update={"figures": _duels("gemini:flash", 0.9)})
+    assert [one.regression for one in changes(_duels(judge, 0.4), former)] == worse
+
+
+def _duels(judge: str, won: float) -> list[Figure]:
+    """What a report tells of the duels with the composer, the model winning so many of a hundred hands."""
+    outcomes: list[float | None] = [float(n < 100 * won) for n in range(100)]
+    table = matrix.matrix([MODEL, COMPOSER], [Contest(judge, "overall", {(MODEL, COMPOSER): outcomes})], [])
+    assert table is not None
+    return ratios.over_composer(table.duels)
