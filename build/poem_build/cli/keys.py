@@ -46,7 +46,7 @@ def teacher_of(spec: Teaching, price: Price, game: Game, host: str, environ: Map
         case "anthropic":
             return Anthropic(spec, found.key, found.address)
         case "openai":
-            return OpenAI(spec, found.key, found.address)
+            return OpenAI(spec, found.key, found.address, price)
 
 
 def credentials(name: TeacherName, environ: Mapping[str, str]) -> Credentials:

@@ -105,8 +105,8 @@ def _gemini_line(ask: Ask, spec: Teaching, price: Price) -> dict[str, Any]:
     }
 
 
-def _openai_line(ask: Ask, spec: Teaching, _: Price) -> dict[str, Any]:
-    body = openai_body(spec, spec.model, ask)
+def _openai_line(ask: Ask, spec: Teaching, price: Price) -> dict[str, Any]:
+    body = openai_body(spec, price, ask)
     return {"custom_id": ask.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
 

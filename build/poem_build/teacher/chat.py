@@ -11,6 +11,7 @@ from poem_build.client import async_client, response_format, told
 from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Teaching
 from poem_build.teacher.fields import checked, count, field, maybe
+from poem_build.teacher.money import FREE, Price
 from poem_build.teacher.protocol import Ask, BusyError, Ended, FailedError, Said, Turn, Usage
 from poem_build.teacher.wire import again, lost, passing, seconds_of, unread
 
@@ -41,22 +42,24 @@ class _Http:
             raise FailedError(f"status {reply.status_code}")
         if reply.status_code >= 400:
             where, said = without_passwords(url), told(reply.text, self._key)
-            raise TeacherError(
-                f"{self.name}: {where}: status {reply.status_code}: {said}; check address, model and key"
-            )
+            raise TeacherError(f"{self.name}: {where}: status {reply.status_code}: {said}; {self._remedy(said)}")
         try:
             return read(checked(reply.json(), dict, "the whole"))
         except (ValueError, RecursionError, FailedError) as error:
             raise unread(error, self._key) from None
 
+    def _remedy(self, said: str) -> str:
+        return "check address, model and key"
+
 
 class OpenAI(_Http):
-    """A model behind `/chat/completions`."""
+    """A model behind `/chat/completions`; its price tells what it has to be asked by."""
 
     name = "openai"
 
-    def __init__(self, spec: Teaching, key: str, address: str) -> None:
+    def __init__(self, spec: Teaching, key: str, address: str, price: Price) -> None:
         super().__init__(spec, address, key, {"Authorization": f"Bearer {key}"} if key else {})
+        self._price = price
 
     async def say(self, ask: Ask, turns: Sequence[Turn]) -> Said:
         """The answer. Raises what the protocol says."""
@@ -64,7 +67,13 @@ class OpenAI(_Http):
 
     def body(self, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
         """The question as it goes over the wire."""
-        return openai_body(self._spec, self.model, ask, turns)
+        return openai_body(self._spec, self._price, ask, turns)
+
+    def _remedy(self, said: str) -> str:
+        if "Unsupported" not in said:  # so OpenAI begins what it says of a parameter
+            return super()._remedy(said)
+        taken = 'limit = "max_completion_tokens", temperature = false, another thinking_level'
+        return f"say in the price list what {self.model} takes: {taken}"
 
 
 class Ollama(OpenAI):
@@ -73,7 +82,7 @@ class Ollama(OpenAI):
     name = "ollama"
 
     def __init__(self, spec: Teaching, host: str) -> None:
-        super().__init__(spec, "", f"{host.rstrip('/')}/v1")
+        super().__init__(spec, "", f"{host.rstrip('/')}/v1", FREE)
 
 
 class Anthropic(_Http):
@@ -104,16 +113,19 @@ class Anthropic(_Http):
         return await self._post("/v1/messages", body, message)
 
 
-def openai_body(spec: Teaching, model: str, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
-    """A question in the OpenAI shape."""
+def openai_body(spec: Teaching, price: Price, ask: Ask, turns: Sequence[Turn] = ()) -> dict[str, Any]:
+    """A question in the OpenAI shape, with what the model takes."""
     messages = [{"role": "system", "content": ask.system}, {"role": "user", "content": ask.user}]
     for turn in turns:
         messages += [{"role": "assistant", "content": turn.text}, {"role": "user", "content": again(turn)}]
+    temperature = {"temperature": spec.temperature} if price.temperature else {}
+    effort = {"reasoning_effort": price.thinking_level} if price.thinking_level else {}
     return {
-        "model": model,
+        "model": spec.model,
         "messages": messages,
-        "temperature": spec.temperature,
-        "max_tokens": spec.max_tokens,
+        **temperature,
+        **effort,
+        price.limit: spec.max_tokens + price.thinking,
         "seed": ask.seed,
         "response_format": response_format("answer", ask.schema),
     }

@@ -41,7 +41,11 @@ class Price(_Entry):
     thinking: int = Field(default=0, ge=0)
     """Tokens that the model thinks before it answers, where it is told to think least; paid as an answer's."""
     thinking_level: Literal["", "minimal", "low", "medium", "high"] = ""
-    """How it is told so; empty where by that number."""
+    """How it is told so; empty where by that number, or not at all."""
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """What a question in the OpenAI shape calls the most tokens of an answer."""
+    temperature: bool = True
+    """Whether such a question may say one; OpenAI's models that think refuse it."""
 
     def of(self, usage: Usage, *, batch: bool = False) -> float:
         """What the tokens cost, in dollars."""

@@ -112,7 +112,7 @@ def _heard(model: Sheet, composer: Sheet, mind: Callable[[str, str], Any], room:
     """What a judge of that mind makes of the model's poems and the composer's."""
     with judges(mind) as bench:
         spec = spec_of(name="openai", model="m", temperature=0.0)
-        jurors = (Juror(spec, FREE, partial(OpenAI, spec, "a-key", f"{bench.url}/v1")),)
+        jurors = (Juror(spec, FREE, partial(OpenAI, spec, "a-key", f"{bench.url}/v1", FREE)),)
         (heard,) = jury.hear(Jury(jurors, JUDGED), [model, composer], GAME, room)
     table = matrix.matrix(["model", "composer"], heard.contests, [])
     return [*ratios.judged(heard), *ratios.over_composer(table.duels if table else [])]

@@ -42,7 +42,7 @@ def _open(kind: str, url: str) -> Teacher:
         case "ollama":
             return Ollama(spec, url)
         case _:
-            return OpenAI(spec, "a-key", f"{url}/v1")
+            return OpenAI(spec, "a-key", f"{url}/v1", FREE)
 
 
 def _jury(bench: Bench, kind: str = "openai", price: Price = FREE, most: float | None = None) -> Jury:

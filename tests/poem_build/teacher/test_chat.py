@@ -13,7 +13,7 @@ from poem_build.data.course import Course
 from poem_build.data.poems import read_poem
 from poem_build.errors import TeacherError
 from poem_build.teacher.chat import Anthropic, Ollama, OpenAI
-from poem_build.teacher.money import FREE, load_prices
+from poem_build.teacher.money import FREE, Price, load_prices
 from poem_build.teacher.protocol import BusyError, FailedError, LostError, Said, Turn, Usage
 from support.course import some_asks, spec_of
 from support.local_server import JsonHandler, listening
@@ -23,15 +23,18 @@ Reply = tuple[int, dict[str, str], Any]
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[tuple[str, list[tuple[str, dict[str, str], Any]]]]:
-    """A server that gives one reply, and what it was asked."""
+def serving(
+    reply: Reply, refuses: Callable[[Any], str] = lambda _: ""
+) -> Iterator[tuple[str, list[tuple[str, dict[str, str], Any]]]]:
+    """A server that gives one reply, or says why it refuses a question, and what it was asked."""
     seen: list[tuple[str, dict[str, str], Any]] = []
 
     class Handler(JsonHandler):
         def do_POST(self) -> None:
             body = json.loads(self.body())
             seen.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
-            status, headers, content = reply
+            why = refuses(body)
+            status, headers, content = (400, {}, {"error": {"message": why}}) if why else reply
             self.answer(status, (content if isinstance(content, str) else json.dumps(content)).encode(), headers)
 
     with listening(Handler) as url:
@@ -53,8 +56,19 @@ def _openai_or_message(make: Any) -> Reply:
     return _completion("答え") if make is _openai else _message("題")
 
 
-def _openai(url: str) -> OpenAI:
-    return OpenAI(spec_of(name="openai", model="m"), "a-key", f"{url}/v1")
+def _thinker(body: Any) -> str:
+    """Refuses what OpenAI's models that think do, in its words."""
+    if "max_tokens" in body:
+        return (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        )
+    if body.get("temperature", 1) != 1:
+        return "Unsupported value: 'temperature' does not support 0.9 with this model. Only the default (1) value"
+    return ""
+
+
+def _openai(url: str, price: Price = FREE) -> OpenAI:
+    return OpenAI(spec_of(name="openai", model="m"), "a-key", f"{url}/v1", price)
 
 
 def _ollama(url: str) -> Ollama:
@@ -79,7 +93,29 @@ async def test_the_openai_shape(make: Callable[[str], OpenAI], path: str, key: s
     assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
     assert "length: 短い" in body["messages"][-1]["content"]
     assert body["response_format"]["json_schema"]["schema"] == ASK.schema
-    assert body["temperature"] == 0.9
+    assert (body["temperature"], body["max_tokens"]) == (0.9, 1024)
+    assert not {"max_completion_tokens", "reasoning_effort"} & set(body)
+
+
+@pytest.mark.parametrize("model", ["gpt-5-mini", "gpt-5.6-luna"])
+async def test_a_model_of_openai_s_that_thinks_is_asked_as_it_takes_it(model: str) -> None:
+    price = load_prices().models[model]
+    with serving(_completion("答え"), _thinker) as (url, seen):
+        teacher = _openai(url, price)
+        assert (await teacher.say(ASK, [])).text == "答え"
+        await teacher.close()
+    body = seen[0][2]
+    assert (body["max_completion_tokens"], body["reasoning_effort"]) == (1024 + 1024, "low")
+
+
+@pytest.mark.parametrize(("limit", "named"), [("max_tokens", "max_tokens"), ("max_completion_tokens", "temperature")])
+async def test_what_a_model_does_not_take_is_laid_to_the_price_list(limit: str, named: str) -> None:
+    price = FREE.model_copy(update={"limit": limit})
+    with serving(_completion("答え"), _thinker) as (url, _):
+        teacher = _openai(url, price)
+        with pytest.raises(TeacherError, match=f"status 400: .*'{named}'.*; say in the price list what m takes: limit"):
+            await teacher.say(ASK, [])
+        await teacher.close()
 
 
 async def test_anthropics_shape() -> None:
