@@ -5,7 +5,7 @@ A process that is killed finds what was answered again, as long as recipe, code 
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from poem_build.data.examples import Example
 from poem_build.engine.protocol import Reply
 from poem_build.errors import ArtifactError
 from poem_build.evaluation.hands import Trial
-from poem_build.evaluation.writers import Writer
+from poem_build.evaluation.writers import Tabled, Writer
 from poem_build.judge.figures import Figures
 from poem_build.judge.protocol import MALFORMED
 from poem_build.judge.rules import Rules
@@ -132,11 +132,13 @@ def _answered(name: str, writer: Writer, trial: Trial, n: int, hands: int) -> li
         reply = writer.write(trial, n + len(rows) * hands)
         if reply is None:
             break
-        rows.append(_row(name, trial.example, reply, len(rows) + 1))
+        titles = writer.titles if isinstance(writer, Tabled) else trial.example.candidates
+        rows.append(_row(name, trial.example, titles, reply, len(rows) + 1))
     return rows
 
 
-def _row(name: str, example: Example, reply: Reply, attempt: int) -> Row:
+def _row(name: str, example: Example, titles: Sequence[str], reply: Reply, attempt: int) -> Row:
+    judged = replace(example, candidates=tuple(titles))
     return Row(
         writer=name,
         hand=example.hand.ids(),
@@ -145,7 +147,7 @@ def _row(name: str, example: Example, reply: Reply, attempt: int) -> Row:
         attempt=attempt,
         text=reply.text,
         ended=reply.ended,
-        verdicts={"rules": Rules().judge(example, reply, name).broken},
+        verdicts={"rules": Rules().judge(judged, reply, name).broken},
         prompt_tokens=reply.prompt_tokens,
         tokens=reply.tokens,
         first_s=round(reply.prompt_s, 4),

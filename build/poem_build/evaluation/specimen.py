@@ -64,7 +64,7 @@ def _specimen(example: Example, rows: Sequence[Row], there: tuple[str, Answer] |
         hand=[reality(pair) for pair in example.hand.pairs],
         title=answer.title if answer else "",
         poem=answer.poem if answer else row.text,
-        broken=broken(answer, example) if answer else [whole],
+        broken=[one for one in broken(answer, example) if one.rule in row.broken] if answer else [whole],
         tries=len(rows),
         beside=there[1].poem if there else "",
         beside_writer=there[0] if there else "",

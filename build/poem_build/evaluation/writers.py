@@ -14,6 +14,7 @@ from poem.game import Game
 from poem.hand import Answer
 from poem.model_keys import ADAPTER_FILE, STAGES
 from poem.outline import Stages
+from poem.rules import check
 from poem.shape import encode
 from poem.table import Table
 from poem_build.client import Credentials
@@ -102,13 +103,16 @@ class Given:
 
 @dataclass(frozen=True)
 class Tabled:
-    """A table's poems for the very hand, or for its cards."""
+    """A table's poems for the very hand, or for its cards: the first that the service would let through."""
 
     table: Table
+    titles: Sequence[str]
+    """The game's: it was written before any were dealt with a hand."""
     tries: int = 1
 
     def write(self, trial: Trial, seed: int) -> Reply | None:
-        return _reply(next(self.table.find(trial.example.hand), None))
+        hand = trial.example.hand
+        return _reply(next((one for one in self.table.find(hand) if not check(one, hand, self.titles)), None))
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ def opened(name: WriterName, job: Job, place: Place) -> Iterator[Writer]:
     elif name.kind == TABLE:
         table = Table.open(Path(name.place))
         try:
-            yield Tabled(table)
+            yield Tabled(table, job.game.deck.catchphrases)
         finally:
             table.close()
     else:

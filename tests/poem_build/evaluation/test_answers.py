@@ -1,12 +1,15 @@
 """Answers on disk: each once, found again after a death, asked for as often as the service asks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from poem.deck import Deck
 from poem.game import builtin_game
+from poem.hand import hand_of
 from poem.shape import encode
 from poem.table import Entry, Table, write_table
 from poem_build.engine.openai import OpenAI
@@ -16,6 +19,7 @@ from poem_build.evaluation import measures
 from poem_build.evaluation.answers import Sheet, play, read_rows, write_rows
 from poem_build.evaluation.hands import Trial
 from poem_build.evaluation.names import LOCAL, WriterName, writer_names
+from poem_build.evaluation.specimen import specimens
 from poem_build.evaluation.writers import EngineWriter, Tabled
 from poem_build.judge.protocol import MALFORMED
 from support.judges import judges
@@ -96,12 +100,38 @@ def test_answers_are_on_disk_all_the_while_and_whole_whatever_stands_in_them(
 
 def test_a_table_gives_what_it_holds_and_nothing_for_other_hands(there: list[Trial], tmp_path: Path) -> None:
     entry = Entry(there[1].example.hand, there[1].example.answer, "composed")
-    write_table(tmp_path / "table.sqlite", [entry], GAME.deck)
-    table = Table.open(tmp_path / "table.sqlite")
-    sheet = play("table", Tabled(table), there[:2], tmp_path)
-    table.close()
+    sheet = _from_table([entry], GAME.deck, there[:2], tmp_path)
     assert [len(rows) for rows in sheet.tries] == [0, 1]
     assert measures.points_of(sheet)[0] is None
+
+
+def test_a_table_s_poem_may_have_any_title_of_the_game_s(there: list[Trial], tmp_path: Path) -> None:
+    """It was written before the hand's own titles were dealt; the service lets it through."""
+    one = there[0].example
+    other = next(title for title in GAME.deck.catchphrases if title not in one.candidates)
+    sheet = _from_table([Entry(one.hand, replace(one.answer, title=other), "composed")], GAME.deck, there[:1], tmp_path)
+    assert [answer.title for _, _, answer in sheet.delivered] == [other]
+    assert [seen.broken for seen in specimens(sheet, [])] == [[]]
+
+
+def test_a_table_s_poem_that_breaks_a_rule_is_passed_over(there: list[Trial], tmp_path: Path) -> None:
+    """Say one under a title that the game had when the table was made; the next for these cards is taken."""
+    one = there[0].example
+    gone = replace(GAME.deck, catchphrases=(*GAME.deck.catchphrases, "去りし題"))
+    ids = [(pair.card.id, next(w.id for w in pair.card.poems if w != pair.wording)) for pair in one.hand.pairs]
+    worded = Entry(hand_of(GAME.deck, ids), one.answer, "composed")
+    entries = [Entry(one.hand, replace(one.answer, title="去りし題"), "composed"), worded]
+    for count, found in ((2, [one.answer]), (1, [])):
+        sheet = _from_table(entries[:count], gone, there[:1], tmp_path / str(count))
+        assert [row.answer for row in sheet.first] == found
+
+
+def _from_table(entries: list[Entry], made_for: Deck, trials: list[Trial], room: Path) -> Sheet:
+    """What a table with these poems, made for that deck, answers."""
+    room.mkdir(exist_ok=True)
+    write_table(room / "table.sqlite", entries, made_for)
+    with closing(Table.open(room / "table.sqlite")) as table:
+        return play("table", Tabled(table, GAME.deck.catchphrases), trials, room)
 
 
 def test_any_server_in_the_openai_shape_writes(there: list[Trial], tmp_path: Path) -> None:
