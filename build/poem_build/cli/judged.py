@@ -30,16 +30,16 @@ def read_command(chosen: Chosen, as_json: bool, names: str, hands: int, host: st
     """Let people read the last eval's poems blind, two at a time, and count what they choose."""
     workshop = chosen.workshop()
     writers = [name.strip() for name in names.split(",") if name.strip()]
-    there = reports.pairings(workshop, writers, hands)
     file = workshop.out / people.FILE
     if not count:
+        there = reports.pairings(workshop, writers, hands)
         if all(one.default is not None for one in there):
             raise ReadingError("nothing to choose between: no hand has poems of two of these writers; name others")
         with reading_room.serve(reading_room.ReadingRoom(there, file), host, port) as server:
             click.echo(f"reading at http://{host}:{server.server_port}/ until Ctrl-C, kept in {file}", err=as_json)
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
-    read = people.count(there, people.read_chosen(file))
+    read = reports.read_by_people(workshop, writers)
     if read and (evaluated := reports.judged(workshop, "eval", workshop.load("gguf"))):
         reports.write(workshop, evaluated)
     _print_read(file, read, as_json)

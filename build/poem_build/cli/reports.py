@@ -9,7 +9,7 @@ from poem_build.data.dataset import DatasetReport
 from poem_build.errors import ArtifactError, GateError, WriterError
 from poem_build.evaluation import harness, history, people
 from poem_build.evaluation.another import seen_as, sheets_of, short_report
-from poem_build.evaluation.answers import read_rows
+from poem_build.evaluation.answers import Row, read_rows
 from poem_build.evaluation.assemble import Stages, assemble, former_of, measured_outcome
 from poem_build.evaluation.composed import of_composer
 from poem_build.evaluation.gates import EvalReport
@@ -27,9 +27,6 @@ from poem_build.report import evaluation_page
 from poem_build.store.artifact import Artifact, read_manifest
 from poem_build.store.workshop import Workshop
 from poem_build.train import adapter
-
-READ_HANDS = 40
-"""As many hands as a judge reads."""
 
 
 def write(workshop: Workshop, made: Artifact) -> Evaluation:
@@ -122,21 +119,28 @@ def judged(workshop: Workshop, name: str, gguf: Artifact) -> Artifact | None:
 
 def pairings(workshop: Workshop, writers: Sequence[str], hands: int) -> list[Pairing]:
     """What people may read of the answers to the last `eval`; all that were ranked where no writers are named."""
-    path = workshop.out / "eval" / ANSWERS
-    rows = read_rows(path)
-    there = dict.fromkeys(row.writer for row in rows)
-    if unknown := [name for name in writers if name not in there]:
-        raise WriterError(f"--writers {unknown[0]}: has not answered; {path} has {', '.join(there)}")
+    rows, there = _answered(workshop, writers)
     ranked = writers or [name for name in there if not name.endswith(FREE)]
     return people.pairings(rows, workshop.game, ranked, hands)
 
 
-def read_by_people(workshop: Workshop) -> people.Read | None:
-    """What people chose among these answers so far."""
+def read_by_people(workshop: Workshop, writers: Sequence[str] = ()) -> people.Read | None:
+    """What people chose among these answers so far; those of all writers where none are named."""
     file = workshop.out / people.FILE
     if not file.is_file():
         return None
-    return people.count(pairings(workshop, (), READ_HANDS), people.read_chosen(file))
+    rows, there = _answered(workshop, writers)
+    return people.count(people.pairings(rows, workshop.game, writers or there), people.read_chosen(file))
+
+
+def _answered(workshop: Workshop, writers: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """The answers to the last `eval` and whoever gave them. Raises `WriterError` for one of these who has not."""
+    path = workshop.out / "eval" / ANSWERS
+    rows = read_rows(path)
+    there = list(dict.fromkeys(row.writer for row in rows))
+    if unknown := [name for name in writers if name not in there]:
+        raise WriterError(f"--writers {unknown[0]}: has not answered; {path} has {', '.join(there)}")
+    return rows, there
 
 
 def _about(workshop: Workshop, gguf: Artifact) -> Evaluation | None:

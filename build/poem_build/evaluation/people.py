@@ -2,7 +2,8 @@
 
 A reader sees each pair of poems twice, the second time the other way round, as a judge does; one who stops earlier
 counts as far as they came. What was chosen is kept by the text of hand and poems, so that it counts for another
-build's report too, as long as that has the same poems.
+build's report too, as long as that has the same poems. A poem that is missing loses only where the two writers' hands
+were read; and one who was asked without the schema counts only where somebody has read what no other has written.
 """
 
 import json
@@ -22,6 +23,7 @@ from poem_build.evaluation import matrix, questions
 from poem_build.evaluation.agreement import agreement
 from poem_build.evaluation.answers import Row
 from poem_build.evaluation.matrix import LOST, TIED, WON, Contest, Reading
+from poem_build.evaluation.names import FREE
 from poem_build.evaluation.report import Evaluation, Figure, Judged, Matrix
 from poem_build.judge.figures import Figures
 from poem_build.store.text import lines_of
@@ -72,6 +74,16 @@ class Pairing:
         return questions.duel(self.hand, one, other).key
 
     @property
+    def free(self) -> bool:
+        """Whether one of the two was asked without the schema."""
+        return any(name.endswith(FREE) for name in self.writers)
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Of the question in both orders."""
+        return self.key(turned=False), self.key(turned=True)
+
+    @property
     def default(self) -> float | None:
         """What the first made of it where nobody has to be asked."""
         one, other = self.answers
@@ -80,8 +92,8 @@ class Pairing:
         return None if one and other else WON if one else LOST
 
 
-def pairings(rows: Sequence[Row], game: Game, writers: Sequence[str], most: int) -> list[Pairing]:
-    """Every two of the writers that were asked for the same hand, for the first hands."""
+def pairings(rows: Sequence[Row], game: Game, writers: Sequence[str], most: int | None = None) -> list[Pairing]:
+    """Every two of the writers that were asked for the same hand, for all hands or the first."""
     last: dict[tuple[tuple[str, str], ...], dict[str, Answer | None]] = defaultdict(dict)
     for row in rows:
         if row.writer in writers:
@@ -115,15 +127,16 @@ def read_chosen(path: Path) -> dict[str, dict[str, int | None]]:
 
 def count(there: Sequence[Pairing], chosen: Mapping[str, Mapping[str, int | None]]) -> Read | None:
     """What the readers chose; None where nobody has read any of it."""
-    readings = [dict(_readings(there, mine)) for mine in chosen.values()]
+    asked = _asked(there, chosen)
+    readings = [dict(_readings(asked, mine)) for mine in chosen.values()]
     active = [mine for mine in readings if mine]
     if not active:
         return None
-    writers = list(dict.fromkeys(name for pairing in there for name in pairing.writers))
     both = [reading for mine in active for reading, whole in mine.values() if whole]
     bias = matrix.order_bias(PEOPLE, both, 0)
-    contest = Contest(PEOPLE, "overall", _outcomes(there, active))
-    table = matrix.matrix(writers, [contest], [bias] if bias else [])
+    outcomes = _outcomes(there, active)
+    writers = list(dict.fromkeys(name for pair in outcomes for name in pair))
+    table = matrix.matrix(writers, [Contest(PEOPLE, "overall", outcomes)], [bias] if bias else [])
     assert table is not None  # somebody has chosen
     said = [[mine[n][0].outcome if n in mine else None for mine in active] for n in range(len(there))]
     return Read(len(active), Judged(name=PEOPLE, asked=sum(map(len, active))), table, agreement(said))
@@ -149,13 +162,21 @@ def with_readers(evaluation: Evaluation, read: Read) -> Evaluation:
     )
 
 
-def _readings(there: Sequence[Pairing], mine: Mapping[str, int | None]) -> Iterator[tuple[int, tuple[Reading, bool]]]:
+def _asked(there: Sequence[Pairing], chosen: Mapping[str, Mapping[str, int | None]]) -> dict[int, tuple[str, str]]:
+    """By the number of each pairing that counts, the keys of its question."""
+    keys = {n: one.keys for n, one in enumerate(there) if one.default is None}
+    ranked = {key for n, two in keys.items() if not there[n].free for key in two}
+    alone = {key for mine in chosen.values() for key in mine} - ranked
+    read = {there[n].writers for n, two in keys.items() if alone.intersection(two)}
+    return {n: two for n, two in keys.items() if not there[n].free or there[n].writers in read}
+
+
+def _readings(
+    asked: Mapping[int, tuple[str, str]], mine: Mapping[str, int | None]
+) -> Iterator[tuple[int, tuple[Reading, bool]]]:
     """By the pairing's number what one reader made of it, and whether both ways round."""
-    for n, pairing in enumerate(there):
-        if pairing.default is not None:
-            continue
-        places = [mine.get(pairing.key(turned=turned), _UNREAD) for turned in (False, True)]
-        forth, back = places
+    for n, keys in asked.items():
+        forth, back = (mine.get(key, _UNREAD) for key in keys)
         if forth != _UNREAD and back != _UNREAD:
             yield n, (Reading(forth, back), True)
         elif forth != _UNREAD:
@@ -170,9 +191,12 @@ _UNREAD = -1
 def _outcomes(
     there: Sequence[Pairing], readings: Sequence[Mapping[int, tuple[Reading, bool]]]
 ) -> dict[tuple[str, str], list[float | None]]:
-    """Of each pair of writers, what most readers made of each hand; a draw among them is a tie."""
+    """Of each pair of writers, what most readers made of each hand up to the last one read; a draw is a tie."""
     found: dict[tuple[str, str], list[float | None]] = defaultdict(list)
+    last = {there[n].writers: n for n in sorted({n for mine in readings for n in mine})}
     for n, pairing in enumerate(there):
+        if n > last.get(pairing.writers, -1):
+            continue
         said = [mine[n][0].outcome for mine in readings if n in mine]
         mean = sum(said) / len(said) if said else None
         outcome = None if mean is None else TIED if mean == TIED else WON if mean > TIED else LOST

@@ -15,9 +15,13 @@ from poem_build.cli import reports
 from poem_build.cli.main import cli
 from poem_build.cli.options import choose_work
 from poem_build.engine.ollama import digests
+from poem_build.errors import WriterError
 from poem_build.evaluation import history
+from poem_build.evaluation.answers import play, write_rows
+from poem_build.evaluation.hands import trials
 from poem_build.evaluation.people import write_chosen
 from poem_build.evaluation.report import Evaluation, Judged, read_evaluation, write_evaluation
+from poem_build.evaluation.writers import Composed, Given
 from poem_build.models.files import SERVED
 from poem_build.models.standing import read_standing
 from poem_build.ship import made
@@ -166,6 +170,27 @@ async def _ready(gguf: Path) -> dict[str, Any]:
         await until(service, ModelState.READY)
         found: dict[str, Any] = (await client.get("/ready")).json()
         return found
+
+
+def test_all_that_people_have_read_counts_in_the_report(tmp_path: Path) -> None:
+    """However many hands they were shown, and of whoever was named."""
+    workshop, played = choose_work("tiny", None, None, tmp_path).workshop(), trials(GAME, 44)
+    (tmp_path / "eval").mkdir()
+    room, composer = tmp_path / "room", Composed(GAME)
+    sheets = [play("composer", composer, played, room), play("hand", Given("hand"), played, room)]
+    sheets += [play("model/free", composer, played[::-1], room)]  # with other seeds
+    write_rows(tmp_path / "eval" / "answers.jsonl", sheets)
+    assert reports.read_by_people(workshop) is None
+    there = reports.pairings(workshop, ("composer", "model/free"), 44)
+    differ = [pairing for pairing in there if pairing.default is None]
+    for pairing in differ:
+        write_chosen(tmp_path / "readings.jsonl", "はな", pairing.key(turned=False), "first")
+    assert len(differ) > 40
+    for writers, expected in (((), len(differ)), (("model/free", "composer"), len(differ)), (("composer", "hand"), 0)):
+        read = reports.read_by_people(workshop, writers)
+        assert (read.judged.asked if read else 0) == expected
+    with pytest.raises(WriterError, match="--writers base: has not answered"):
+        reports.read_by_people(workshop, ("base",))
 
 
 def test_what_no_judge_can_be_is_refused_before_anything_is_played(recipe_file: Path, tmp_path: Path) -> None:

@@ -84,6 +84,40 @@ def test_a_poem_that_is_missing_loses_and_nobody_is_asked(sheets: list[Sheet]) -
     assert (one.default, other.default) == (1.0, None)
 
 
+def test_what_nobody_has_read_of_two_writers_counts_for_nothing(sheets: list[Sheet], tmp_path: Path) -> None:
+    """A poem that is missing loses where hands of the two were read, up to the last of those."""
+    composed, by_hand = ([row for tries in sheet.tries for row in tries] for sheet in sheets)
+    failed = [row.model_copy(update={"verdicts": {"rules": ["length"]}}) for row in by_hand]
+    third = [row.model_copy(update={"writer": "base/free"}) for row in failed]
+    rows = [*composed, by_hand[0], failed[1], by_hand[2], failed[3], *by_hand[4:], *third]
+    there = pairings(rows, GAME, ["composer", "hand", "base/free"], HANDS)
+    path = tmp_path / people.FILE
+    _read(path, "一", [one for one in there if one.default is None], _by_hand)
+    read = count(there, read_chosen(path))
+    assert read is not None
+    (duel,) = read.matrix.duels
+    assert (duel.first, duel.second, duel.won, duel.lost) == ("composer", "hand", 1, 2)
+    assert read.matrix.writers == ["composer", "hand"]
+
+
+@pytest.mark.parametrize(("alike", "expected"), [(HANDS, 1), (HANDS - 1, 2)])
+def test_whoever_is_asked_freely_counts_where_a_poem_of_theirs_alone_was_read(
+    sheets: list[Sheet], alike: int, expected: int, tmp_path: Path
+) -> None:
+    """Without the schema a model often says the same; who read the one has not read the other."""
+    composed, by_hand = ([row for tries in sheet.tries for row in tries][: HANDS + 1] for sheet in sheets)
+    said = [row.text for n, row in enumerate(composed) if n != alike]
+    free = [
+        row.model_copy(update={"writer": "model/free", "text": text}) for row, text in zip(composed, said, strict=False)
+    ]
+    path = tmp_path / people.FILE
+    there = pairings([*composed, *by_hand, *free], GAME, ["composer", "hand", "model/free"], HANDS)
+    _read(path, "一", [one for one in there if one.writers != ("composer", "model/free")], _by_hand)
+    read = count(there, read_chosen(path))
+    assert read is not None
+    assert (len(read.matrix.duels), read.judged.asked) == (expected, expected * HANDS)
+
+
 def test_a_later_choice_takes_an_earlier_one_s_place_and_a_torn_line_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / people.FILE
     write_chosen(path, "一", "k", "first")
