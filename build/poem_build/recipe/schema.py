@@ -165,6 +165,8 @@ class Recipe(Section):
         if gate.smoke_hands > self.dataset.test:
             raise ValueError(f"gate.smoke_hands: more hands than dataset.test has, {self.dataset.test}")
         gate.refuse_luck()
+        if self.adapter and self.train is None:
+            raise ValueError("adapter: needs [train], which says how it was trained; add that or remove it")
         if spec is not None:
             if spec.hidden_size % 256 or spec.intermediate_size % 256:
                 raise ValueError("pretrain: hidden_size and intermediate_size must be multiples of 256 for K-quants")

@@ -185,6 +185,15 @@ def test_nothing_is_trained_without_the_table_that_says_how() -> None:
         _ = recipe.training
 
 
+def test_an_adapter_is_not_ignored_by_a_recipe_that_trains_nothing(tmp_path: Path) -> None:
+    text = (RECIPES / "llama-3.1-70b.toml").read_text("utf-8")
+    bad = tmp_path / "bad.toml"
+    bad.write_text(f'adapter = "theirs"\n{text}', "utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(str(bad))
+    assert str(caught.value) == f"{bad}: adapter: needs [train], which says how it was trained; add that or remove it"
+
+
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(RecipeError, match=r"recipe 'huge': no such recipe; known are .*tiny"):
         load_recipe("huge")
