@@ -4,7 +4,7 @@ import shutil
 
 from poem_build.models import family
 from poem_build.models.files import CHAT_TEMPLATE, LICENCES
-from poem_build.models.origin import read_origin, write_origin
+from poem_build.models.origin import FILE, read_origin, write_origin
 from poem_build.store.artifact import Report
 from poem_build.store.folder import MANIFEST, link
 from poem_build.store.stage import ALL, Job, Stage
@@ -20,7 +20,7 @@ def run(job: Job) -> TakeReport:
     """The base's files, not copied where the disk can link them, with our template in place of theirs."""
     base, talk = job.path("base"), family.family(job.recipe.base.family)
     for path in base.iterdir():
-        if path.is_file() and path.name not in (MANIFEST, CHAT_TEMPLATE):
+        if path.is_file() and path.name not in (MANIFEST, CHAT_TEMPLATE, FILE):
             link(path, job.folder / path.name)
     (job.folder / CHAT_TEMPLATE).write_text(talk.chat_template, "utf-8")
     return _report(job)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from poem.outline import Stages
 from poem_build.errors import ModelFileError
+from poem_build.store.folder import write_text
 
 FILE = "origin.json"
 WEIGHTS = ("*.safetensors", "*.bin")
@@ -63,5 +64,5 @@ def read_origin(folder: Path) -> Origin:
 def write_origin(folder: Path, origin: Origin, **change: Any) -> Origin:
     """Hand the origin on into the folder, with what has become known since."""
     now = origin.model_copy(update=change)
-    (folder / FILE).write_text(now.model_dump_json(indent=1) + "\n", "utf-8")
+    write_text(folder / FILE, now.model_dump_json(indent=1) + "\n")
     return now

@@ -12,15 +12,16 @@ from poem_build.cli import pipeline
 from poem_build.engine.llama import Llama
 from poem_build.engine.ollama import digests
 from poem_build.errors import ModelFileError
-from poem_build.export import adopt
+from poem_build.export import adopt, take
 from poem_build.export.adopt import AdoptReport
 from poem_build.export.quantization import quantize_file
 from poem_build.models.converter import gguf
 from poem_build.models.family import family
-from poem_build.models.files import CREATE, F16, SERVED
+from poem_build.models.files import CHAT_TEMPLATE, CREATE, F16, SERVED
 from poem_build.models.origin import Origin, read_origin, write_origin
 from poem_build.recipe.schema import Base, Recipe, load_recipe
 from poem_build.store.artifact import Artifact
+from poem_build.store.folder import link
 from poem_build.store.stage import Job
 from support.chain import changed, workshop_of
 from support.tiny_gguf import write_tiny_gguf
@@ -46,6 +47,32 @@ def test_a_base_goes_as_it_is_into_the_file_that_is_served(
     reader = gguf().GGUFReader(made["gguf"].path / SERVED)
     assert reader.get_field("tokenizer.chat_template").contents() == template
     assert not read_origin(made["gguf"].path).cut_short
+
+
+def test_a_folder_that_is_given_is_only_read(untrained: Recipe, tmp_path: Path) -> None:
+    """What an earlier build left is linked, not copied, and has an origin of its own."""
+    theirs, dataset, taken = (tmp_path / name for name in ("theirs", "dataset", "taken"))
+    for folder in (theirs, dataset, taken):
+        folder.mkdir()
+    names = ("config.json", CHAT_TEMPLATE, "origin.json")
+    for name in names:
+        (theirs / name).write_text("theirs", "utf-8")
+    ours = write_origin(dataset, Origin(game="", game_digest="d", prompt_version="v"))
+    inputs = {"base": Artifact("base", theirs, {}), "dataset": Artifact("dataset", dataset, {})}
+    take.run(Job(untrained, builtin_game(), taken, tmp_path, inputs))
+    assert {name: (theirs / name).read_text("utf-8") for name in names} == dict.fromkeys(names, "theirs")
+    assert (taken / "config.json").samefile(theirs / "config.json")
+    assert read_origin(taken) == ours
+
+
+def test_an_origin_is_written_beside_what_was_linked_and_not_through_it(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    first = write_origin(there, Origin(game="", game_digest="d", prompt_version="v"))
+    link(there / "origin.json", here / "origin.json")
+    write_origin(here, first, base="b")
+    assert (read_origin(there), read_origin(here).base) == (first, "b")
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["f16", "Q4_K_M"])
