@@ -1,4 +1,4 @@
-"""A server that takes a model as the hub does: repository, what goes how, LFS objects, one commit."""
+"""A server that takes a model as the hub does: repository and who sees it, what goes how, LFS objects, one commit."""
 
 import base64
 import hashlib
@@ -39,14 +39,20 @@ def taking() -> Iterator[Taken]:
 
     class Handler(JsonHandler):
         def do_GET(self) -> None:
-            if re.match(r"/api/models/[^/]+/[^/]+/revision/", self.path):
+            name = self.path.split("?")[0].removeprefix("/api/models/")
+            if re.match(r"[^/]+/[^/]+/revision/", name):
                 self.tell(200, {"id": "x", "sha": "0" * 40, "siblings": []})
+            elif name in state.repositories:
+                self.tell(200, {"id": name, "private": state.repositories[name]})
             else:
                 self.tell(404, {"error": f"no {self.path}"})
 
         def do_PUT(self) -> None:
             content = self.body()
-            state.objects[hashlib.sha256(content).hexdigest()] = content
+            if found := re.fullmatch(r"/api/models/(.+)/settings", self.path):
+                state.repositories[found[1]] = json.loads(content)["visibility"] == "private"
+            else:
+                state.objects[hashlib.sha256(content).hexdigest()] = content
             self.tell(200, {})
 
         def do_POST(self) -> None:
@@ -57,8 +63,9 @@ def taking() -> Iterator[Taken]:
             elif path == "/api/repos/create":
                 asked = json.loads(content)
                 name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
-                state.repositories[name] = asked["private"] if "private" in asked else asked["visibility"] == "private"
-                self.tell(200, {"url": f"{state.url}/{name}"})
+                new = name not in state.repositories
+                state.repositories.setdefault(name, asked["visibility"] == "private")
+                self.tell(200 if new else 409, {"url": f"{state.url}/{name}"})
             elif path == "/api/validate-yaml":
                 state.heads.append(json.loads(content)["content"])
                 self.tell(200, {"errors": [], "warnings": []})

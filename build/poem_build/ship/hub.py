@@ -52,7 +52,8 @@ def terms_of(recipe: Recipe, merged: Path) -> list[str]:
 def upload(folder: Path, name: str, environ: Mapping[str, str], *, public: bool) -> str:
     """Put the folder at the hub of `HF_ENDPOINT`, as a model that only its owner sees unless `public`; its address.
 
-    The key is read from `HF_TOKEN` and kept nowhere. Raises `PublishError` for whatever goes wrong.
+    The key is read from `HF_TOKEN` and kept nowhere. Raises `PublishError` for a model that everybody sees there
+    already and should not, and for whatever goes wrong.
     """
     import httpx2
     from huggingface_hub import HfApi
@@ -65,6 +66,11 @@ def upload(folder: Path, name: str, environ: Mapping[str, str], *, public: bool)
     api = HfApi(endpoint=meant(environ.get(ADDRESS, "")) or None, token=token)
     try:
         api.create_repo(name, private=not public, exist_ok=True)
+        private = api.model_info(name).private  # of one that was there already, that is as it was
+        if private and public:
+            api.update_repo_settings(name, private=False)
+        if not private and not public:
+            raise PublishError(f"{api.endpoint}: {name}: is there for everybody to see; give --public or another name")
         done = api.upload_folder(repo_id=name, folder_path=folder, commit_message="The model as it was built")
     except (OSError, httpx2.HTTPError, HfHubHTTPError, HFValidationError, RuntimeError) as error:
         said = getattr(error, "server_message", None) or str(error).strip() or type(error).__name__

@@ -18,6 +18,7 @@ from poem_build.models.standing import Standing, write_standing
 from poem_build.plan.licence import Verdict
 from poem_build.recipe.schema import Recipe
 from poem_build.ship.allowed import refuse_name, refuse_unshippable
+from poem_build.ship.hub import upload
 from poem_build.store.artifact import Artifact
 from support.hub_taking import TOKEN, Taken, taking
 from support.registry import PART, pushing
@@ -73,6 +74,22 @@ def test_without_sending_the_folder_is_there_to_be_read(finished: Path, recipe_f
     done = _publish(recipe_file, finished, "me/our-poems", "--dry-run")
     assert (done.exit_code, done.output.count("\n")) == (0, 1)
     assert (finished / "hub" / SERVED).samefile(finished / "gguf" / SERVED)
+
+
+def test_who_sees_a_model_is_what_this_call_says_and_no_earlier_one(there: Taken, tmp_path: Path) -> None:
+    keys, card = {"HF_TOKEN": TOKEN, "HF_ENDPOINT": there.url}, tmp_path / "README.md"
+    card.write_text("first", "utf-8")
+    upload(tmp_path, "me/ours", keys, public=False)
+    upload(tmp_path, "me/open", keys, public=True)
+    assert there.repositories == {"me/ours": True, "me/open": False}
+    upload(tmp_path, "me/ours", keys, public=False)
+    assert there.repositories["me/ours"]
+    upload(tmp_path, "me/ours", keys, public=True)
+    assert not there.repositories["me/ours"]
+    card.write_text("for us alone", "utf-8")
+    with pytest.raises(PublishError, match=r"^http://\S+: me/ours: is there for everybody to see; give --public or an"):
+        upload(tmp_path, "me/ours", keys, public=False)
+    assert there.files == {"README.md": b"first"}
 
 
 @pytest.mark.parametrize(
