@@ -16,6 +16,7 @@ class Pushing:
     """What the server knows and has seen."""
 
     model: str
+    digest: str = "0123456789ab"
     url: str = ""
     copied: list[tuple[str, str]] = field(default_factory=list)
     pushed: list[dict[str, Any]] = field(default_factory=list)
@@ -36,7 +37,7 @@ def pushing(model: str) -> Iterator[Pushing]:
 
     class Handler(JsonHandler):
         def do_GET(self) -> None:
-            tags = {"models": [{"name": state.model, "digest": "0123456789ab"}]}
+            tags = {"models": [{"name": state.model, "digest": state.digest}]}
             self.answer(200, json.dumps({"version": "0.33.0"} if self.path == "/api/version" else tags).encode())
 
         def do_POST(self) -> None:

@@ -23,6 +23,7 @@ from poem_build.plan.licence import verdicts
 from poem_build.report import card
 from poem_build.report.card import About
 from poem_build.ship import allowed, hub, push, tuning
+from poem_build.ship.register import RegisterReport
 from poem_build.store.workshop import Workshop
 
 _EVERY_S = 20.0
@@ -95,14 +96,16 @@ def _to_hub(chosen: Chosen, told: Told) -> Mapping[str, Any]:
 
 
 def _to_ollama(chosen: Chosen, told: Told) -> Mapping[str, Any]:
+    name, host = push.full_name(told.name), ollama.address(told.host)
     _allowed(chosen, told)
-    host = ollama.address(told.host)
     if told.dry_run:
         return {"model": chosen.model, "sent": False}
     with ollama.running_server(host, chosen.log) as there:
         if not there:
             raise OllamaError(f"OLLAMA_HOST {host}: no Ollama answers there; start `ollama serve`")
-        return {"model": chosen.model, "digest": push.push(host, chosen.model, told.name, insecure=told.insecure)}
+        digest = chosen.workshop(host).load("register").report(RegisterReport).digest
+        push.push(host, chosen.model, digest, name, insecure=told.insecure)
+        return {"model": chosen.model, "digest": digest}
 
 
 def _to_openai(chosen: Chosen, told: Told) -> Mapping[str, Any]:

@@ -13,18 +13,21 @@ _PUSH_TIMEOUT_S = 600.0
 """Between two lines of what Ollama tells; the whole may take hours."""
 
 
-def push(host: str, model: str, name: str, *, insecure: bool = False) -> str:
-    """Give the model the name, and push it; returns its digest.
-
-    Raises `PublishError` if the model is not registered or the name has no owner, `OllamaError` for what Ollama or the
-    registry refuses.
-    """
+def full_name(name: str) -> str:
+    """The name with its tag. Raises `PublishError` for one without an owner."""
     if "/" not in name:
         raise PublishError(f"{name}: whose is it? Give owner/name, as at ollama.com")
-    name = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
-    there = digests(host)
-    if model not in there:
-        raise PublishError(f"OLLAMA_HOST {host}: {model}: not there; `poem-build register` makes it")
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def push(host: str, model: str, digest: str, name: str, *, insecure: bool = False) -> None:
+    """Give the model, as it was registered with that digest, the full name, and push it.
+
+    Raises `PublishError` if what Ollama has under `model` is another or none, `OllamaError` for what Ollama or the
+    registry refuses.
+    """
+    if digests(host).get(model) != digest:
+        raise PublishError(f"OLLAMA_HOST {host}: {model} is not the one that was registered; `poem-build register` it")
     call(host, "POST", "/api/copy", {"source": model, "destination": name})
     sent: dict[str, int] = {}
     last = ""
@@ -38,7 +41,6 @@ def push(host: str, model: str, name: str, *, insecure: bool = False) -> str:
             sent[part] = max(done, sent.get(part, 0))
     if last != "success":
         raise OllamaError(f"OLLAMA_HOST {host}: /api/push: {name}: ended with {last!r}, no success; push it again")
-    return there[model]
 
 
 def _lines(host: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:

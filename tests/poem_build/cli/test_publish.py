@@ -3,6 +3,8 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -11,17 +13,22 @@ from click.testing import CliRunner, Result
 from huggingface_hub import constants
 
 from poem.game import builtin_game
+from poem_build.cli import pipeline
 from poem_build.cli.main import cli
 from poem_build.errors import PublishError
+from poem_build.export.parity import Parity
 from poem_build.models.files import SERVED
 from poem_build.models.standing import Standing, write_standing
 from poem_build.plan.licence import Verdict
 from poem_build.recipe.schema import Recipe
 from poem_build.ship.allowed import refuse_name, refuse_unshippable
 from poem_build.ship.hub import upload
-from poem_build.store.artifact import Artifact
+from poem_build.ship.register import RegisterReport
+from poem_build.store.artifact import Artifact, Report
+from poem_build.store.stage import Job
+from poem_build.store.workshop import Workshop
 from support.hub_taking import TOKEN, Taken, taking
-from support.registry import PART, pushing
+from support.registry import PART, Pushing, pushing
 
 
 @pytest.fixture
@@ -112,8 +119,23 @@ def test_what_is_missing_is_told_in_one_line(
     assert done.output.count("\n") == 1
 
 
-def test_ollama_pushes_it_and_what_goes_wrong_is_quoted(finished: Path, recipe_file: Path) -> None:
+def _register(recipe: Recipe, out: Path, there: Pushing) -> None:
+    """As if this build's model were what that server holds."""
+    (stage, _) = pipeline.of_ollama(there.url, there.model, out, out / "ollama.log", None)
+
+    @wraps(stage.work)  # an artifact is known by the module that made it
+    def work(_: Job) -> Report:
+        counts = Parity(texts=0, different=[])
+        model, digest = there.model, there.digest
+        return RegisterReport(model=model, digest=digest, token_counts=counts, standing=Standing(), answer_tries=1)
+
+    stages = [*pipeline.stages(recipe), replace(stage, work=work)]
+    pipeline.make(Workshop(recipe, builtin_game(), out, stages), "register")
+
+
+def test_ollama_pushes_it_and_what_goes_wrong_is_quoted(finished: Path, recipe_file: Path, recipe: Recipe) -> None:
     with pushing("mansion-poem:mini") as there:
+        _register(recipe, finished, there)
         done = _publish(recipe_file, finished, "me/poems", "--to", "ollama", "--ollama", there.url)
         assert done.output == "publish: to ollama, name me/poems, model mansion-poem:mini, digest 0123456789ab\n"
         assert there.copied == [("mansion-poem:mini", "me/poems:latest")]
@@ -124,9 +146,23 @@ def test_ollama_pushes_it_and_what_goes_wrong_is_quoted(finished: Path, recipe_f
         there.lines = [{"status": "pushing manifest"}]
         done = _publish(recipe_file, finished, "me/poems", "--to", "ollama", "--ollama", there.url)
         assert "ended with 'pushing manifest', no success" in done.output
-        there.model = "another"
-        done = _publish(recipe_file, finished, "me/poems", "--to", "ollama", "--ollama", there.url)
-        assert "mansion-poem:mini: not there; `poem-build register` makes it" in done.output
+
+
+def test_a_model_that_another_build_has_registered_is_not_pushed_on_the_word_of_this_one_s_gates(
+    finished: Path, recipe_file: Path, recipe: Recipe
+) -> None:
+    with pushing("mansion-poem:mini") as there:
+        options = ("me/poems", "--to", "ollama", "--ollama", there.url)
+        unknown = _publish(recipe_file, finished, *options)
+        _register(recipe, finished, there)
+        there.digest = "another build's"
+        replaced = _publish(recipe_file, finished, *options)
+        there.model = "mansion-poem:another"
+        removed = _publish(recipe_file, finished, *options)
+        assert (there.copied, there.pushed) == ([], [])
+    assert unknown.output.startswith(f"Error: {finished}/register: register: ")
+    told = "mansion-poem:mini is not the one that was registered; `poem-build register` it"
+    assert replaced.output == removed.output == f"Error: OLLAMA_HOST {there.url}: {told}\n"
 
 
 def test_what_its_gates_refuse_goes_nowhere_unless_forced(finished: Path, recipe_file: Path, recipe: Recipe) -> None:
