@@ -1,16 +1,16 @@
 """Questions → Gemini's Batch API and back: submitted, followed, fetched, and found again after any death.
 
-A batch has a name of ours that is in the journal before it is submitted. So one whose submission was never answered is
-looked for among those that Gemini has, and none is submitted twice.
+A batch has a name of ours, like no other, that is in the journal before it is submitted. So one whose submission was
+never answered is looked for among those that Gemini has, and none is submitted twice.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from poem_build.errors import TeacherError
-from poem_build.store.digest import digest_of
 from poem_build.teacher.asking import Asking, Settled
 from poem_build.teacher.gemini import Gemini
 from poem_build.teacher.journal import Journal
@@ -83,7 +83,7 @@ async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> Non
     """Send the questions, after one line of the journal has them all and the batch's name."""
     journal = asking.journal
     requests = [gemini.inlined(ask, asking.turns(ask)) for ask in asks]
-    name = digest_of([[ask.key for ask in asks], len(journal.notes)])[:32]
+    name = uuid4().hex
     journal.note("batch", name=name, keys=[ask.key for ask in asks], most_usd=[_most(asking, ask) for ask in asks])
     asking.out_now.update(ask.key for ask in asks)
     batches = gemini.client.aio.batches

@@ -472,6 +472,19 @@ async def test_a_batch_is_found_again_after_a_death_and_not_submitted_twice(
     assert _ahead(course, some_asks(7)) == Ahead(asks=2, taken=5, out=0)
 
 
+async def test_a_batch_of_another_model_s_is_not_taken_for_one_that_never_arrived(
+    gemini: GeminiStandIn, tmp_path: Path
+) -> None:
+    asks = some_asks(3)
+    await _settle(course_of(gemini.url, tmp_path, batch=True), asks)
+    pro: dict[str, Any] = {"batch": True, "model": "gemini-2.5-pro"}
+    with pytest.raises(TeacherError, match="no connection"):
+        await _settle(course_of("http://127.0.0.1:9", tmp_path, **pro), asks)
+    settled, asked = await _settle(course_of(gemini.url, tmp_path, **pro), asks)
+    assert {one.model for one in settled} == {"gemini-2.5-pro"}
+    assert (asked, len(gemini.batches)) == (3, 2)
+
+
 def _ahead(course: Course, asks: list[Ask]) -> Ahead:
     journal = course.look("poems", instructions(GAME))
     return course.asking(journal, read_poem).ahead([(iter(asks), len(asks))], still_out(journal))
