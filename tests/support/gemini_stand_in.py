@@ -47,7 +47,7 @@ class GeminiStandIn:
     """(system, last question, how often that was asked) → the text of an answer."""
     url: str = ""
     faults: list[Fault] = field(default_factory=list)
-    """Taken one by one by the next questions."""
+    """Taken one by one by the next questions and batches."""
     asked: list[str] = field(default_factory=list)
     """The last question of each request that was answered with a text."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -167,6 +167,9 @@ def gemini(write: Callable[[str, str, int], str], **settings: Any) -> Iterator[G
                 self._send(200, state.generate(body, fault))
 
         def _submit(self, body: dict[str, Any]) -> None:
+            if (fault := state.next_fault()).status != 200:
+                self._error(fault.status, "on demand")
+                return
             name = f"batches/{len(state.batches) + 1}"
             requests = body["batch"]["inputConfig"]["requests"]["requests"]
             answers = []

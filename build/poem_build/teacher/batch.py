@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from poem_build.errors import TeacherError
 from poem_build.teacher.asking import Asking, Settled
-from poem_build.teacher.gemini import Gemini
+from poem_build.teacher.gemini import Gemini, RefusedError
 from poem_build.teacher.journal import Journal
 from poem_build.teacher.protocol import Ask, LostError
 
@@ -87,7 +87,12 @@ async def _submit(gemini: Gemini, asking: Asking[T], asks: Sequence[Ask]) -> Non
     journal.note("batch", name=name, keys=[ask.key for ask in asks], most_usd=[_most(asking, ask) for ask in asks])
     asking.out_now.update(ask.key for ask in asks)
     batches = gemini.client.aio.batches
-    await gemini.once(batches.create(model=gemini.model, src=requests, config={"display_name": name}))
+    try:
+        await gemini.once(batches.create(model=gemini.model, src=requests, config={"display_name": name}))
+    except RefusedError as error:
+        for ask in asks:
+            journal.failed(ask.key, f"batch: {error}")
+        raise
 
 
 async def _resume(gemini: Gemini, asking: Asking[T], asks: Mapping[str, Ask]) -> None:

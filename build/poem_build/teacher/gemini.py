@@ -35,8 +35,8 @@ KEY = "GEMINI_API_KEY"
 ADDRESS = "GEMINI_BASE_URL"
 
 
-class _RefusedError(TeacherError):
-    """Refused for good, with that status."""
+class RefusedError(TeacherError):
+    """Not taken, with that status."""
 
     def __init__(self, told: str, status: int) -> None:
         super().__init__(told)
@@ -100,7 +100,7 @@ class Gemini:
         kept = await self._keep(ask.system)
         try:
             reply = await self._generate(ask, turns, kept)
-        except _RefusedError as error:
+        except RefusedError as error:
             if kept is None or error.status not in _GONE:
                 raise
             self._forget(ask.system, kept)  # our clock stands still while the machine sleeps, Gemini's does not
@@ -155,11 +155,14 @@ class Gemini:
         return told(str(message), self._key)
 
     async def once(self, call: Any) -> Any:
-        """What the call gives. Raises `TeacherError` for whatever goes wrong."""
+        """What the call gives. Raises `RefusedError`, or `TeacherError` where it may have arrived all the same."""
+        later = "what was answered is kept, try again later"
         try:
             return await self._call(call)
-        except (BusyError, FailedError, LostError) as error:
-            raise TeacherError(f"gemini: {error}; what was answered is kept, try again later") from error
+        except BusyError as error:
+            raise RefusedError(f"gemini: {error}; {later}", 429) from error
+        except (FailedError, LostError) as error:
+            raise TeacherError(f"gemini: {error}; {later}") from error
 
     async def patiently(self, call: Callable[[], Any]) -> Any:
         """What the call gives, made anew while Gemini is busy or out of order. Raises `TeacherError` in the end."""
@@ -214,7 +217,7 @@ class Gemini:
         config = self._types.UpdateCachedContentConfig(ttl=f"{self._spec.cache_ttl_s}s")
         try:
             await self._call(self.client.aio.caches.update(name=name, config=config))
-        except _RefusedError as error:
+        except RefusedError as error:
             if error.status not in _GONE:
                 raise
             return False
@@ -240,7 +243,7 @@ class Gemini:
                 raise FailedError(f"status {code}: {self.told(error.message)}") from None
             said = self.told(error.message)
             remedy = f"; is {KEY} right?" if code in (401, 403) or "API key not valid" in said else ""
-            raise _RefusedError(f"gemini: {self.model}: status {code}: {said}{remedy}", code) from None
+            raise RefusedError(f"gemini: {self.model}: status {code}: {said}{remedy}", code) from None
         except (httpx.HTTPError, OSError, TimeoutError) as error:
             raise lost(error) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:  # the client stumbles over the answer

@@ -485,6 +485,17 @@ async def test_a_batch_of_another_model_s_is_not_taken_for_one_that_never_arrive
     assert (asked, len(gemini.batches)) == (3, 2)
 
 
+@pytest.mark.parametrize("status", [400, 429])
+async def test_a_batch_that_is_refused_is_not_out(gemini: GeminiStandIn, tmp_path: Path, status: int) -> None:
+    gemini.faults = [Fault(status=status)]
+    with pytest.raises(TeacherError, match=str(status)):
+        await _settle(course_of(gemini.url, tmp_path, batch=True), some_asks(3))
+    settled, asked = await _settle(course_of(gemini.url, tmp_path), some_asks(3))
+    assert all(one.answer for one in settled)
+    assert asked == 3
+    assert json.loads((tmp_path / "ledger.json").read_text("utf-8"))["poems"]["in_doubt_usd"] == 0
+
+
 def _ahead(course: Course, asks: list[Ask]) -> Ahead:
     journal = course.look("poems", instructions(GAME))
     return course.asking(journal, read_poem).ahead([(iter(asks), len(asks))], still_out(journal))
