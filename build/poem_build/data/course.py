@@ -96,10 +96,6 @@ class Course:
         purse = Purse(self.most_usd, journal.spent_usd, self.prices.yen_per_dollar)
         return Asking(self.teacher, journal, purse, pace, terms, read, beside)
 
-    def still_out(self, journal: Journal) -> set[str]:
-        """The keys of the questions whose answers only have to be fetched."""
-        return still_out(journal) if self.batch else set()
-
     async def settle(self, asking: Asking[T], asks: Iterator[Ask], wanted: int | None, what: str) -> list[Settled[T]]:
         """As many answers as are wanted, or all, with a bar on a terminal."""
         return (await self.settle_groups(asking, {what: (asks, wanted)}))[what]
@@ -109,8 +105,11 @@ class Course:
     ) -> dict[K, list[Settled[T]]]:
         """The same for several groups of questions: one after the other, or all in the same batches.
 
-        Raises `TeacherError` where so many are put aside now that to replace them would go on without an end.
+        Raises `TeacherError` where so many are put aside now that to replace them would go on without an end, and for
+        questions that are out in a batch, which would be asked twice.
         """
+        if not self.batch and (out := still_out(asking.journal)):
+            raise TeacherError(f"{len(out):,} questions are out in a batch; --batch fetches them")
         total = sum(wanted or 0 for _, wanted in groups.values()) or None
         aside = row = 0
         with bar(" ".join(map(str, groups)), total) as advance:

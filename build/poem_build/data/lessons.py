@@ -23,6 +23,7 @@ from poem_build.errors import TeacherError
 from poem_build.recipe.teaching import Quotas, Teaching
 from poem_build.store.folder import write_text
 from poem_build.teacher.asking import Ahead, Asking, Settled
+from poem_build.teacher.batch import still_out
 from poem_build.teacher.composer import Composer
 from poem_build.teacher.journal import Journal
 from poem_build.teacher.protocol import Ask, Play
@@ -64,9 +65,9 @@ def ahead(course: Course, what: str, hands: int) -> Ahead:
     """
     journal = course.look(what, instructions(course.game))
     if what == POEMS:
-        return _asking(course, journal).ahead(list(splits_of(course, hands).values()), course.still_out(journal))
+        return _asking(course, journal).ahead(list(splits_of(course, hands).values()), still_out(journal))
     asking = course.asking(journal, read_table_poem)
-    return asking.ahead([(_table_asks(course), hands)], course.still_out(journal))
+    return asking.ahead([(_table_asks(course), hands)], still_out(journal))
 
 
 def _asking(course: Course, journal: Journal) -> Asking[Answer]:

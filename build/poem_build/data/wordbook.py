@@ -12,6 +12,7 @@ from poem_build.data.values import VALUES
 from poem_build.data.words import Words, Written
 from poem_build.errors import TeacherError
 from poem_build.teacher.asking import Ahead, Asking
+from poem_build.teacher.batch import still_out
 from poem_build.teacher.journal import Journal
 from poem_build.teacher.money import ledger
 from poem_build.teacher.protocol import Ask
@@ -42,7 +43,7 @@ def ahead(course: Course) -> tuple[list[Ask], Ahead]:
     if not asks:
         return [], Ahead(0, 0, 0)
     journal = course.look(_WHAT, Words.prompts())
-    asking, out = _asking(course, journal, words, asks), course.still_out(journal)
+    asking, out = _asking(course, journal, words, asks), still_out(journal)
     known = [(ask, asking.known(ask)) for ask in asks]
     unknown = [ask for ask, one in known if one is None]
     new = [ask for ask in unknown if ask.key not in out]

@@ -266,8 +266,27 @@ def test_a_second_signal_leaves_at_once(gemini: GeminiStandIn, fast: Path, tmp_p
     assert _told(journal) == Counter(asked=4)
 
 
-def _begun(gemini: GeminiStandIn, fast: Path, out: Path) -> subprocess.Popen[str]:
-    command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", "30"]
+def test_what_is_out_in_a_batch_is_not_asked_without_it(gemini: GeminiStandIn, fast: Path, tmp_path: Path) -> None:
+    out, gemini.batch_polls = tmp_path / "out", 10**6
+    process = _begun(gemini, fast, out, "--batch")
+    _until(lambda: any(batch["polls"] for batch in gemini.batches.values()))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    given = ["--recipe", fast, "--out", out, "--hands", 30]
+    dry = _run(*given, "--dry-run")
+    assert dry.output.splitlines()[-1] == "now: nothing is asked; 30 are out in a batch"
+    done = _run(*given, **_environ(gemini))
+    assert (done.exit_code, len(gemini.asked)) == (1, 30)
+    assert done.output.splitlines()[-1] == "Error: 30 questions are out in a batch; --batch fetches them"
+    gemini.batch_polls = 0
+    done = _run(*given, "--batch", "--json", **_environ(gemini))
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["poems"], told["asked"], told["ledger"]["in_doubt_usd"], len(gemini.batches)) == (30, 0, 0, 1)
+
+
+def _begun(gemini: GeminiStandIn, fast: Path, out: Path, *options: str) -> subprocess.Popen[str]:
+    command = [*COMMAND, "--recipe", str(fast), "--out", str(out), "--hands", "30", *options]
     environ = {**os.environ, **_environ(gemini)}
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
