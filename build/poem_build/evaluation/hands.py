@@ -1,13 +1,13 @@
 """A game → the fixed set of held-out hands that every report on it is about.
 
 A fourth of them, as far as there are so many, are hands that have a poem by hand which no training has seen, a fourth
-those that a teacher has left for testing; the others are dealt. No draw depends on a recipe, so that two builds are
-asked the same.
+those that a teacher has left for testing; the others are dealt. The two stand in turn before the others, so that a
+judge of the first few reads both. No draw depends on a recipe, so that two builds are asked the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, zip_longest
 from random import Random
 
 from poem.composer import compose
@@ -18,8 +18,8 @@ from poem_build.data.examples import Example
 from poem_build.data.hands import candidates_with, hands
 from poem_build.store.digest import digest_of
 
-NUMBER = 1
-"""Of the way in which hands are drawn: it goes up when others are."""
+NUMBER = 2
+"""Of the way in which hands are drawn and ordered: it goes up when others are, or in another order."""
 BY_HAND, TEACHER = "hand", "teacher"
 _FOURTH = 4
 
@@ -38,7 +38,7 @@ def trials(game: Game, count: int, taught: Sequence[Example] = ()) -> list[Trial
     most = max(1, count // _FOURTH)
     by_hand = [Trial(one, {BY_HAND: one.answer}) for one in islice(_by_hand(game), most)]
     by_teacher = [Trial(one, {TEACHER: one.answer}) for one in taught[:most]]
-    written = [*by_hand, *by_teacher][:count]
+    written = [one for both in zip_longest(by_hand, by_teacher) for one in both if one][:count]
     return [*written, *islice(_dealt(game), count - len(written))]
 
 
@@ -49,14 +49,14 @@ def version(played: Sequence[Trial]) -> str:
 
 
 def _by_hand(game: Game) -> Iterator[Example]:
-    rng = Random(f"titles {NUMBER}")
+    rng = Random("titles 1")
     for poem in game.poems:
         if poem.held_out:
             yield Example(poem.hand, candidates_with(poem.answer.title, game.deck, rng), poem.answer)
 
 
 def _dealt(game: Game) -> Iterator[Trial]:
-    rng = Random(f"held-out hands {NUMBER}")
+    rng = Random("held-out hands 1")
     for hand in hands(game.deck, "test", rng):
         candidates, seed = draw_candidates(game.deck, rng), rng.getrandbits(32)
         try:
