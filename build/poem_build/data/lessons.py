@@ -112,7 +112,7 @@ def take_poems(course: Course, hands: int, path: Path) -> tuple[Taught, list[str
         asking = course.asking(journal, read_poem, list(journal.others(POEMS)))
         taken = 0
         for ask, said in answers:
-            if (said.text, said.ended) not in [(one.text, one.ended) for one in journal.story(ask.key).answers]:
+            if (said.text, said.ended) not in [(one.text, one.ended) for one in journal.story(ask.key).answers[-1:]]:
                 asking.take(ask.key, ask, said)
                 taken += 1
         settled = {split: [asking.standing(ask) for ask in some] for split, some in asks.items()}

@@ -90,10 +90,10 @@ class Asking(Generic[T]):
         return self.out_now.total()
 
     def known(self, ask: Ask) -> Settled[T] | None:
-        """What the journals have of the question, if that settles it."""
+        """What the journals have of the question, if that settles it: the newest of good answers."""
         for journal in (self.journal, *self._beside):
             story, whose = journal.story(ask.key), journal.about
-            for said in story.answers:
+            for said in reversed(story.answers):  # people import poems that they have corrected
                 answer, _ = self._judge(ask, said)
                 if answer is not None:
                     return Settled(ask, answer, "", whose.teacher, whose.model, story.paid_usd)

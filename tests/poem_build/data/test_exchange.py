@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from poem.game import builtin_game
-from poem.shape import decode
+from poem.shape import decode, encode
 from poem_build.cli.main import cli
 from poem_build.data.examples import read_examples
 from poem_build.data.exchange import read_answers
@@ -105,6 +105,23 @@ def test_what_people_write_comes_in_by_the_same_door(tmp_path: Path) -> None:
     assert broken["poems"] == 1  # the good one stays
     aside = (elsewhere / "teacher" / "aside-poems.jsonl").read_text("utf-8")
     assert "not answered" in aside
+
+
+def test_a_poem_that_is_imported_again_takes_the_place_of_the_former(tmp_path: Path) -> None:
+    ask, game = _export(tmp_path, "gemini")[0], builtin_game()
+    first, corrected = (WRITE("", ask["request"]["contents"][0]["parts"][0]["text"], turn) for turn in range(2))
+
+    def imported(text: str) -> str:
+        line = _gemini(ask)
+        line["response"]["candidates"][0]["content"]["parts"][0]["text"] = text
+        assert _told(_import(tmp_path, [line]))["poems"] == 1
+        (one,) = read_taught(tmp_path / "teacher" / "poems", game)[0]["train"]
+        return encode(one.answer)
+
+    assert imported(first) == first
+    assert imported(corrected) == corrected
+    assert imported('{"title":"題","poem":"短い。"}') == corrected  # the good one stays
+    assert imported(first) == first
 
 
 def test_answers_that_break_the_rules_are_put_aside_with_their_reason(tmp_path: Path) -> None:
