@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -29,6 +30,8 @@ FILE = "dataset.json"
 """What is told of the splits, beside them."""
 _HANDS_PER_EXAMPLE = 20
 """As many hands are tried for an example on average before the teacher is taken to have nothing to say."""
+_LEAST: dict[Split, int] = {"train": 1, "valid": 1, "test": 2}
+"""Poems of a split that a model can be made with: what is measured on one has no interval."""
 
 
 class Coverage(BaseModel):
@@ -59,6 +62,7 @@ def run(job: Job) -> DatasetReport:
     """Write the three splits, the composer's or those that another teacher left, and `dataset.json` beside them.
 
     Poems written by hand are mixed into the first. The third is the teacher's alone, whoever fills the others up.
+    Raises `DatasetError` where a teacher wrote too few.
     """
     game, spec, composer = job.game, job.recipe.dataset, Composer(job.game)
     by_hand = _by_hand(game, spec.handwritten, spec.seed)
@@ -72,6 +76,8 @@ def run(job: Job) -> DatasetReport:
         composed, silent = _composed(game, composer, split, max(0, getattr(spec, split) - len(there)), spec.seed)
         written[split] = [*there, *_fresh(composed, there)]
         unwritten += silent
+    if spec.taught:
+        _refuse_too_few(spec.taught, written)
     splits = {}
     for split, examples in written.items():
         everything = [*examples, *(by_hand if split == "train" else [])]
@@ -139,6 +145,15 @@ def _fresh(composed: Sequence[Example], there: Sequence[Example]) -> list[Exampl
     """Those for hands that have no poem yet."""
     known = {pattern_key(example.hand) for example in there}
     return [example for example in composed if pattern_key(example.hand) not in known]
+
+
+def _refuse_too_few(folder: Path, written: Mapping[Split, Sequence[Example]]) -> None:
+    for split, least in _LEAST.items():
+        if (count := len(written[split])) < least:
+            raise DatasetError(
+                f"{folder / split}.jsonl: {count} of at least {least} poems; have more hands answered: "
+                "by `poem-build teacher run`, or `export` and `import`"
+            )
 
 
 def _by_hand(game: Game, times: int, seed: int) -> list[Example]:

@@ -99,7 +99,8 @@ class Dataset(Section):
 
     train: Positive
     valid: Positive
-    test: Positive
+    test: Whole = Field(ge=2)
+    """One has no interval."""
     stages: Stages = 1
     """2: the model learns to write a title and some words for a hand, then the poem for these from a short prompt."""
     handwritten: Count = 0

@@ -16,7 +16,7 @@ from poem_build.cli import pipeline
 from poem_build.data.corpus import corpus
 from poem_build.data.examples import Example, write_examples
 from poem_build.data.examples import read_examples as read_of
-from poem_build.data.hands import SPLITS, hands, split_of
+from poem_build.data.hands import SPLITS, Split, hands, split_of
 from poem_build.data.taught import read_taught, write_taught
 from poem_build.errors import DatasetError
 from poem_build.recipe.schema import Recipe
@@ -83,11 +83,7 @@ def test_poems_by_hand_are_mixed_into_the_training_as_often_as_asked_and_held_ou
 def test_a_teachers_few_poems_come_first_and_the_composer_fills_up_all_but_the_test(
     recipe: Recipe, out: Path, tmp_path: Path
 ) -> None:
-    plain = {split: read_examples(out / "dataset" / f"{split}.jsonl") for split in SPLITS}
-    few = {split: plain[split][:2] for split in SPLITS}
-    told = {"teacher": "gemini", "cost_usd": 0.5, "unwritten": 0, "game_digest": DECK.digest}
-    (tmp_path / "poems").mkdir()
-    write_taught(tmp_path / "poems", GAME, few, told)
+    few = _taught(out, tmp_path, 2, 2, 2)
     for filled, sizes in ((False, (2, 2, 2)), (True, (24, 4, 2))):
         asked = changed(recipe, "dataset", taught=tmp_path / "poems", filled=filled, seed=5)
         made = pipeline.make(workshop_of(asked, tmp_path), "dataset")
@@ -97,6 +93,38 @@ def test_a_teachers_few_poems_come_first_and_the_composer_fills_up_all_but_the_t
         assert len({pattern_key(one.hand) for some in read.values() for one in some}) == sum(sizes)
         report = json.loads((made.path / "dataset.json").read_text("utf-8"))
         assert (report["teacher"], report["cost_usd"], report["filled"]) == ("gemini", 0.5, sum(sizes) - 6)
+
+
+def _taught(out: Path, room: Path, *sizes: int) -> dict[Split, list[Example]]:
+    """What a teacher leaves who wrote so many poems of each split."""
+    told = {"teacher": "gemini", "cost_usd": 0.5, "unwritten": 0, "game_digest": DECK.digest}
+    few = {
+        split: read_examples(out / "dataset" / f"{split}.jsonl")[:size]
+        for split, size in zip(SPLITS, sizes, strict=True)
+    }
+    (room / "poems").mkdir()
+    write_taught(room / "poems", GAME, few, told)
+    return few
+
+
+@pytest.mark.parametrize(
+    ("filled", "sizes", "message"),
+    [
+        (False, (0, 2, 2), "train.jsonl: 0 of at least 1 poems"),
+        (False, (2, 0, 2), "valid.jsonl: 0 of at least 1 poems"),
+        (False, (2, 1, 1), "test.jsonl: 1 of at least 2 poems"),
+        (True, (2, 0, 0), "test.jsonl: 0 of at least 2 poems"),
+    ],
+)
+def test_a_teachers_poems_that_leave_a_split_too_small_are_refused(
+    recipe: Recipe, out: Path, tmp_path: Path, filled: bool, sizes: tuple[int, ...], message: str
+) -> None:
+    _taught(out, tmp_path, *sizes)
+    asked = changed(recipe, "dataset", taught=tmp_path / "poems", filled=filled)
+    with pytest.raises(DatasetError) as caught:
+        pipeline.make(workshop_of(asked, tmp_path), "dataset")
+    remedy = "have more hands answered: by `poem-build teacher run`, or `export` and `import`"
+    assert str(caught.value) == f"{tmp_path / 'poems'}/{message}; {remedy}"
 
 
 @pytest.mark.parametrize("text", ["null", "3", "[1]", "{"])

@@ -22,6 +22,7 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("test = 6", "test = 1", "dataset.test: Input should be greater than or equal to 2, got 1"),
         ("r = 8", "r = 0", "train.r: Input should be greater than or equal to 1, got 0"),
         (
             "r = 8",
