@@ -40,7 +40,7 @@ def run(job: Job) -> MergeReport:
     merged = merge_weights(base, adapter, job.folder)
     generation = merged.model.generation_config
     _stop_at(generation, load_tokenizer(base), talk.stop)
-    generation.save_pretrained(job.folder)
+    generation.to_json_file(job.folder / "generation_config.json")  # `save_pretrained` refuses some
     for pattern in (*talk.tokenizer_files, *LICENCES):
         for path in base.glob(pattern):
             shutil.copy(path, job.folder)

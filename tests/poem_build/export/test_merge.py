@@ -1,6 +1,7 @@
 """The merge that streams: bit by bit what peft writes, and what it refuses by name."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from poem.game import builtin_game
 from poem_build.errors import ModelFileError, PlanError
 from poem_build.export import merge, streaming
 from poem_build.models import tensors
+from poem_build.models.origin import Origin, write_origin
 from poem_build.plan.machine import check_memory, free_memory
+from poem_build.recipe.schema import RECIPES, load_recipe
+from poem_build.store.artifact import Artifact
+from poem_build.store.stage import Job
 from support.small_models import write_small_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft's advice on what we ask for on purpose
@@ -249,3 +255,16 @@ def test_another_format_is_written_where_it_is_asked_for(tmp_path: Path) -> None
     ours, expected = _weights(tmp_path / "ours"), _by_peft(base, adapter, tmp_path / "peft")
     assert all(torch.equal(ours[name], tensor) for name, tensor in expected.items())
     assert {tensor.dtype for tensor in ours.values()} == {torch.float32}
+
+
+def test_sampling_that_its_generation_config_does_not_ask_for_is_kept_beside_the_ends(tmp_path: Path) -> None:
+    """As copies of Llama 2 have it; transformers refuses to save what it would only warn of."""
+    base, told = shutil.copytree(RECIPES / "tiny-base", tmp_path / "base"), {"temperature": 0.9, "top_p": 0.6}
+    (base / "generation_config.json").write_text(json.dumps(told | {"eos_token_id": 0}), "utf-8")
+    adapter = write_small_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    write_origin(adapter, Origin(game="", game_digest="d", prompt_version="v"))
+    inputs = {path.name: Artifact(path.name, path, {}) for path in (base, adapter)}
+    (tmp_path / "merged").mkdir()
+    merge.run(Job(load_recipe("tiny"), builtin_game(), tmp_path / "merged", tmp_path, inputs))
+    kept = json.loads((tmp_path / "merged" / "generation_config.json").read_text("utf-8"))
+    assert kept == told | {"eos_token_id": [0, 2], "transformers_version": transformers.__version__}
