@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from poem.deck import Deck
+from poem.errors import GameError
 from poem.game import Game
 from poem.hand import draw_candidates
 from poem.pattern import pattern_key
@@ -20,6 +21,7 @@ from poem_build.data.hands import SPLITS, Split, candidates_with, hands, split_o
 from poem_build.data.taught import read_taught
 from poem_build.errors import DatasetError
 from poem_build.models.origin import Origin, write_origin
+from poem_build.models.quotable import unquotable
 from poem_build.recipe.schema import Dataset
 from poem_build.store.artifact import Report
 from poem_build.store.digest import sha256
@@ -62,9 +64,12 @@ def run(job: Job) -> DatasetReport:
     """Write the three splits, the composer's or those that another teacher left, and `dataset.json` beside them.
 
     Poems written by hand are mixed into the first. The third is the teacher's alone, whoever fills the others up.
-    Raises `DatasetError` where a teacher wrote too few.
+    Raises `DatasetError` where a teacher wrote too few, `GameError` for instructions that the finished model could not
+    be given.
     """
     game, spec, composer = job.game, job.recipe.dataset, Composer(job.game)
+    if reason := unquotable(game.instructions):
+        raise GameError(f"game {game.name}: system.txt: {reason}")
     by_hand = _by_hand(game, spec.handwritten, spec.seed)
     written: dict[Split, list[Example]] = {}
     said: dict[str, Any] = {"teacher": composer.name, "cost_usd": 0.0, "unwritten": 0}

@@ -24,6 +24,7 @@ from poem_build.models.context import check_context
 from poem_build.models.family import MODELFILES
 from poem_build.models.files import CREATE, SERVED, TOKEN_COUNTS
 from poem_build.models.origin import Longest, read_origin, write_origin
+from poem_build.models.quotable import unquotable
 from poem_build.recipe.schema import Recipe
 from poem_build.store.artifact import Report
 from poem_build.store.stage import ALL, Job, Stage, part, sections
@@ -113,11 +114,8 @@ def _plain(text: str) -> str:
 def render_modelfile(recipe: Recipe, wanted: Fields, *, adapter: bool = False) -> str:
     """The Modelfile's text; raises `RecipeError` for a value that a Modelfile cannot carry."""
     for name in ("template", "system", "license"):
-        value = getattr(wanted, name)
-        if '"""' in value or value.endswith('"'):
-            raise RecipeError(f"recipe {recipe.name}: {name}: a Modelfile cannot quote it; take the quotes out")
-        if lost := next((c for c in value if not c.isprintable() and c != "\n"), None):
-            raise RecipeError(f"recipe {recipe.name}: {name}: a Modelfile loses {lost!r}; replace it")
+        if reason := unquotable(getattr(wanted, name)):
+            raise RecipeError(f"recipe {recipe.name}: {name}: {reason}")
     parameters = [(k, v) for k, vs in wanted.parameters.items() for v in (vs if isinstance(vs, list) else [vs])]
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     return environment.from_string((MODELFILES / "Modelfile.jinja").read_text("utf-8")).render(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from poem.deck import CANDIDATES, Deck
+from poem.errors import GameError
 from poem.game import HandWritten, builtin_game
 from poem.hand import PAIRS, Answer, deal, hand_of
 from poem.pattern import pattern_key
@@ -78,6 +79,25 @@ def test_poems_by_hand_are_mixed_into_the_training_as_often_as_asked_and_held_ou
     assert (told["handwritten"], told["splits"]["train"]["examples"]) == (60, 84)
     for split in ("valid", "test"):
         assert (made.path / f"{split}.jsonl").read_bytes() == (out / "dataset" / f"{split}.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("instructions", "why"),
+    [
+        ("詩を書く。\u3000短く。", r"loses '\\u3000'; replace it"),
+        ("\t詩を書く。", r"loses '\\t'; replace it"),
+        ("👨\u200d👩\u200d👧の詩。", r"loses '\\u200d'; replace it"),
+        ('"""詩"""を書く。', "cannot quote it; take the quotes out"),
+        ('例 "詩"', "cannot quote it; take the quotes out"),
+    ],
+)
+def test_instructions_that_no_modelfile_carries_are_refused_before_anything_is_made(
+    recipe: Recipe, tmp_path: Path, instructions: str, why: str
+) -> None:
+    workshop = workshop_of(recipe, tmp_path, game=replace(GAME, name="ours", instructions=instructions))
+    with pytest.raises(GameError, match=rf"^game ours: system\.txt: a Modelfile {why}$"):
+        list(pipeline.run_all(workshop))
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_a_teachers_few_poems_come_first_and_the_composer_fills_up_all_but_the_test(
