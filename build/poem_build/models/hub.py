@@ -49,21 +49,23 @@ class Announced:
 
 
 def wanted(names: Iterable[str]) -> list[str]:
-    """Of a repository's files those that transformers reads: the weights in one format, what tells of them, terms."""
+    """Of a repository's files those that transformers reads: terms, what tells of the weights, these in one format.
+
+    The index of the weights comes last: a room that had it without all of them would be a broken model.
+    """
     top = sorted(name for name in names if "/" not in name)
     formats = ([name for name in top if re.fullmatch(pattern, name)] for pattern in _WEIGHTS)
     weights = next(filter(None, formats), [])
     kind = Path(weights[0]).suffix if weights else ""
     beside = [name for name in top if any(fnmatch(name, pattern) for pattern in _BESIDE)]
-    indexes = [name for name in beside if name.endswith(_INDEX)]
-    left_out = {name for name in indexes if len(weights) < 2 or not name.endswith(f"{kind}{_INDEX}")}
-    return [name for name in beside if name not in left_out] + weights
+    index = [name for name in beside if len(weights) > 1 and name.endswith(f"{kind}{_INDEX}")]
+    return [name for name in beside if not name.endswith(_INDEX)] + weights + index
 
 
 def announce(model: str, revision: str, room: Path) -> Announced:
     """What the model consists of, after its small files have been brought into the room, which fixes the commit.
 
-    The index of its weights comes with these: without them it would be that of a broken model.
+    The index of its weights is not among these.
 
     Raises `ModelFileError` if the repository has no weights that are taken or a file is another than it was announced;
     what the hub's client raises comes through.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from poem_build.recipe.schema import RECIPES
 from support.hub_stand_in import Hub, commit_of, serving
@@ -43,6 +44,19 @@ def _large(folder: Path) -> None:
 
 def _renamed(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / "model.safetensors").rename(folder / name)
+
+
+def _sharded(folder: Path) -> None:
+    """A first file that is small, and a second with the rest."""
+    shards = [folder / f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    whole = folder / "model.safetensors"
+    weights = load_file(whole)
+    place = {name: shards[weight.ndim > 1] for name, weight in weights.items()}
+    for shard in shards:
+        save_file({name: weights[name] for name in place if place[name] == shard}, shard, {"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: shard.name for name, shard in place.items()}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), "utf-8")
+    whole.unlink()
 
 
 REFUSED: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
@@ -228,9 +242,20 @@ def test_what_has_come_is_not_asked_for_again(asked: Asked) -> None:
     assert sorted(asked.files) == sorted(path.name for path in asked.main[1].iterdir())
 
 
-def test_a_fetch_that_broke_is_looked_at_again_and_goes_on_at_its_commit(asked: Asked) -> None:
+@pytest.mark.parametrize(
+    ("cut", "left"),
+    [
+        (lambda _: None, ["model.safetensors"]),
+        (_sharded, ["model-00002-of-00002.safetensors", "model.safetensors.index.json"]),
+    ],
+    ids=["one-file", "shards"],
+)
+def test_a_fetch_that_broke_is_looked_at_again_and_goes_on_at_its_commit(
+    asked: Asked, cut: Callable[[Path], None], left: list[str]
+) -> None:
     """Though the branch has moved on, to what is refused."""
     (old, folder), new = asked.main, commit_of("new")
+    cut(folder)
     asked.hub.commits[new] = _model(asked.out / "new", _own_code)
     asked.hub.breaks_after = (folder / "tokenizer.json").stat().st_size + 1
     (broken,) = asked.all(["base", "--base", MODEL])
@@ -239,7 +264,7 @@ def test_a_fetch_that_broke_is_looked_at_again_and_goes_on_at_its_commit(asked: 
     asked.hub.asked.clear()
     (whole,) = asked.all(["base", "--base", MODEL, "--json"])
     assert json.loads(whole.out)["report"]["commit"] == old
-    assert asked.files == ["model.safetensors"]
+    assert asked.files == left
 
 
 def test_texts_that_llama_cpp_splits_otherwise_are_told_before_the_weights(asked: Asked, tmp_path: Path) -> None:
