@@ -41,7 +41,7 @@ class Train(Section):
     batch: Positive
     """Examples a step."""
     micro_batch: Positive | None = None
-    """Examples in memory at once, the whole batch otherwise; the step's loss is the same."""
+    """Examples in memory at once, the whole batch otherwise; the step's loss is the same. For `dpo` a divisor of it."""
     packing: bool = False
     """Whether the examples that are in memory at once lie in one row, each seeing only itself, instead of padded ones;
     the loss is the same. Pays where flash attention leaves out what lies between them."""
@@ -73,6 +73,11 @@ class Train(Section):
             raise ValueError("patience: counts looks at the validation loss; give evaluate_every too")
         if self.micro_batch and self.micro_batch > self.batch:
             raise ValueError(f"micro_batch: is beyond batch, {self.batch}, of which it is a part")
+        if self.micro_batch and self.method == "dpo" and self.batch % self.micro_batch:
+            raise ValueError(
+                f"micro_batch: dpo takes whole ones, and {self.micro_batch} does not divide batch, {self.batch}; "
+                "give one that does"
+            )
         if self.bits and self.bits not in BITS_OF[self.method]:
             allowed = " or ".join(map(str, BITS_OF[self.method]))
             raise ValueError(f"bits: {self.method} holds its weights in {allowed} bits, got {self.bits}")

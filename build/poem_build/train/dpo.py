@@ -12,6 +12,7 @@ from poem_build.models.load import load_model, load_tokenizer
 from poem_build.models.tokens import Tokens
 from poem_build.train.answers import leave
 from poem_build.train.fit import carry_out
+from poem_build.train.launch import micro_batches
 from poem_build.train.loop import arguments_of, kept, watch
 from poem_build.train.lora import lora_config
 from poem_build.train.preferences import Preference, read_preferences
@@ -74,7 +75,7 @@ def _loop(
     torch.manual_seed(spec.seed)
     how = quantization(spec.weight_bits, device)
     model = load_model(setup.base, device.dtype, setup.place, how)
-    size = spec.micro_batch or spec.batch
+    size, times = micro_batches(spec, setup.processes)
     made = PreferenceTrainer(
         model=prepared(model) if how else model,
         args=arguments_of(
@@ -87,7 +88,7 @@ def _loop(
             max_length=None,
             per_device_train_batch_size=size,
             per_device_eval_batch_size=size,
-            gradient_accumulation_steps=math.ceil(spec.batch / size),
+            gradient_accumulation_steps=times,
             lr_scheduler_type={"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}[
                 spec.schedule
             ],

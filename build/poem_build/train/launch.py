@@ -1,16 +1,17 @@
 """A training → the same in several processes, one a GPU, by `accelerate launch` with the files of build/accelerate/."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from poem_build.errors import DeviceError
 from poem_build.models.device import Device, ran_out
+from poem_build.models.family import family
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.training import Train
 from poem_build.train.protocol import Setup, Trained
@@ -27,37 +28,59 @@ class Work(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     base: Path
     family: str
-    spec: Train
-    preferences: Path | None
-    checkpoint_s: float
+    spec: dict[str, Any]
+    """All of `Train`, which by itself leaves out what is no part of a key."""
     device: Device
     target: Path
     room: Path
+    processes: int
     train: list[tuple[list[int], list[int]]]
     valid: list[tuple[list[int], list[int]]]
 
+    @classmethod
+    def of(cls, setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens], processes: int) -> "Work":
+        """The same for so many processes."""
+        return cls(
+            base=setup.base,
+            family=setup.family.name,
+            spec=dict(setup.spec),
+            device=setup.device,
+            target=setup.target,
+            room=setup.room,
+            processes=processes,
+            train=[(list(tokens.prompt), list(tokens.answer)) for tokens in train],
+            valid=[(list(tokens.prompt), list(tokens.answer)) for tokens in valid],
+        )
+
+    @property
+    def setup(self) -> Setup:
+        """What each of them is told."""
+        spec = Train.model_validate(self.spec)
+        return Setup(self.base, family(self.family), spec, self.device, self.target, self.room, self.processes)
+
+    @property
+    def examples(self) -> tuple[list[Tokens], list[Tokens]]:
+        """Those to learn from and those to look at."""
+        train, valid = (
+            [Tokens(tuple(prompt), tuple(answer)) for prompt, answer in rows] for rows in (self.train, self.valid)
+        )
+        return train, valid
+
 
 def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Trained:
-    """Train in as many processes as there are GPUs. Raises what `failure` makes of one that failed."""
+    """Train in as many processes as there are GPUs.
+
+    Raises `DeviceError` where so many cannot share a step, and what `failure` makes of one that failed.
+    """
+    spec, count = setup.spec, processes(setup.device)
+    if spec.method == "dpo":
+        micro_batches(spec, count)
     setup.room.mkdir(parents=True, exist_ok=True)
-    spec = setup.spec
-    work = Work(
-        base=setup.base,
-        family=setup.family.name,
-        spec=spec,
-        preferences=spec.preferences,
-        checkpoint_s=spec.checkpoint_s,
-        device=setup.device,
-        target=setup.target,
-        room=setup.room,
-        train=[(list(tokens.prompt), list(tokens.answer)) for tokens in train],
-        valid=[(list(tokens.prompt), list(tokens.answer)) for tokens in valid],
-    )
     told = setup.room / "work.json"
-    told.write_text(json.dumps(work.model_dump(mode="json")), "utf-8")
+    told.write_text(Work.of(setup, train, valid, count).model_dump_json(), "utf-8")
     (setup.room / TRAINED).unlink(missing_ok=True)
     done = subprocess.run(
-        command(spec, setup.device, processes(setup.device), told),
+        command(spec, setup.device, count, told),
         stderr=subprocess.PIPE,
         stdout=sys.stderr,
         text=True,
@@ -67,6 +90,22 @@ def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Tra
     if done.returncode or not (setup.room / TRAINED).is_file():
         raise failure(spec, done.returncode, done.stderr)
     return Trained.model_validate_json((setup.room / TRAINED).read_text("utf-8"))
+
+
+def micro_batches(spec: Train, count: int) -> tuple[int, int]:
+    """How many examples each of so many processes has in memory at once, and how often a step, all steps being alike.
+
+    Raises `DeviceError` where that does not come to the batch.
+    """
+    share, left = divmod(spec.batch, count)
+    size = min(share, spec.micro_batch or share)
+    if left or share % size:
+        parts = f" in micro batches of {spec.micro_batch}" if spec.micro_batch else ""
+        raise DeviceError(
+            f"train.batch: {spec.method}'s {spec.batch} examples cannot be shared by {count} processes{parts}; "
+            f"give a multiple of {count * (spec.micro_batch or 1)}"
+        )
+    return size, share // size
 
 
 def failure(spec: Train, status: int, told: str) -> DeviceError | MemoryError:

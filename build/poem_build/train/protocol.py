@@ -52,6 +52,8 @@ class Setup:
     """Where what was trained is left."""
     room: Path
     """Checkpoints; those that are there are gone on from."""
+    processes: int = 1
+    """That train together, this one among them."""
 
     @property
     def place(self) -> str:

@@ -41,6 +41,11 @@ def test_every_recipe_of_the_project_loads_under_its_own_name() -> None:
         ),
         ('dtype = "float32"', 'method = "full"\nbits = 8', "train: bits: full holds its weights in 16 bits, got 8"),
         (
+            "batch = 8",
+            'batch = 10\nmicro_batch = 4\nmethod = "dpo"\npreferences = "pairs.jsonl"',
+            "train: micro_batch: dpo takes whole ones, and 4 does not divide batch, 10; give one that does",
+        ),
+        (
             'dtype = "float32"',
             'method = "dpo"',
             "train: preferences: dpo needs a JSONL of prompt, chosen ",

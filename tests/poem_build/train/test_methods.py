@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from poem_build.models.load import load_tokenizer
 from poem_build.models.tokens import Tokens
 from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from poem_build.recipe.training import Train
-from poem_build.train import launch, lora
+from poem_build.train import dpo, launch, lora
 from poem_build.train.preferences import read_preferences
 from poem_build.train.protocol import Setup, Trained
 from poem_build.train.quantized import quantization
@@ -215,6 +216,55 @@ def test_two_processes_take_the_steps_of_one(base: Path, tmp_path: Path) -> None
     assert dict(two.valid) == pytest.approx(dict(one.valid), abs=1e-5)
     mine, theirs = (load_file(tmp_path / name / "adapter" / "adapter_model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(value, theirs[name], atol=1e-4) for name, value in mine.items())
+
+
+def test_processes_are_told_all_that_one_is(preferences: Path, tmp_path: Path) -> None:
+    setup = _setup(TINY, tmp_path, method="dpo", preferences=preferences, launch="ddp", checkpoint_s=1.5)
+    told = launch.Work.of(setup, EXAMPLES[:2], EXAMPLES[2:3], 2).model_dump_json()
+    read = launch.Work.model_validate_json(told)
+    assert read.setup == replace(setup, processes=2)
+    assert read.examples == (EXAMPLES[:2], EXAMPLES[2:3])
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "count", "found"),
+    [(10, None, 1, (10, 1)), (10, 5, 1, (5, 2)), (10, 5, 2, (5, 1)), (8, None, 2, (4, 1)), (8, 8, 4, (2, 1))],
+)
+def test_dpo_takes_a_step_of_the_batch_in_any_number_of_processes(
+    batch: int, micro_batch: int | None, count: int, found: tuple[int, int]
+) -> None:
+    assert launch.micro_batches(_preferring(batch=batch, micro_batch=micro_batch), count) == found
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "count", "told"),
+    [
+        (3, None, 2, "3 examples cannot be shared by 2 processes; give a multiple of 2"),
+        (12, 4, 2, "12 examples cannot be shared by 2 processes in micro batches of 4; give a multiple of 8"),
+        (2, 1, 4, "2 examples cannot be shared by 4 processes in micro batches of 1; give a multiple of 4"),
+    ],
+)
+def test_a_step_of_dpo_that_processes_cannot_share_is_refused(
+    batch: int, micro_batch: int | None, count: int, told: str
+) -> None:
+    with pytest.raises(DeviceError) as caught:
+        launch.micro_batches(_preferring(batch=batch, micro_batch=micro_batch), count)
+    assert str(caught.value) == f"train.batch: dpo's {told}"
+
+
+def _preferring(**change: Any) -> Train:
+    return Train(**(SPEC | {"method": "dpo", "preferences": Path("pairs.jsonl")} | change))
+
+
+@pytest.mark.long
+def test_two_processes_learn_preferences_as_one_does(preferences: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    change: dict[str, Any] = {"method": "dpo", "preferences": preferences, "batch": 4, "micro_batch": 1}
+    change |= {"max_steps": 2, "learning_rate": 1e-3}
+    one = dpo.train(_setup(TINY, tmp_path / "one", **change), [], [])
+    two = launch.train(_setup(TINY, tmp_path / "two", launch="ddp", **change), [], [])
+    assert two.train == pytest.approx(one.train, abs=1e-4)
+    assert dict(two.valid) == pytest.approx(dict(one.valid), abs=1e-4)
 
 
 def test_processes_that_find_no_memory_say_so_and_others_their_first_error() -> None:
