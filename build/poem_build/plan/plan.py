@@ -21,6 +21,8 @@ from poem_build.recipe.shape import Shape
 from poem_build.recipe.training import BITS_OF
 
 _GPU = Device(kind="cuda", name="the GPU", dtype="bfloat16", reason="planned for")
+CHECKPOINTS = 4
+"""Of a training on disk at once: the best, the newest two, and the one that is being written."""
 _DONE_BY = {"train": "train", "imatrix": "quantize", "poem": "serve"}
 """Work, and the stage whose place tells who does it; quantizing is always the processor's."""
 
@@ -127,7 +129,7 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
 
 
 def disk_of(recipe: Recipe, shape: Shape, how: Training | None, base: int | None = None) -> int:
-    """Bytes of base, merged model, f16 and the quantized files, and of two checkpoints of what is trained.
+    """Bytes of base, merged model, f16 and the quantized files, and of the checkpoints of what is trained.
 
     The base is reckoned with 16 bits a weight unless its bytes are given.
 
@@ -140,7 +142,7 @@ def disk_of(recipe: Recipe, shape: Shape, how: Training | None, base: int | None
     trained = shape.adapter_parameters(how.r) if how and how.method != "full" else shape.parameters
     quantized = sum(size(shape, kind) for kind in recipe.quantize.made)
     brought = whole if base is None else base
-    return brought + whole * (2 if recipe.train else 1) + quantized + (2 * 12 * trained if how else 0)
+    return brought + whole * (2 if recipe.train else 1) + quantized + (CHECKPOINTS * 12 * trained if how else 0)
 
 
 def seconds_here(machines: Machines, work: Work, needs: Sequence[Need], cores: int) -> Mapping[str, float]:

@@ -97,7 +97,7 @@ def arguments_of(kind: Any, spec: Train, device: Device, steps: int, folder: Pat
         eval_steps=spec.evaluate_every or steps,
         save_strategy="steps",
         save_steps=steps,  # and whenever `watch` asks for it
-        save_total_limit=3,  # the best, the newest, and one while that is being written
+        save_total_limit=3,  # the best, and the newest two: the last has no seal yet; a fourth while it is written
         metric_for_best_model="loss",
         greater_is_better=False,
         logging_steps=1,

@@ -187,7 +187,17 @@ def test_what_is_named_as_nearest_is_taken_by_the_recipe(method: Method, place: 
 def test_a_disk_that_is_too_small_is_told() -> None:
     done = _plan("--recipe", "tiny", "--ram", "8", "--vram", "8", "--disk", "0.001")
     assert done.exit_code == 1
-    assert "does not fit: its files take 0.0464 GB of disk, 0.001 are there. No recipe fits." in done.output
+    assert "does not fit: its files take 0.0614 GB of disk, 0.001 are there. No recipe fits." in done.output
+
+
+def test_every_checkpoint_has_its_room_on_disk() -> None:
+    recipe = load_recipe("qwen2.5-7b")
+    shape = shape_of(recipe)
+    how = training_of(recipe, lengths_of(recipe, GAME), gpu=True)
+    assert shape is not None
+    assert how is not None
+    kept = plan.disk_of(recipe, shape, how) - plan.disk_of(recipe, shape, None)
+    assert kept == plan.CHECKPOINTS * 3 * 4 * shape.adapter_parameters(how.r)  # a weight and what AdamW keeps of it
 
 
 def test_every_mixture_has_its_own_size_on_disk(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 from poem_build.errors import GateError
 from poem_build.models.device import Device
 from poem_build.models.tokens import Tokens
+from poem_build.plan.plan import CHECKPOINTS
 from poem_build.recipe.training import Train
 from poem_build.train import checkpoints
 from poem_build.train.batches import plan
@@ -111,6 +112,19 @@ def test_every_part_of_a_checkpoint_is_needed(tmp_path: Path, whole: Fit, name: 
     again = _run(tmp_path)
     assert (again.resumed_at, again.step) == (8, STEPS)
     assert again.train != whole.train
+
+
+def test_as_many_checkpoints_lie_there_at_once_as_the_plan_has_room_for(tmp_path: Path) -> None:
+    fit, there = _fit(checkpoint_s=0), []
+    save = fit.model.save_pretrained
+
+    def counted(*arguments: Any, **more: Any) -> None:
+        save(*arguments, **more)
+        there.append(len(list(tmp_path.glob("checkpoint-*"))))
+
+    fit.model.save_pretrained = counted
+    fit.run(tmp_path)
+    assert max(there) == CHECKPOINTS
 
 
 def test_a_checkpoint_that_is_damaged_or_not_sealed_is_passed_over(tmp_path: Path, whole: Fit) -> None:
