@@ -48,14 +48,14 @@ def plan_command(
     machines_path: Path,
 ) -> None:
     """Tell what a recipe takes: memory, disk, time, money, licences. Ends with 1 where it does not fit."""
-    device = chosen.recipe.device
-    here = machine_here(chosen.out, device)
+    here = machine_here(chosen.out, chosen.recipe)
     machine = Machine(
-        here.vram if vram is None or device == "cpu" else (vram * GIGA or None),
+        here.vram if vram is None or chosen.recipe.device == "cpu" else (vram * GIGA or None),
         here.ram if ram is None else ram * GIGA,
         here.disk if disk is None else disk * GIGA,
         here.gpus if gpus is None else gpus,
         here.cores if cores is None else cores,
+        here.native if vram is None else Machine.native,
     )
     machines, prices = load_machines(machines_path), load_prices(prices_path)
     recipe, shape, announced = _told(chosen)

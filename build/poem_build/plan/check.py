@@ -39,8 +39,8 @@ def _planned(
     recipe: Recipe, game: Game, shape: Shape, stages: Collection[str], out: Path
 ) -> tuple[Machine, list[Need], Training | None]:
     """The machine, what the stages need of it, and how the model is trained on it."""
-    machine, lengths = machine_here(out, recipe.device), lengths_of(recipe, game)
-    how = training_of(recipe, lengths, gpu=machine.vram is not None)
+    machine, lengths = machine_here(out, recipe), lengths_of(recipe, game)
+    how = training_of(recipe, lengths, gpu=machine.vram is not None, native=machine.native)
     asked = {CHECKED[stage] for stage in stages if stage in CHECKED}
     return machine, [one for one in needs_of(recipe, shape, how, lengths, machine) if one.stage in asked], how
 

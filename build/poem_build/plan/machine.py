@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poem_build.errors import PlanError
+from poem_build.models.device import device_of
 from poem_build.plan.memory import Need
+from poem_build.recipe.schema import Recipe
 
 GIGA = 1e9
 _CGROUP = Path("/sys/fs/cgroup")
@@ -23,6 +25,8 @@ class Machine:
     gpus: int = 1
     """As large as the first."""
     cores: int = 1
+    native: str = "bfloat16"
+    """Number format that its GPU trains in, if the recipe has none."""
 
     def lacks(self, needs: Sequence[Need], disk: int) -> list[str]:
         """What does not fit, each in a few words."""
@@ -38,11 +42,11 @@ class Machine:
         return found
 
 
-def machine_here(out: Path, device: str = "auto") -> Machine:
-    """What is free on this machine, its GPU left out where the device is its processor, and where artifacts are put."""
-    return Machine(
-        None if device == "cpu" else free_vram(), free_memory(), free_disk(out), gpu_count(), os.cpu_count() or 1
-    )
+def machine_here(out: Path, recipe: Recipe) -> Machine:
+    """What is free on this machine, its GPU left out where the recipe runs on the processor, and where artifacts go."""
+    vram = None if recipe.device == "cpu" else free_vram()
+    native = Machine.native if vram is None else device_of(recipe.model_copy(update={"train": None})).dtype
+    return Machine(vram, free_memory(), free_disk(out), gpu_count(), os.cpu_count() or 1, native)
 
 
 def free_memory() -> int:

@@ -58,14 +58,14 @@ def plan(
     recipe: Recipe, shape: Shape, lengths: Lengths, machine: Machine, machines: Machines, announced: int = 0
 ) -> Plan:
     """The recipe's plan for the machine; `announced` are the bytes of its base, where the hub has told them."""
-    how = training_of(recipe, lengths, gpu=machine.vram is not None)
+    how = training_of(recipe, lengths, gpu=machine.vram is not None, native=machine.native)
     needs = tuple(needs_of(recipe, shape, how, lengths, machine))
     on_gpu = training_of(recipe, lengths, gpu=True)
     gpu_needs = memory.training_needs(shape, on_gpu, "gpu", machine.gpus) if on_gpu else []
     trained_on = memory.processes(on_gpu, machine.gpus) if on_gpu else 1
     room = {
         "train": max((one.total for one in gpu_needs if one.place == "gpu"), default=0),
-        "weigh": memory.asked_need("quantize", shape, lengths, Asked(_GPU.torch, _GPU.dtype)).total,
+        "weigh": memory.asked_need("quantize", shape, lengths, Asked(_GPU.torch, _format(recipe, _GPU.dtype))).total,
         "serve": memory.serve_need(shape, recipe.serve.num_ctx, "gpu", SERVED_MIXTURE).total,
     }
     work = work_of(recipe, shape, on_gpu, lengths)
@@ -100,13 +100,21 @@ def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
             yield f'train.launch: {spec.launch} needs GPUs; give launch = "single"'
 
 
-def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool) -> Training | None:
-    """How the recipe trains; None where nothing is trained, or was before."""
+def training_of(recipe: Recipe, lengths: Lengths, *, gpu: bool, native: str = _GPU.dtype) -> Training | None:
+    """How the recipe trains on the processor, or on a GPU by its native number format where the recipe has none.
+
+    None where nothing is trained, or was before.
+    """
     spec = recipe.train
     if spec is None or recipe.adapter:
         return None
-    dtype = "bfloat16" if gpu else device_of(recipe.model_copy(update={"device": "cpu"})).dtype
+    dtype = _format(recipe, native) if gpu else device_of(recipe.model_copy(update={"device": "cpu"})).dtype
     return Training.of(spec, dtype, lengths.example, lengths.answer)
+
+
+def _format(recipe: Recipe, native: str) -> str:
+    """The number format that a GPU trains in."""
+    return recipe.train.dtype if recipe.train and recipe.train.dtype != "auto" else native
 
 
 def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Lengths, machine: Machine) -> Iterator[Need]:
@@ -120,7 +128,8 @@ def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Length
         yield memory.copy_need() if is_served_as_it_is(recipe.base.gguf) else memory.round_need(shape)
     else:
         yield memory.convert_need(shape)
-        asked = PLAINLY if machine.vram is None else asked_on(_GPU, shape.parameters, machine.vram)
+        on = _GPU.model_copy(update={"dtype": _format(recipe, machine.native)})
+        asked = PLAINLY if machine.vram is None else asked_on(on, shape.parameters, machine.vram)
         weighed = texts_of(recipe, lengths)
         yield memory.asked_need("quantize", shape, lengths, asked) if weighed else memory.round_need(shape)
         if recipe.train:

@@ -184,6 +184,23 @@ def test_what_is_named_as_nearest_is_taken_by_the_recipe(method: Method, place: 
     assert any(now.bits == 8 for _, now in found) == (place == "gpu" and method in ("lora", "full", "dpo"))
 
 
+def test_a_gpu_is_planned_for_in_the_recipe_s_number_format(tmp_path: Path) -> None:
+    recipe = load_recipe("qwen2.5-7b")
+    shape = shape_of(recipe)
+    assert shape is not None
+    path = tmp_path / "wide.toml"
+    text = (RECIPES / "qwen2.5-7b.toml").read_text("utf-8")
+    path.write_text(text.replace("[train]\n", '[train]\nbits = 16\ndtype = "float32"\n'), "utf-8")
+    told = json.loads(_plan("--recipe", str(path), *ROOMY, "--json").output)["memory"]
+    planned = {(one["stage"], one["place"]): one["parts"] for one in told}
+    assert planned["train", "gpu"]["base"] == 4 * shape.parameters
+    assert {stage for stage, place in planned if place == "gpu"} == {"train", "quantize", "fidelity", "serve"}
+    for one, number in ((recipe, 4), (changed(recipe, "train", dtype="bfloat16"), 2)):
+        how = training_of(one, lengths_of(one, GAME), gpu=True, native="float32")  # an old GPU's
+        assert how is not None
+        assert how.number == number
+
+
 def test_a_disk_that_is_too_small_is_told() -> None:
     done = _plan("--recipe", "tiny", "--ram", "8", "--vram", "8", "--disk", "0.001")
     assert done.exit_code == 1
@@ -334,7 +351,7 @@ def test_before_a_fetch_all_that_follows_it_is_checked(tmp_path: Path) -> None:
         check_fetch(recipe, GAME, vast, ["train", "convert"], tmp_path, 0)
     unsloth = changed(recipe, "train", method="unsloth")
     check_fetch(unsloth, GAME, shape, ["convert"], tmp_path, 0)  # where an adapter is given nothing is trained
-    if machine_here(tmp_path).vram is None:
+    if machine_here(tmp_path, load_recipe("tiny")).vram is None:
         with pytest.raises(PlanError, match=r"recipe tiny: train\.method: unsloth needs an NVIDIA GPU"):
             check_fetch(unsloth, GAME, shape, ["train"], tmp_path, 0)
 
@@ -481,7 +498,7 @@ def test_a_command_s_peak_is_its_own_and_not_that_of_who_started_it() -> None:
 
 @pytest.mark.long
 def test_what_is_reckoned_is_within_fifteen_percent_of_the_peaks_here(tmp_path: Path) -> None:
-    if machine_here(tmp_path).vram is not None:
+    if machine_here(tmp_path, load_recipe("tiny")).vram is not None:
         pytest.skip("trains on a GPU")
     for stage, (taken, computed) in measured("tiny", 2, tmp_path).items():
         assert computed == pytest.approx(taken, rel=0.15), stage
