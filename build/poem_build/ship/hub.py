@@ -45,7 +45,7 @@ def terms_of(recipe: Recipe, merged: Path) -> list[str]:
         return [_OURS.name]
     raise PublishError(
         f"{merged}: there is no text of its licence, {recipe.licence}, which has to go where the model goes; put it "
-        "beside the base as LICENSE and run again"
+        "there as LICENSE"
     )
 
 

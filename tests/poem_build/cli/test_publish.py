@@ -207,9 +207,20 @@ def test_what_learnt_from_a_teacher_with_terms_of_its_own_stays_unless_forced(tm
     assert "teacher: gemini" not in forced.output
 
 
-def test_a_model_whose_licence_has_no_text_stays(finished: Path, recipe: Recipe, tmp_path: Path) -> None:
+def test_a_model_whose_licence_has_no_text_stays_until_one_lies_beside_it(
+    finished: Path, recipe: Recipe, tmp_path: Path
+) -> None:
     other = tmp_path / "other.toml"
     text = (recipe.base.path or Path()).parent.joinpath("mini.toml").read_text("utf-8")
     other.write_text(text.replace('licence = "MIT"', 'licence = "Apache-2.0"'), "utf-8")
+    stages = ["--recipe", str(other), "--out", str(finished)]
+    assert CliRunner().invoke(cli, ["modelfile", *stages]).exit_code == 0
     done = _publish(other, finished, "me/poems", "--dry-run", "--force")
-    assert "there is no text of its licence, Apache-2.0, which has to go where the model goes" in done.output
+    told = f"{finished / 'merged'}: there is no text of its licence, Apache-2.0, which has to go where the model goes; "
+    assert done.output == f"Error: {told}put it there as LICENSE\n"
+    (finished / "merged" / "LICENSE").write_text("the terms", "utf-8")
+    why = CliRunner().invoke(cli, ["run", "--why", *stages]).output.splitlines()
+    assert [line for line in why if not line.endswith(": kept")] == []
+    done = _publish(other, finished, "me/poems", "--dry-run", "--force")
+    assert done.exit_code == 0, done.output
+    assert (finished / "hub" / "LICENSE").read_text("utf-8") == "the terms"
