@@ -16,7 +16,7 @@ VERDICT, FORCED = "mansion_poem.verdict", "mansion_poem.forced"
 ADAPTER_FILE = "adapter.gguf"
 """Beside a base that games share; whoever loads the GGUF next to it loads it too."""
 VERDICT_FILE = "verdict.json"
-"""`{"verdict", "forced": [gate, …]}`, beside the GGUF that was judged."""
+"""`{"verdict", "forced": [gate, …], "refused": [gate, …]}`, beside the GGUF that was judged."""
 
 Verdict = Literal["", "passed", "refused", "below-composer"]
 """Empty where nobody has looked at the model."""

@@ -143,11 +143,20 @@ def settle(workshop: Workshop, *, force: bool) -> None:
     """
     if workshop.as_it_lies:
         return
-    folder = workshop.load("gguf").path
-    verdict, refused = _verdict(workshop)
+    refused = _stand(workshop, force=force)
     if refused and not force:
         raise next(iter(refused.values()))
-    write_standing(folder, Standing(verdict=verdict, forced=tuple(refused)))
+
+
+def _stand(workshop: Workshop, *, force: bool = False) -> dict[str, GateError]:
+    """Write beside the GGUF what the gates say of it, and give those that refuse it; what was forced once stays so."""
+    folder = workshop.load("gguf").path
+    verdict, refused = _verdict(workshop)
+    through = refused if force else read_standing(folder).forced
+    forced = tuple(one for one in refused if one in through)
+    left = tuple(one for one in refused if one not in through)
+    write_standing(folder, Standing(verdict=verdict, forced=forced, refused=left))
+    return refused
 
 
 def _verdict(workshop: Workshop) -> tuple[Verdict, dict[str, GateError]]:
@@ -182,10 +191,8 @@ def _write_pages(workshop: Workshop, name: str, made: Artifact) -> None:
         write_serving(workshop, made)
     if name == "eval":
         reports.write(workshop, made)
-        verdict, refused = _verdict(workshop)
-        folder = workshop.load("gguf").path
-        still = [one for one in read_standing(folder).forced if one in refused]
-        write_standing(folder, Standing(verdict=verdict, forced=tuple(still)))
+    if name in JUDGING:
+        _stand(workshop)
 
 
 def write_serving(workshop: Workshop, made: Artifact) -> None:

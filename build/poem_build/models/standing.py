@@ -14,14 +14,16 @@ from poem_build.store.folder import write_text
 
 
 class Standing(BaseModel):
-    """The verdict, and the gates that it was let through all the same."""
+    """The verdict, and the gates that refuse it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     verdict: Verdict = ""
     """Of `eval`; empty where it has not looked at this model. A service with POEM_WRITER=auto asks no model that is
     below the composer."""
     forced: tuple[str, ...] = ()
-    """`verify: gate.smoke_pass: …`: what was seen and asked for."""
+    """`verify: gate.smoke_pass: …`, what was seen and asked for: those that it was let through all the same."""
+    refused: tuple[str, ...] = ()
+    """Those that it was not: it is not registered, and goes into no image."""
 
     def keys(self) -> dict[str, str]:
         """As a GGUF has it; nothing where there is nothing to say."""

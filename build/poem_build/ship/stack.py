@@ -19,7 +19,7 @@ from typing import Any
 from poem.errors import PoemError
 from poem.game import BUILT_IN, load_game
 from poem.model_keys import ADAPTER_FILE
-from poem_build.errors import ArtifactError, BuildError, StackError
+from poem_build.errors import ArtifactError, BuildError, GateError, StackError
 from poem_build.models.files import SERVED, model_digest
 from poem_build.recipe.names import tag
 from poem_build.ship import containers, teaching
@@ -183,13 +183,18 @@ def rollback() -> None:
 
 
 def settled(choice: Choice, gpu: str, stack: str) -> tuple[Compose, dict[str, Any]]:
-    """The stack, told where its model comes from: the artifacts where they are whole, else the build stage."""
-    env: dict[str, str] = {}
+    """The stack, told where its model comes from: the artifacts where they are whole, else the build stage.
+
+    Raises `GateError` for artifacts that their gates refuse, unless there is an image and so none to be made.
+    """
     try:
         env = as_arguments(choice.tag)
-    except ArtifactError as error:
+    except (ArtifactError, GateError) as error:
         env = {"MODEL_FROM": "trained"}
-        if containers.image(f"{REPOSITORY}:{choice.tag}") is None:
+        before = Compose(gpu, stack, choice.env)
+        if containers.image(before.config()["services"][before.holder]["image"]) is None:
+            if isinstance(error, GateError):
+                raise
             _say(f"{error.told}: the image build makes the model, which takes its time")
     if choice.game:
         env["GAME_DIR"] = _carried(choice.game, choice.tag)
@@ -221,7 +226,7 @@ def _make_artifacts(choice: Choice, gpu: str, more: list[str]) -> None:
         containers.poem_build(["run", *choice.options, *more])
         return
     if not gpu:
-        with contextlib.suppress(ArtifactError):
+        with contextlib.suppress(ArtifactError, GateError):
             whole(choice.tag, unmerged=UNMERGED in more)
             _say(f"artifacts/{choice.tag} is whole: taken as it lies")
             return

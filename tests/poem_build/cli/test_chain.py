@@ -1,6 +1,7 @@
 """The chain itself, on a model of one layer: what each stage leaves, and what it refuses."""
 
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
@@ -35,6 +36,7 @@ from poem_build.models.family import family
 from poem_build.models.files import CREATE, F16, SERVED
 from poem_build.models.load import load_adapted, load_model, load_tokenizer
 from poem_build.models.origin import read_origin
+from poem_build.models.standing import Standing, read_standing
 from poem_build.recipe.schema import Recipe, load_recipe
 from poem_build.store.artifact import Artifact
 from poem_build.store.stage import Finished
@@ -366,17 +368,34 @@ def test_the_smoke_test_refuses_too_few_and_any_that_is_no_answer(
     verify.gate(_finished(chain["verify"], _cut_short(chain["gguf"], tmp_path), strict, report))
 
 
-@pytest.mark.parametrize(("passed", "malformed"), [(1, 0), (9, 1)])
-def test_the_stage_refuses_what_its_gate_does(
-    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe, passed: int, malformed: int
+@pytest.mark.parametrize(
+    ("passed", "malformed", "line"),
+    [
+        (1, 0, "gate.smoke_pass: hands within all rules: 10.0% (1 of 10), asked for at least 40.0%"),
+        (9, 1, "gate.smoke_hands: answers in no shape: 1, asked for at most 0"),
+    ],
+)
+def test_the_stage_refuses_what_its_gate_does_and_that_stands_beside_the_model_until_it_is_let_through(
+    chain: dict[str, Artifact], out: Path, tmp_path: Path, recipe: Recipe, passed: int, malformed: int, line: str
 ) -> None:
-    shutil.copytree(out, tmp_path / "out")
+    folder = shutil.copytree(out, tmp_path / "out") / "gguf"
     shutil.rmtree(tmp_path / "out" / "verify")
-    report = verify.VerifyReport(score=_score(passed, 10, malformed))
-    workshop = planted(changed(recipe, "gate", smoke_pass=0.4), tmp_path / "out", "verify", lambda job: report)
+    strict, found = changed(recipe, "gate", smoke_pass=0.4), [_score(9, 10), _score(passed, 10, malformed)]
+    workshop = planted(strict, tmp_path / "out", "verify", lambda job: verify.VerifyReport(score=found.pop()))
     for _ in range(2):
-        with pytest.raises(GateError, match=r"verify/answers\.jsonl: gate\.smoke_(pass|hands): "):
-            workshop.make("verify")
+        with pytest.raises(GateError, match=rf"verify/answers\.jsonl: {re.escape(line)}; "):
+            pipeline.make(workshop, "verify")
+        assert read_standing(folder) == Standing(refused=(f"verify: {line}",))
+    pipeline.make(workshop, "verify", force=True)
+    pipeline.settle(workshop, force=True)
+    let_through = Standing(forced=(f"verify: {line}",))
+    assert read_standing(folder) == let_through
+    with pytest.raises(GateError):
+        pipeline.settle(workshop, force=False)
+    assert read_standing(folder) == let_through
+    shutil.rmtree(tmp_path / "out" / "verify")
+    pipeline.make(workshop, "verify")
+    assert read_standing(folder) == Standing()
 
 
 def _cut_short(made: Artifact, folder: Path) -> Artifact:

@@ -68,9 +68,9 @@ def test_what_its_gates_refuse_is_not_registered_and_what_is_forced_says_so(
     workshop = workshop_of(strict, tmp_path / "out", ollama)
     with pytest.raises(GateError, match=r"verify/answers\.jsonl: gate\.smoke_pass: hands within all rules: 30\.0%"):
         pipeline.make(workshop, "register")
-    assert not (folder / "verdict.json").exists()
-    made = pipeline.make(workshop, "register", force=True)
     mark = "verify: gate.smoke_pass: hands within all rules: 30.0% (3 of 10), asked for at least 100.0%"
+    assert read_standing(folder) == Standing(refused=(mark,))
+    made = pipeline.make(workshop, "register", force=True)
     assert made.report(RegisterReport).standing == read_standing(folder) == Standing(forced=(mark,))
     info = httpx.post(f"{ollama}/api/show", json={"model": NAME}).json()["model_info"]
     assert info["mansion_poem.forced"] == mark

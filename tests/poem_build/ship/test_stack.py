@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from poem.model_keys import ADAPTER_FILE
-from poem_build.errors import ArtifactError, StackError
+from poem_build.errors import ArtifactError, GateError, StackError
 from poem_build.models.files import SERVED
+from poem_build.models.standing import Standing, write_standing
 from poem_build.ship import address, containers, made, stack
 from poem_build.ship.containers import Compose
 from poem_build.ship.teaching import TeacherChoice
@@ -94,6 +95,53 @@ def test_a_merged_model_that_lies_there_is_no_unmerged_one(
     else:
         with pytest.raises(ArtifactError, match=r"mini: its adapter is merged; `poem-build run --unmerged` leaves it"):
             made.whole("mini", unmerged=True)
+
+
+def test_no_image_is_made_of_a_model_that_its_gates_refuse_unless_it_was_let_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made, "ROOT", tmp_path)
+    lay_artifacts(tmp_path / "artifacts" / "mini", (SERVED,))
+    folder = tmp_path / "artifacts" / "mini" / "gguf"
+    gates = ("verify: gate.smoke_pass: few", "eval: gate.eval_pass: x")
+    write_standing(folder, Standing(verdict="below-composer", refused=gates))
+    with pytest.raises(GateError) as refused:
+        made.whole("mini")
+    told = "refused by verify: gate.smoke_pass: few; eval: gate.eval_pass: x; `poem-build run --force` lets it through"
+    assert str(refused.value) == f"{folder}: {told}"
+    write_standing(folder, Standing(verdict="below-composer", forced=gates))
+    assert made.whole("mini")["gguf"]["files"].keys() >= {SERVED}
+    assert made.verdict("mini") == f"below-composer; forced: {'; '.join(gates)}"
+
+
+@pytest.mark.parametrize("kind", ["", "embedded"])
+def test_a_stack_starts_with_the_image_that_is_there_whatever_the_gates_say_of_a_newer_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(made, "ROOT", tmp_path)
+    lay_artifacts(tmp_path / "artifacts" / "mini", (SERVED,))
+    write_standing(tmp_path / "artifacts" / "mini" / "gguf", Standing(refused=("verify: gate.smoke_pass: few",)))
+    _docker(tmp_path / "bin", "our-model:mini")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    compose, _ = stack.settled(stack.Choice("mini"), "", kind)
+    assert compose.env["MODEL_FROM"] == "trained"
+    _docker(tmp_path / "bin", "another:mini")
+    with pytest.raises(GateError, match=r"gguf: refused by verify: gate\.smoke_pass: few; "):
+        stack.settled(stack.Choice("mini"), "", kind)
+
+
+def _docker(folder: Path, image: str) -> None:
+    """A `docker` that has the one image, beside a stack whose services want `our-model:mini`."""
+    config = json.dumps({"services": {holder: {"image": "our-model:mini"} for holder in ("ollama", "service")}})
+    folder.mkdir(exist_ok=True)
+    (folder / "docker").write_text(
+        f"#!{sys.executable}\nimport sys\nasked = ' '.join(sys.argv[1:])\n"
+        f"told = {{'image inspect {image}': '[{{}}]', 'config --format json': {config!r}}}\n"
+        "found = [text for end, text in told.items() if asked.endswith(end) and ' -f - ' not in asked]\n"
+        "sys.exit(print(*found) if found else 1)\n",
+        "utf-8",
+    )
+    (folder / "docker").chmod(0o755)
 
 
 @pytest.mark.parametrize(
