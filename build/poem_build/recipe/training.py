@@ -41,7 +41,7 @@ class Train(Section):
     batch: Positive
     """Examples a step."""
     micro_batch: Positive | None = None
-    """Examples in memory at once, the whole batch otherwise; the step's loss is the same. For `dpo` a divisor of it."""
+    """Examples in memory at once, the whole batch otherwise; the step's loss is the same. `dpo` asks for a divisor."""
     packing: bool = False
     """Whether the examples that are in memory at once lie in one row, each seeing only itself, instead of padded ones;
     the loss is the same. Pays where flash attention leaves out what lies between them."""

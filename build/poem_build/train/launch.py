@@ -79,17 +79,29 @@ def train(setup: Setup, train: Sequence[Tokens], valid: Sequence[Tokens]) -> Tra
     told = setup.room / "work.json"
     told.write_text(Work.of(setup, train, valid, count).model_dump_json(), "utf-8")
     (setup.room / TRAINED).unlink(missing_ok=True)
-    done = subprocess.run(
-        command(spec, setup.device, count, told),
+    status, said = _run(command(spec, setup.device, count, told))
+    if status or not (setup.room / TRAINED).is_file():
+        raise failure(spec, status, said)
+    return Trained.model_validate_json((setup.room / TRAINED).read_text("utf-8"))
+
+
+def _run(launcher: Sequence[str]) -> tuple[int, str]:
+    """The launcher's status and what was said on standard error; whatever ends this process ends it and its workers."""
+    with subprocess.Popen(
+        launcher,
+        stdin=subprocess.PIPE,  # closed when this process ends, however it does: the workers wait for that
         stderr=subprocess.PIPE,
         stdout=sys.stderr,
         text=True,
-        check=False,
         env={**os.environ, "ACCELERATE_LOG_LEVEL": "ERROR"},
-    )
-    if done.returncode or not (setup.room / TRAINED).is_file():
-        raise failure(spec, done.returncode, done.stderr)
-    return Trained.model_validate_json((setup.room / TRAINED).read_text("utf-8"))
+    ) as process:
+        assert process.stderr is not None
+        try:
+            said = process.stderr.read()
+        except BaseException:
+            process.terminate()  # it ends its workers, and is waited for
+            raise
+    return process.returncode, said
 
 
 def micro_batches(spec: Train, count: int) -> tuple[int, int]:

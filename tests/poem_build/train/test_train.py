@@ -2,13 +2,16 @@
 
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from poem_build.recipe.schema import load_recipe
@@ -16,6 +19,7 @@ from poem_build.store.artifact import Artifact
 from poem_build.train import curve
 from poem_build.train.adapter import TrainReport
 from support.chain import workshop_of
+from support.postgres import eventually
 
 COMMAND = [sys.executable, "-c", "from poem_build.cli.main import main; main()", "train"]
 RUN = {"epochs = 1\nbatch = 8": "epochs = 3\nbatch = 4\nevaluate_every = 4\nlora_dropout = 0.1\ncheckpoint_s = 0"}
@@ -105,6 +109,34 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter(
         kills += 1
     assert kills > 3
     _same(longer, folder, whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_it_leaves_none_of_the_processes_that_train_together(
+    out: Path, longer: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    shared, folder = longer.with_name("shared.toml"), _beginning(out, tmp_path)
+    shared.write_text(longer.read_text("utf-8").replace("epochs = 3", 'epochs = 1000\nlaunch = "ddp"'), "utf-8")
+    process = psutil.Popen([*COMMAND, "--recipe", shared, "--out", folder], stderr=subprocess.DEVNULL)
+    started: list[psutil.Process] = []
+    try:
+        eventually(lambda: _checkpoints(folder), 180)
+        started += process.children(recursive=True)
+        assert len(started) >= 3  # accelerate's launcher, and two
+        process.send_signal(number)
+        assert process.wait() == (128 + number if number == signal.SIGTERM else -number)
+        eventually(lambda: not any(map(_lives, started)))
+    finally:
+        for one in (process, *started):
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _a_while_after_the_next_step(folder: Path, seconds: float) -> Callable[[], bool]:
