@@ -14,7 +14,7 @@ from poem_build.plan.plan import disk_of, needs_of, refusals, training_of
 from poem_build.recipe.schema import Recipe
 from poem_build.recipe.shape import Shape
 
-CHECKED = {name: name for name in ("train", "merge", "convert", "quantize", "fidelity")} | {"register": "serve"}
+CHECKED = {name: name for name in ("base", "train", "merge", "convert", "quantize", "fidelity")} | {"register": "serve"}
 """Stages, and what the plan calls what they take."""
 
 

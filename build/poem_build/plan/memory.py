@@ -123,6 +123,13 @@ def processes(how: Training, gpus: int) -> int:
     return 1 if how.launch == "single" else gpus
 
 
+def dequantize_need(shape: Shape) -> Need:
+    """Of a GGUF that is trained on: the whole model, and its largest matrix in float32."""
+    largest = max(matrix.rows * matrix.columns for matrix in shape.matrices)
+    parts = {"libraries": LIBRARIES + PEFT, "model in bfloat16": 2 * shape.parameters, "a matrix": 4 * largest}
+    return Need("base", "ram", parts)
+
+
 def merge_need(shape: Shape) -> Need:
     """Of the merge: a portion of a matrix in the stored format, its change and their sum in float32, and the result."""
     largest = max(matrix.rows * matrix.columns for matrix in (*shape.attention, *shape.feed_forward))

@@ -120,6 +120,8 @@ def _format(recipe: Recipe, native: str) -> str:
 def needs_of(recipe: Recipe, shape: Shape, how: Training | None, lengths: Lengths, machine: Machine) -> Iterator[Need]:
     """What each stage has in memory."""
     place: memory.Place = "ram" if machine.vram is None else "gpu"
+    if recipe.base.gguf and not is_given_gguf(recipe):
+        yield memory.dequantize_need(shape)
     if how:
         yield from memory.training_needs(shape, how, place, machine.gpus)
     if recipe.train:

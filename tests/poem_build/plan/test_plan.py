@@ -305,6 +305,20 @@ def test_a_gguf_that_is_served_as_it_is_takes_no_more_than_its_copy(tmp_path: Pa
     assert told["disk_bytes"] == sized["Q4_K_M"] + (0 if mixture == "Q4_K_M" else sized["F16"])
 
 
+def test_a_gguf_that_is_trained_on_is_dequantized_as_a_whole(tmp_path: Path) -> None:
+    given = write_tiny_gguf(tmp_path / "given.gguf", width=256, feed=512, layers=11)
+    recipe, shape = source.override(load_recipe("qwen2.5-0.5b"), str(given)), of_gguf(given)
+    told = json.loads(_plan("--recipe", "qwen2.5-0.5b", "--base", str(given), *ROOMY, "--json").output)
+    (base,) = (one for one in told["memory"] if one["stage"] == "base")
+    assert base["parts"]["model in bfloat16"] == 2 * shape.parameters
+    largest = max(matrix.rows * matrix.columns for matrix in shape.matrices)
+    assert (base["place"], base["parts"]["a matrix"]) == ("ram", 4 * largest)
+    check_stage(recipe, GAME, "base", tmp_path)
+    vast = write_tiny_gguf(tmp_path / "vast.gguf", width=512, feed=1024, told_layers=100_000)
+    with pytest.raises(PlanError, match=r"recipe qwen2\.5-0\.5b: base takes \S+ GB of memory"):
+        check_stage(source.override(recipe, str(vast)), GAME, "base", tmp_path)
+
+
 def test_an_adapter_that_is_served_unmerged_is_weighed_by_no_matrix() -> None:
     needed = {}
     for arguments in ([], ["--unmerged"]):
