@@ -15,10 +15,11 @@ from transformers import BertConfig, CLIPTextConfig
 from bench.memory import measured, peak
 from poem.game import builtin_game
 from poem_build.cli.main import cli
-from poem_build.errors import PlanError
+from poem_build.errors import DeviceError, PlanError
 from poem_build.export.quantization import quantize_file
 from poem_build.models import source
 from poem_build.models.architectures import UNFAITHFUL
+from poem_build.models.device import Device
 from poem_build.models.shapes import of_gguf, shape_of
 from poem_build.plan import memory, plan, sizes
 from poem_build.plan.check import check_fetch, check_stage
@@ -31,6 +32,7 @@ from poem_build.recipe import presets
 from poem_build.recipe.quantize import MIXTURES
 from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from poem_build.recipe.training import BITS_OF, Method, Train
+from poem_build.train import launch
 from poem_service.settings import Settings
 from support.chain import changed
 from support.tiny_gguf import write_tiny_gguf
@@ -157,6 +159,18 @@ def test_what_is_a_gpu_s_alone_is_refused_without_one(change: str, told: str, tm
     assert (alone.exit_code, json.loads(alone.output)["lacks"]) == (1, [told])
     assert json.loads(alone.output)["nearest"] == "Nearest that fits: gemma-3-270m."
     assert _plan("--recipe", str(path), *ROOMY).exit_code == 0
+
+
+def test_layers_that_nothing_would_move_are_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    path = tmp_path / "one.toml"
+    text = (RECIPES / "qwen2.5-0.5b.toml").read_text("utf-8")
+    path.write_text(text.replace("[train]\n", '[train]\nlaunch = "single"\noffload = "layers"\n'), "utf-8")
+    spec = load_recipe(str(path)).train
+    assert spec is not None
+    with pytest.raises(DeviceError) as caught:
+        launch.check_offload(spec, Device(kind="cuda", name="", dtype="bfloat16", reason=""))
+    assert json.loads(_plan("--recipe", str(path), *ROOMY, "--json").output)["lacks"] == [str(caught.value)]
+    assert _plan("--recipe", str(path), "--vram", "0", *ROOMY[2:]).exit_code == 0  # all is in its memory
 
 
 @pytest.mark.parametrize("config", [BertConfig, CLIPTextConfig])
