@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from poem_build.recipe.shape import Shape
+from poem_build.recipe.training import BITS_OF, Bits
 
 T = TypeVar("T")
 _DATASET = {"train": 5000, "valid": 200, "test": 200, "handwritten": 4, "seed": 2}
@@ -93,7 +94,7 @@ def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {key: value for key, value in given.items() if key not in ("bits", "batch") or isinstance(value, int)}
     size = shape.parameters / 1e9
-    bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or (16 if shape.experts else _of(_BITS, size))
+    bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or _nearest(given, shape)
     method = given.get("method", "qlora" if bits == 4 else "lora")
     batch = given.get("batch") or _of(_BATCHES, size).get(bits, 1)
     offload = given.get("offload") or _of((*_OFFLOAD, (0, "none")), size * bits / 8)
@@ -107,6 +108,13 @@ def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
         **{"batch": batch, "micro_batch": min(batch, _of(_MICRO_BATCHES, size))},
         **{"offload": offload, "launch": launch},
     }
+
+
+def _nearest(given: Mapping[str, Any], shape: Shape) -> Bits:
+    """To the bits that are right for the size, those that the method has; `dpo` has all."""
+    right = 16 if shape.experts else _of(_BITS, shape.parameters / 1e9)
+    had = next((bits for method, bits in BITS_OF.items() if method == given.get("method")), BITS_OF["dpo"])
+    return min(had, key=lambda bits: abs(bits - right))
 
 
 def count(parameters: int) -> str:

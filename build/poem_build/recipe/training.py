@@ -83,6 +83,8 @@ class Train(Section):
             raise ValueError(f"bits: {self.method} holds its weights in {allowed} bits, got {self.bits}")
         if self.packing and self.method == "dpo":
             raise ValueError("packing: dpo compares whole answers, which TRL pads; leave it out")
+        if self.new_tokens and self.method == "unsloth":
+            raise ValueError("new_tokens: unsloth trains none; leave them out, or give method = 'qlora'")
         if (self.preferences is None) == (self.method == "dpo"):
             raise ValueError("preferences: dpo needs a JSONL of prompt, chosen and rejected; no other method reads one")
         return self

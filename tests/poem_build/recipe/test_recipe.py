@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from poem_build.errors import RecipeError
 from poem_build.recipe import presets
@@ -8,6 +9,7 @@ from poem_build.recipe.gate import luck
 from poem_build.recipe.names import artifacts_folder, ollama_model
 from poem_build.recipe.schema import RECIPES, load_recipe, recipe_names
 from poem_build.recipe.shape import Shape
+from poem_build.recipe.training import Train
 from poem_build.store.artifact import Manifest
 from poem_build.store.digest import sha256
 
@@ -174,6 +176,19 @@ def test_presets_are_the_table_s(
         **{"full": 16, "qlora": 4, "unsloth": 4}
     }
     assert found.get("gradient_checkpointing", False) == (size > 20)
+
+
+@pytest.mark.parametrize(("size", "bits"), [(1.5, 16), (7.6, 8), (32.8, 8)])
+def test_lora_on_a_large_model_takes_the_fewest_bits_that_it_has(size: float, bits: int) -> None:
+    found = presets.training(_shape(size), {"method": "lora"})
+    assert Train.model_validate(found).bits == bits
+
+
+def test_unsloth_refuses_tokens_that_it_would_not_train() -> None:
+    given = {"method": "unsloth", "learning_rate": 1e-4, "epochs": 1, "batch": 8}
+    with pytest.raises(ValidationError, match="new_tokens: unsloth trains none"):
+        Train.model_validate(given | {"new_tokens": ["<|im_start|>"]})
+    assert Train.model_validate(given).new_tokens == ()
 
 
 def test_experts_are_never_planned_in_fewer_bits_and_layers_only_move_with_deepspeed() -> None:
