@@ -126,10 +126,10 @@ def pairings(workshop: Workshop, writers: Sequence[str], hands: int) -> list[Pai
 
 def read_by_people(workshop: Workshop, writers: Sequence[str] = ()) -> people.Read | None:
     """What people chose among these answers so far; those of all writers where none are named."""
+    rows, there = _answered(workshop, writers)
     file = workshop.out / people.FILE
     if not file.is_file():
         return None
-    rows, there = _answered(workshop, writers)
     return people.count(people.pairings(rows, workshop.game, writers or there), people.read_chosen(file))
 
 

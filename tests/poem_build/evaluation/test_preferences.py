@@ -252,4 +252,4 @@ def test_a_judge_reads_both_orders_and_what_another_order_turns_teaches_nothing(
 
 def _juror(bench: Bench) -> Juror:
     spec = spec_of(name="openai", model="m", temperature=0.0, tries=2)
-    return Juror(spec, FREE, partial(OpenAI, spec, "a-key", f"{bench.url}/v1"))
+    return Juror(spec, FREE, partial(OpenAI, spec, "a-key", f"{bench.url}/v1", FREE))
