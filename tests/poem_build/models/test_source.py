@@ -184,9 +184,11 @@ def test_a_gguf_that_was_cut_is_refused_and_leaves_nothing(tiny_gguf: Path, tmp_
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(tiny_gguf.read_bytes()[: int(tiny_gguf.stat().st_size * keep)])
     recipe = source.override(load_recipe("gemma-3-270m"), str(cut))
-    with pytest.raises(ModelFileError, match=r"cut\.gguf: base\.gguf: no whole GGUF that transformers reads: .+"):
+    with pytest.raises(ModelFileError, match=r"cut\.gguf: does not tell the model's shape: .+; give a whole model"):
         pipeline.make(workshop_of(recipe, tmp_path / "out"), "base")
     assert {path.name for path in (tmp_path / "out").iterdir()} <= {".lock", ".digests.json", "game.json"}
+    with pytest.raises(ModelFileError, match=r"cut\.gguf: base\.gguf: no whole GGUF that transformers reads: .+"):
+        source.bring(Job(recipe, GAME, tmp_path, tmp_path, {}))
 
 
 @pytest.mark.parametrize(
