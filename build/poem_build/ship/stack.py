@@ -120,9 +120,7 @@ def image(
     """
     if gpu == "amd" and (bundle or asked):
         what = "make bundle" if bundle else "TEACHER"
-        raise StackError(
-            f"GPU=amd: {what} packs for a stand whose groups are not known here; leave GPU out for the CPU"
-        )
+        raise StackError(f"GPU=amd: {what} packs for a stand whose groups are not known; leave GPU out for the CPU")
     if keep and (asked or "--base" in how):
         what = "TEACHER" if asked else "BASE"
         raise StackError(f"KEEP: takes what lies there, and {what} has it made anew; leave one of them out")
