@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.docker_command import docker_command
 from support.process import free_port
 
 ROOT = Path(__file__).parents[1]
@@ -76,8 +77,7 @@ def test_the_scripts_of_a_bundle_run(clone: Path, script: str, tools: Path) -> N
 
 @pytest.mark.parametrize("game", ["./game/poem/built in", "game/poem/built in", "our-game"])
 def test_compose_finds_its_folders(clone: Path, game: str) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     found = run(["docker", "compose", "config", "--format", "json"], clone, GAME=game)
     assert found.returncode == 0, found.stderr
     service = json.loads(found.stdout)["services"]["service"]
@@ -88,8 +88,7 @@ def test_compose_finds_its_folders(clone: Path, game: str) -> None:
 
 def test_make_up_takes_a_game_by_the_name_of_its_folder(clone: Path, tools: Path) -> None:
     """Before the engine; what the files of the stack mean, the real command tells."""
-    if (docker := shutil.which("docker")) is None:
-        pytest.skip("the docker command is not there")
+    docker = docker_command()
     shutil.copytree(clone / "game" / "poem" / "builtin", clone / "our-game")
     real = f'info* ) ;; "compose version"* | *" config "*) exec {docker} "$@" ;;'
     stand_in(tools / "docker", f'case "$*" in {real} *) echo "$*" >>"$0.asked"; exit 1 ;; esac')

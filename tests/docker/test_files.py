@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -20,6 +19,7 @@ from packaging.utils import canonicalize_name
 from poem_build.ship import containers
 from poem_build.ship.containers import EMBEDDED, OVERRIDES, PODMAN, Compose
 from poem_service.variables import VARIABLES
+from support.docker_command import docker_command
 from support.process import ROOT
 from support.proxies import PROXIES, answering
 from support.written import WRITTEN
@@ -127,8 +127,7 @@ def test_every_setting_of_the_service_can_be_changed() -> None:
     ],
 )
 def test_compose_understands_every_combination(gpu: str, stack: str, profile: str) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     compose = Compose(gpu, stack, {"RENDER_GROUP": "105", "COMPOSE_PROFILES": profile, "COMPOSE_PROJECT_NAME": "test"})
     config = compose.config()
     services: dict[str, Any] = config["services"]
@@ -161,8 +160,7 @@ def test_compose_understands_every_combination(gpu: str, stack: str, profile: st
 
 @pytest.mark.parametrize("gpu", ["", "nvidia", "amd"])
 def test_another_game_s_model_has_an_image_of_its_own(gpu: str) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     compose = Compose(gpu, env={"RENDER_GROUP": "105", "RECIPE": "tiny", "GAME_NAME": "their-game"})
     ollama = compose.config()["services"]["ollama"]
     tag = "tiny-their-game-rocm" if gpu == "amd" else "tiny-their-game"
@@ -193,8 +191,7 @@ def test_the_built_in_game_is_not_trained_under_another_s_name(name: str, folder
 @pytest.mark.parametrize("value", [None, "10.3.0"])
 def test_an_amd_card_may_be_given_another_s_name(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """ROCm finds no card at all where the variable is there and empty."""
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     monkeypatch.delenv("HSA_OVERRIDE_GFX_VERSION", raising=False)
     given = {"HSA_OVERRIDE_GFX_VERSION": value} if value else {}
     compose = Compose("amd", "", {"RENDER_GROUP": "105", **given})
@@ -204,9 +201,7 @@ def test_an_amd_card_may_be_given_another_s_name(value: str | None, monkeypatch:
 @pytest.mark.parametrize("answers", ["Podman Engine", "Docker Engine"])
 def test_podman_is_not_asked_for_what_it_refuses(answers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`docker` answers as either engine does; what a file means it asks the real command."""
-    docker = shutil.which("docker")
-    if docker is None:
-        pytest.skip("the docker command is not there")
+    docker = docker_command()
     (tmp_path / "docker").write_text(f'#!/bin/sh\n[ "$1" = version ] && exec echo "{answers}:"\nexec {docker} "$@"\n')
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -296,8 +291,7 @@ def test_the_scripts_read_a_value_as_it_was_meant_and_as_compose_reads_it(tmp_pa
     assert in_bundle(tmp_path, f"\ufeff# first\n{lines}", script).split("\n")[:-1] == wanted
     environ = {f"A{n}": written for n, (written, _) in enumerate(WRITTEN) if written}
     assert in_bundle(tmp_path, "", script, **environ).split("\n")[:-1] == wanted
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     otherwise = ("“", "\ufeff", '"un', '"a"', "# ")  # Compose refuses it, or takes it word for word
     plain = [(written, value) for written, value in WRITTEN if not written.startswith(otherwise)]
     environment = {f"A{n}": f"${{A{n}:-}}" for n in range(len(plain))}
@@ -330,8 +324,7 @@ def test_where_to_listen_is_understood_by_the_scripts_and_by_make_up(
     env = f"POEM_PUBLISH={publish}\nPOEM_PORT={port}\n"
     told = in_bundle(tmp_path, env, "sh -c 'echo \"$POEM_PUBLISH $POEM_PORT\"'; address")
     assert told == f"{address} {number}\nhttp://{page}:{number}\n"
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     place = containers.where_to_listen({"POEM_PUBLISH": publish, "POEM_PORT": port})
     assert place == {"POEM_PUBLISH": address, "POEM_PORT": number}
     published = Compose(env=place).config()["services"]["service"]["ports"][0]
@@ -339,8 +332,7 @@ def test_where_to_listen_is_understood_by_the_scripts_and_by_make_up(
 
 
 def test_a_dollar_that_compose_took_for_a_variable_is_told(tmp_path: Path) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     (tmp_path / "compose.yaml").write_text(
         '{"services": {"ask": {"image": "x", "environment": {"K": "${K:-}${GAME_NAME:+x}"}}}}'
     )

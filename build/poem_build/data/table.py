@@ -17,9 +17,7 @@ from poem.pattern import pattern_key
 from poem.table import BY_HAND, Entry, Table, export_table, import_entries, write_table
 from poem_build.data.hands import possible_hands
 from poem_build.progress import progress
-
-COMPOSED = "composer"
-"""The source of an entry that was composed."""
+from poem_build.teacher.composer import Composer
 
 
 def build(game: Game, target: Path, hands: int, seed: int, written: Path | None = None) -> int:
@@ -80,7 +78,11 @@ def coverage(game: Game, source: Path) -> dict[str, Any]:
 
 def taught(game: Game, source: Path) -> bool:
     """Whether a teacher wrote poems of the table, not people and the composer alone."""
-    return bool(coverage(game, source)["by_source"].keys() - {BY_HAND, COMPOSED})
+    table = Table.open(source)
+    try:
+        return any(entry.source not in (BY_HAND, Composer.name) for entry in table.entries(game.deck))
+    finally:
+        table.close()
 
 
 def _dealt(deck: Deck, cards: frozenset[str]) -> float:
@@ -113,7 +115,7 @@ def _entries(game: Game, hands: int, seed: int, written: Path | None) -> Iterato
             seen.add(key)
             composition = compose(game, hand, draw_candidates(deck, rng), rng.getrandbits(32))
             if not composition.waived:  # the table holds what keeps every rule
-                yield Entry(hand, composition.answer, COMPOSED)
+                yield Entry(hand, composition.answer, Composer.name)
 
 
 def _given(game: Game, written: Path | None) -> list[Entry]:

@@ -45,7 +45,8 @@ class Machine:
 def machine_here(out: Path, recipe: Recipe) -> Machine:
     """What is free on this machine, its GPU left out where the recipe runs on the processor, and where artifacts go."""
     vram = None if recipe.device == "cpu" else free_vram()
-    native = Machine.native if vram is None else device_of(recipe.model_copy(update={"train": None})).dtype
+    here = recipe.model_copy(update={"train": None, "device": "auto"})  # whatever the recipe asks for
+    native = Machine.native if vram is None else device_of(here).dtype
     return Machine(vram, free_memory(), free_disk(out), gpu_count(), os.cpu_count() or 1, native)
 
 

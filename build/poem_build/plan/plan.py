@@ -93,8 +93,8 @@ def refusals(recipe: Recipe, shape: Shape, *, gpu: bool) -> Iterator[str]:
     spec, given = recipe.train, recipe.base.gguf
     if given and is_given_gguf(recipe) and (reason := mixture.unfit(given)):
         yield f"{given}: {reason}"
-    if spec and not recipe.adapter and gpu and spec.offload == "layers" and spec.launch != "zero3":
-        yield 'train.offload: layers are moved by DeepSpeed alone; give launch = "zero3", or offload = "optimizer"'
+    if spec and not recipe.adapter and gpu and spec.unmoved:
+        yield spec.unmoved
     if spec and not recipe.adapter and not gpu:
         if spec.method == "unsloth":
             yield "train.method: unsloth needs an NVIDIA GPU; qlora and lora do not"

@@ -4,7 +4,7 @@ Where a recipe gives a value, that one counts; where there is no `[train]` nothi
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -37,8 +37,8 @@ _MICRO_BATCHES = ((20, 4), (3, 1), (2, 2), (0, 4))
 """Of these, examples in memory at once, for which a GPU of 24 GB has room, or of 48 from 14 on (`poem-build plan`)."""
 _BITS = ((32, 4), (7, 8), (0, 16))
 """In which the frozen weights are held; experts are always in 16, nothing at hand quantizes them for a training."""
-_BITS_OF = {"full": 16, "qlora": 4, "unsloth": 4}
-"""What a method holds them in, whatever the size."""
+_WHATEVER_SIZE: Mapping[str, Bits] = {"unsloth": 4}
+"""What a method holds them in though it has others."""
 _RATES = {
     "full": {"learning_rate": 5e-5, "schedule": "cosine"},
     "lora": {"learning_rate": 2e-4, "schedule": "linear"},
@@ -94,7 +94,7 @@ def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {key: value for key, value in given.items() if key not in ("bits", "batch") or isinstance(value, int)}
     size = shape.parameters / 1e9
-    bits = given.get("bits") or _BITS_OF.get(str(given.get("method"))) or _nearest(given, shape)
+    bits = given.get("bits") or _WHATEVER_SIZE.get(str(given.get("method"))) or _nearest(given, shape)
     method = given.get("method", "qlora" if bits == 4 else "lora")
     batch = given.get("batch") or _of(_BATCHES, size).get(bits, 1)
     offload = given.get("offload") or _of((*_OFFLOAD, (0, "none")), size * bits / 8)
@@ -111,10 +111,9 @@ def training(shape: Shape, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(given: Mapping[str, Any], shape: Shape) -> Bits:
-    """To the bits that are right for the size, those that the method has; `dpo` has all."""
+    """To the bits that are right for the size, those that the method has."""
     right = 16 if shape.experts else _of(_BITS, shape.parameters / 1e9)
-    had = next((bits for method, bits in BITS_OF.items() if method == given.get("method")), BITS_OF["dpo"])
-    return min(had, key=lambda bits: abs(bits - right))
+    return min(BITS_OF.get(str(given.get("method")), get_args(Bits)), key=lambda bits: abs(bits - right))
 
 
 def count(parameters: int) -> str:

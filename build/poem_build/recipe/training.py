@@ -1,5 +1,6 @@
 """`[train]` of a recipe: how what is trained is trained, and what of it stays in memory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from poem_build.recipe.section import Count, Fraction, Positive, Section, Whole
 
 Method = Literal["lora", "full", "qlora", "unsloth", "dpo"]
 Bits = Literal[4, 8, 16]
-BITS_OF: dict[Method, tuple[Bits, ...]] = {
+BITS_OF: Mapping[str, tuple[Bits, ...]] = {
     "lora": (16, 8),
     "full": (16,),
     "qlora": (4,),
@@ -88,6 +89,13 @@ class Train(Section):
         if (self.preferences is None) == (self.method == "dpo"):
             raise ValueError("preferences: dpo needs a JSONL of prompt, chosen and rejected; no other method reads one")
         return self
+
+    @property
+    def unmoved(self) -> str:
+        """Why nothing would move the layers off a GPU; empty where they stay or something does."""
+        if self.offload != "layers" or self.launch == "zero3":
+            return ""
+        return 'train.offload: layers are moved by DeepSpeed alone; give launch = "zero3", or offload = "optimizer"'
 
     @property
     def weight_bits(self) -> Bits:

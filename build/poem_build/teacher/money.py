@@ -1,4 +1,7 @@
-"""Tokens and a dated price list → dollars and yen; and a purse that cannot be overdrawn by what is still out."""
+"""Tokens and a dated price list → dollars and yen; and a purse that cannot be overdrawn by what is still out.
+
+The list tells too what a model takes in a question.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -27,7 +30,7 @@ class _Entry(BaseModel):
 
 
 class Price(_Entry):
-    """What a model takes for a million tokens, in dollars."""
+    """What a model takes: for a million tokens, in dollars, and in a question."""
 
     prompt: float = Field(ge=0)
     cached: float = Field(ge=0)

@@ -143,10 +143,8 @@ def command(spec: Train, device: Device, count: int, told: Path) -> list[str]:
 
 def check_offload(spec: Train, device: Device) -> None:
     """Raise `DeviceError` for layers that nothing would move."""
-    if spec.offload == "layers" and spec.launch != "zero3" and device.kind != "cpu":
-        raise DeviceError(
-            'train.offload: layers are moved by DeepSpeed alone; give launch = "zero3", or offload = "optimizer"'
-        )
+    if spec.unmoved and device.kind != "cpu":
+        raise DeviceError(spec.unmoved)
 
 
 def processes(device: Device) -> int:

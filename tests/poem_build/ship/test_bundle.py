@@ -22,6 +22,7 @@ from poem_build.recipe.schema import load_recipe
 from poem_build.ship import packing
 from poem_build.ship.containers import Compose
 from poem_build.ship.packing import BUILT_IN_GAME, Contents, Part
+from support.docker_command import docker_command
 
 SCRIPTS = ("start", "stop", "doctor")
 
@@ -138,8 +139,7 @@ def test_every_setting_of_the_bundle_is_one_of_the_stack(home: Path) -> None:
 def test_the_stand_says_what_is_dealt_with_a_gpu_too(
     said: str, dealt: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     monkeypatch.setenv("POEM_DEAL", "any")  # of whoever packs
     packing.write_compose(home, PARTS, CONTENTS, Compose("nvidia"))
     monkeypatch.setenv("POEM_DEAL", said)
@@ -181,8 +181,7 @@ def test_the_settings_tell_who_writes_first_by_who_wrote_the_table(home: Path, s
 def test_what_a_teacher_was_paid_for_is_shown_first_where_no_gpu_is(
     source: str, writer: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if shutil.which("docker") is None:
-        pytest.skip("the docker command is not there")
+    docker_command()
     write_as(home, source)
     monkeypatch.setenv("POEM_WRITER", "model")  # of whoever packs
     packing.write_compose(home, PARTS, CONTENTS, Compose())
